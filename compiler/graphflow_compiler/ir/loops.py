@@ -1,0 +1,254 @@
+"""Level 3, the loop IR: one kernel as loops over buffers, before any target is chosen.
+
+Values are in A-normal form: every operand is an atom (`Var` or `Const`) and every computed value has a `Let`. So a
+kernel of ten thousand operations is a flat list, never a deep tree, and code generators are simple loops. Index
+expressions are apart from data expressions, because strides decide how a load is vectorised. Vector width, threads and
+GPU blocks enter late, by scheduling: here a loop only says which of them it may become.
+
+Semantics of the scalar operations are those of `graphflow.core.emit`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from graphflow.dtypes import DType
+
+# ---------------------------------------------------------------------------------------------- index expressions (i64)
+
+
+@dataclass(frozen=True, slots=True)
+class IConst:
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class IDim:
+    """A run-time dimension, an i64 argument of the kernel."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class IVar:
+    """A loop variable."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class IBinary:
+    """`floordiv` and `mod` take non-negative left sides and positive right sides."""
+
+    op: Literal["add", "sub", "mul", "floordiv", "mod", "min", "max"]
+    a: Index
+    b: Index
+
+
+@dataclass(frozen=True, slots=True)
+class IData:
+    """An integer data value used as an index (gather). The producer guarantees it is in range (see `Check`)."""
+
+    value: Atom
+
+
+Index: TypeAlias = IConst | IDim | IVar | IBinary | IData
+
+# ---------------------------------------------------------------------------------------------- data expressions
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    value: float | int | bool
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Var:
+    name: str
+    dtype: DType
+
+
+Atom: TypeAlias = Const | Var
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    op: str  # emit.UNARY
+    x: Atom
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    op: str  # emit.ARITHMETIC or emit.COMPARE
+    a: Atom
+    b: Atom
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    condition: Atom
+    a: Atom
+    b: Atom
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    x: Atom
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Bitcast:
+    x: Atom
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A math function of emit.CALLS; `expand_math` replaces most by primitive operations, the rest become libm calls."""
+
+    fn: str
+    args: tuple[Atom, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FromIndex:
+    """An index expression as data (iota, one-hot, random counters)."""
+
+    index: Index
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The element of `buffer` at the linear element offset `index`. Where `mask` is false nothing is read and the result is 0."""
+
+    buffer: str
+    index: Index
+    mask: Atom | None = None
+
+
+Expr: TypeAlias = Unary | Binary | Select | Cast | Bitcast | Call | FromIndex | Load | Const | Var
+
+# ---------------------------------------------------------------------------------------------- statements
+
+
+@dataclass(frozen=True, slots=True)
+class Let:
+    """Binds `name` for the rest of the block and its inner loops. `dtype` is that of the value."""
+
+    name: str
+    dtype: DType
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    buffer: str
+    index: Index
+    value: Atom
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """If `failed` is true in any iteration, the kernel returns `code` (> 0) once it has ended; it may end early."""
+
+    failed: Atom
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulator:
+    """A reduction over a loop: after it, `name` is `init` combined with the value of `value` in every iteration.
+
+    The order of combination is fixed by the extent and the vector width alone, never by threads.
+    """
+
+    name: str
+    dtype: DType
+    combine: Literal["add", "mul", "max", "min", "and", "or"]
+    init: float | int | bool  # the identity of `combine`
+    value: Atom  # bound in the loop's body
+
+
+@dataclass(frozen=True, slots=True)
+class For:
+    """`var` runs over [0, extent).
+
+    kind "vector": iterations are independent up to `accumulators`, so lanes may run together. A vector loop may contain
+    serial loops (every lane runs them in step) but no second vector loop.
+    `parallel`: iterations write disjoint places and may be shared out over threads; a parallel loop has no accumulators
+    and no parallel loop inside.
+    """
+
+    var: str
+    extent: Index
+    body: tuple[Statement, ...]
+    kind: Literal["serial", "vector"] = "serial"
+    parallel: bool = False
+    accumulators: tuple[Accumulator, ...] = ()
+
+
+Statement: TypeAlias = Let | Store | Check | For
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """A parameter: `count` elements of `dtype`. `scratch` buffers hold `count` elements for each thread."""
+
+    name: str
+    dtype: DType
+    count: Index
+    access: Literal["read", "write", "readwrite"]
+    scratch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LoopKernel:
+    """One function: ``i32 name(ptr buffers..., i64 dims..., i64 thread, i64 threads)``, 0 or the code of a failed check.
+
+    Buffers may share storage only where the planner proved that every element is read before it is written at the same
+    index. `serial` kernels (their outer loop is not parallel) run on thread 0 alone.
+    """
+
+    name: str
+    buffers: tuple[Buffer, ...]
+    dims: tuple[str, ...]
+    body: tuple[Statement, ...]
+    comments: tuple[str, ...] = field(default=())  # the user lines fused here, for dumps
+
+
+@dataclass(frozen=True, slots=True)
+class GemmKernel:
+    """acc[b, i, j] = sum_k A[b, i, k] * B[b, k, j], then `epilogue` once for every element.
+
+    Stored layouts: A is [batch, m, k], or [batch, k, m] where `transpose_a`; B is [batch, k, n], or [batch, n, k] where
+    `transpose_b`; both row-major and dense. The operand of batch b starts at ``b * a_batch_stride`` (elements; 0
+    broadcasts one matrix). `epilogue` is straight-line (Let, Store, Check): it sees the `IVar`s ``b``, ``i``, ``j`` and
+    the `Var` ``acc`` of `accumulate_dtype` and stores the results; lanes run along ``j``. Same function signature as a
+    LoopKernel; `buffers` lists a, b and everything the epilogue touches. The sum over k runs in one fixed order for each
+    element, whatever the tile or thread. k = 0 gives acc = 0.
+    """
+
+    name: str
+    a: str
+    b: str
+    dtype: DType  # of A and B
+    accumulate_dtype: DType
+    m: Index
+    n: Index
+    k: Index
+    batch: Index
+    a_batch_stride: Index
+    b_batch_stride: Index
+    transpose_a: bool
+    transpose_b: bool
+    epilogue: tuple[Statement, ...]
+    buffers: tuple[Buffer, ...]
+    dims: tuple[str, ...]
+    comments: tuple[str, ...] = field(default=())
+
+
+Kernel: TypeAlias = LoopKernel | GemmKernel

@@ -1,0 +1,280 @@
+"""What kinds of op there are. A kind is a declarative payload; passes and back ends know kinds, never op names.
+
+Each payload says *what* one element of the result is (or how the op is made of others); none generates code. Types are
+inference results: `TensorType`s whose dims may be symbolic. `ShapeValue`s are the values of integer operands that only
+steer shapes (the target of a Reshape), known symbolically: a Dim for a scalar operand, a tuple of Dims for a vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+from graphflow.dtypes import DType
+from graphflow.shapes import Dim, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """dtype and shape of a tensor; shape None means unknown rank (only on the user's graph, never in a Program)."""
+
+    dtype: DType
+    shape: Shape | None
+
+    @property
+    def rank(self) -> int:
+        assert self.shape is not None
+        return len(self.shape)
+
+    def __str__(self) -> str:
+        from graphflow.shapes import format_shape
+
+        return f"{self.dtype.name}{format_shape(self.shape)}"
+
+
+ShapeValue: TypeAlias = "Dim | tuple[Dim, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class LowerContext:
+    """What a payload may look at: attributes, types, and the values of shape operands (None elsewhere)."""
+
+    attrs: Any
+    inputs: tuple[TensorType, ...]
+    outputs: tuple[TensorType, ...]
+    values: tuple[ShapeValue | None, ...]
+
+
+# ---------------------------------------------------------------------------------------------- index language
+
+
+class IndexBuilder(Protocol):
+    """Builds index expressions (opaque) for IndexMap payloads. Operands may be Dims or expressions."""
+
+    def add(self, a: Any, b: Any) -> Any: ...
+    def sub(self, a: Any, b: Any) -> Any: ...
+    def mul(self, a: Any, b: Any) -> Any: ...
+    def floordiv(self, a: Any, b: Any) -> Any: ...
+    def mod(self, a: Any, b: Any) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Where lower <= position < upper (per listed axis of the *output* index), the element is `inputs[source][index]`."""
+
+    source: int
+    index: tuple[Any, ...]
+    bounds: tuple[tuple[int, Dim, Dim], ...] = ()  # (output axis, lower, upper)
+
+
+# ---------------------------------------------------------------------------------------------- the kinds
+
+ScalarRule: TypeAlias = Callable[..., Any]  # (b: ScalarBuilder[S], attrs, *inputs: S) -> S  (or a tuple for several outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Elementwise:
+    """out[i] = rule(b, attrs, *inputs[i]), inputs broadcast as in numpy. One output.
+
+    `check`, if given, is a rule whose True means the run must fail with `check_message` (as InvalidArgumentError).
+    """
+
+    rule: ScalarRule
+    check: ScalarRule | None = None
+    check_message: str = ""
+    cheap: bool = True  # False for transcendental functions: worth storing rather than computing twice
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """Over ``attrs.axis`` (tuple of non-negative ints; `keepdims` in attrs): finish(combine(prepare(x) ...), count).
+
+    `identity` gives the start value for the *accumulator's* dtype. prepare/finish default to the identity function.
+    The accumulator is float32 for float16/bfloat16, else the dtype of the prepared value.
+    """
+
+    combine: Literal["add", "mul", "max", "min", "and", "or"]
+    identity: Callable[[DType], float | int | bool]
+    prepare: ScalarRule | None = None  # (b, attrs, x) -> S
+    finish: ScalarRule | None = None  # (b, attrs, accumulated, count: S of the same dtype) -> S
+
+
+@dataclass(frozen=True, slots=True)
+class ArgReduction:
+    """First index of the largest or smallest element along ``attrs.axis`` (an int), as ``attrs.output_type``."""
+
+    which: Literal["max", "min"]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The same elements in the same row-major order under another shape. One input that matters: the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexMap:
+    """Data movement: out[index] is read from an input at a computed index, else `fill`.
+
+    ``pieces(ix: IndexBuilder, ctx: LowerContext, index: tuple of expressions) -> list[Piece]``; the first piece whose
+    bounds hold wins. `fill(ctx)` is the constant where none does (pad).
+    """
+
+    pieces: Callable[[IndexBuilder, LowerContext, tuple[Any, ...]], Sequence[Piece]]
+    fill: Callable[[LowerContext], float | int | bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """out[index] = rule(b, ctx, index: tuple of S as int64) from the position alone, and `inputs` that are scalars (0-d)."""
+
+    rule: Callable[..., Any]  # (b, ctx, index: tuple[S, ...], *scalar_inputs: S) -> S
+
+
+@dataclass(frozen=True, slots=True)
+class Random:
+    """Random numbers: rule(b, ctx, draw, *scalar inputs) with ``draw(k)`` the k-th (0..3) uniform uint32 of this element.
+
+    The bits are Philox4x32-10 of counter (element, run) and key (attrs.seed, attrs.seed2): `graphflow.core.philox`.
+    """
+
+    rule: Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Contraction:
+    """[..., m, k] x [..., k, n] with ``attrs.transpose_a`` / ``attrs.transpose_b`` on the stored matrices; batch dims broadcast."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """out[a..., i..., b...] = params[a..., indices[i...], b...] along ``attrs.axis`` (int). Indices are checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """inputs: base [n, ...], indices [k...], updates [k..., ...]: base with updates combined in, in index order.
+
+    "set" overwrites, last one wins. Indices are checked unless ``attrs.drop_negative`` exists and is true.
+    """
+
+    combine: Literal["set", "add", "sub", "mul", "div", "min", "max"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeOf:
+    """Integers that follow from the input *types* alone (Shape, Size, Rank): see OpDef.shape_value, which gives them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """No inputs: "constant" (attrs.value: TensorValue), "placeholder", "variable"."""
+
+    what: Literal["constant", "placeholder", "variable"]
+
+
+@dataclass(frozen=True, slots=True)
+class StateUpdate:
+    """Gives variables new values. `refs` are the input positions of the variables (type: their current value).
+
+    ``expand(p: ExpandContext, *values) -> Value | tuple`` returns the new value of each ref, in order. Output k is the
+    new value of refs[k] where the op has outputs.
+    """
+
+    refs: tuple[int, ...]
+    expand: Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class VariableIsInitialized:
+    """True if the variable (input 0) has a value in the session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """Effect: the run fails with InvalidArgumentError unless every element of input 0 is true; the rest is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoOp:
+    """Only orders others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Runs `OpDef.reference` on the host between native segments (py_func, Print, data-dependent shapes, sorting)."""
+
+    stateful: bool = False
+
+
+class ExpandContext(Protocol):
+    """In which a Composite says what it is made of. Values are opaque; numbers become constants of the other's dtype."""
+
+    attrs: Any
+    inputs: tuple[TensorType, ...]
+    outputs: tuple[TensorType, ...]
+
+    def type(self, value: Any) -> TensorType: ...
+
+    def op(self, name: str, *inputs: Any, attrs: Any = None, output: int = 0) -> Any:
+        """Output `output` of the op `name` (by its registered name) on `inputs`."""
+
+    def const(self, value: Any, dtype: DType) -> Any:
+        """A constant (numpy array or Python number)."""
+
+    def broadcast_to(self, value: Any, shape: Shape) -> Any: ...
+
+    def reshape(self, value: Any, shape: Shape) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Composite:
+    """Made of other ops: ``expand(p: ExpandContext, *values) -> value or tuple of values``.
+
+    It stays one node until the pass `expand_composites`, so rules that stabilise or fuse see the whole.
+    """
+
+    expand: Callable[..., Any]
+
+
+Kind: TypeAlias = (
+    Elementwise
+    | Reduction
+    | ArgReduction
+    | View
+    | IndexMap
+    | Generate
+    | Random
+    | Contraction
+    | Gather
+    | Scatter
+    | ShapeOf
+    | Source
+    | StateUpdate
+    | VariableIsInitialized
+    | Assertion
+    | NoOp
+    | Host
+    | Composite
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Algebra:
+    """Facts that generic rewrite rules use.
+
+    `identity`/`absorbing`: the constant c with op(x, c) = x / = c (right side; left too if commutative);
+    `absorbing` must hold for every x, NaN and infinities included. `idempotent`: f(f(x)) = f(x). `involution`:
+    f(f(x)) = x. `inverse`: name of g with g(f(x)) = x for all x.
+    """
+
+    commutative: bool = False
+    associative: bool = False
+    identity: float | None = None
+    absorbing: float | None = None
+    idempotent: bool = False
+    involution: bool = False
+
+
+NO_ALGEBRA = Algebra()
+

@@ -1,0 +1,208 @@
+"""The error tree. Every text says what (names, shapes, dtypes), where (the user's line) and what to do.
+
+Errors of a run carry TensorFlow's names and codes too (`InvalidArgumentError`, `FailedPreconditionError`, ...), with
+`.op`, `.node_def`, `.message`, `.error_code`, so that scripts that catch them keep working.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+OK, CANCELLED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED = range(8)
+RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, OUT_OF_RANGE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS = range(8, 16)
+
+
+class GraphFlowError(Exception):
+    """Root of everything graphflow raises on purpose."""
+
+
+# ---------------------------------------------------------------------------------------------- building a graph
+
+
+class BuildError(GraphFlowError):
+    """An op could not be added to the graph."""
+
+
+class ShapeError(BuildError, ValueError):
+    """Shapes that cannot go together."""
+
+
+class DTypeError(BuildError, TypeError):
+    """Element types that cannot go together. There are no implicit casts between tensors."""
+
+
+class ArgumentError(BuildError, ValueError):
+    """An argument of an op is out of its domain (axis, padding, rate, name ...)."""
+
+
+class NameCollisionError(BuildError, ValueError):
+    """A name that must be unique is taken, or is not a valid name."""
+
+
+class WrongGraphError(BuildError, ValueError):
+    """Tensors of different graphs were mixed."""
+
+
+class GraphFinalizedError(BuildError, RuntimeError):
+    """The graph is finalized and cannot be modified."""
+
+
+class GradientError(BuildError, LookupError):
+    """A gradient was asked of an op that has none."""
+
+
+class CompileError(GraphFlowError):
+    """The compiler failed; says the pass, the level and where the dump is."""
+
+
+class FormatError(GraphFlowError, ValueError):
+    """A file is not what it should be."""
+
+
+class VersionError(FormatError):
+    """A file needs a newer reader."""
+
+
+class UnknownOpError(FormatError):
+    """A file names an op that this version does not have."""
+
+
+class CorruptFileError(FormatError):
+    """A file is damaged: a checksum, a size or a structure is wrong."""
+
+
+# ---------------------------------------------------------------------------------------------- running
+
+
+class OpError(GraphFlowError):
+    """A run failed in an op (TensorFlow's name for the base class).
+
+    `op` is the failing Operation where one is known, `created_at` the user's line that made it, `message` the text.
+    """
+
+    error_code = UNKNOWN
+
+    def __init__(self, node_def: Any = None, op: Any = None, message: str = "", error_code: int | None = None) -> None:
+        super().__init__(message)
+        self.node_def = node_def
+        self.op = op
+        self.message = message
+        if error_code is not None:
+            self.error_code = error_code
+
+    @property
+    def created_at(self) -> Any:
+        return getattr(self.op, "created_at", None)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+RunError = OpError
+
+
+class CancelledError(OpError):
+    error_code = CANCELLED
+
+
+class UnknownError(OpError):
+    error_code = UNKNOWN
+
+
+class InvalidArgumentError(OpError):
+    error_code = INVALID_ARGUMENT
+
+
+class DeadlineExceededError(OpError):
+    error_code = DEADLINE_EXCEEDED
+
+
+class NotFoundError(OpError):
+    error_code = NOT_FOUND
+
+
+class AlreadyExistsError(OpError):
+    error_code = ALREADY_EXISTS
+
+
+class PermissionDeniedError(OpError):
+    error_code = PERMISSION_DENIED
+
+
+class ResourceExhaustedError(OpError):
+    error_code = RESOURCE_EXHAUSTED
+
+
+class FailedPreconditionError(OpError):
+    error_code = FAILED_PRECONDITION
+
+
+class AbortedError(OpError):
+    error_code = ABORTED
+
+
+class OutOfRangeError(OpError):
+    error_code = OUT_OF_RANGE
+
+
+class UnimplementedError(OpError):
+    error_code = UNIMPLEMENTED
+
+
+class InternalError(OpError):
+    error_code = INTERNAL
+
+
+class UnavailableError(OpError):
+    error_code = UNAVAILABLE
+
+
+class DataLossError(OpError):
+    error_code = DATA_LOSS
+
+
+class UninitializedVariableError(FailedPreconditionError):
+    """A variable was read before it had a value."""
+
+
+class NumericError(InvalidArgumentError):
+    """check_numerics met a NaN or an infinity."""
+
+
+class OutOfMemoryError(ResourceExhaustedError, MemoryError):
+    """A run would need more memory than there is, or than the limit allows."""
+
+
+class DeviceUnavailable(UnavailableError):
+    """The requested device is not there."""
+
+
+class FeedError(GraphFlowError, ValueError):
+    """A fed value does not fit its tensor."""
+
+
+class FeedTypeError(FeedError, TypeError):
+    """A feed's key or value is of a kind that cannot be fed."""
+
+
+class FetchError(GraphFlowError, ValueError):
+    """A fetch names nothing in the session's graph."""
+
+
+class FetchTypeError(GraphFlowError, TypeError):
+    """A fetch is of a kind that cannot be fetched."""
+
+
+class SessionClosedError(GraphFlowError, RuntimeError):
+    """The session is closed, or its graph is empty."""
+
+
+_EXCEPTION_OF_CODE = {c.error_code: c for c in OpError.__subclasses__()}
+
+
+def exception_type_from_error_code(error_code: int) -> type[OpError]:
+    return _EXCEPTION_OF_CODE[error_code]
+
+
+def error_code_from_exception_type(cls: type[OpError]) -> int:
+    return cls.error_code

@@ -1,0 +1,3 @@
+"""The op library: one module a family, one `OpDef` an op. Importing this registers every op."""
+
+from graphflow.ops import source

@@ -1,0 +1,93 @@
+"""Where things came from: the user's lines, captured cheaply when an op is made and formatted only when shown."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from collections.abc import Iterable
+from types import CodeType
+from typing import TypeAlias
+
+#: Raw frames, innermost first. Formatting is left to the moment of display: capture costs microseconds, text does not.
+RawFrames: TypeAlias = "tuple[tuple[CodeType, int], ...]"
+
+_ROOTS = tuple(
+    os.path.dirname(os.path.abspath(path)) + os.sep
+    for path in (__file__, os.path.join(os.path.dirname(__file__), "..", "compiler", "graphflow_compiler", "x"),
+                 os.path.join(os.path.dirname(__file__), "..", "runtime", "graphflow_runtime", "x"),
+                 os.path.join(os.path.dirname(__file__), "..", "graphflow_compiler", "x"),
+                 os.path.join(os.path.dirname(__file__), "..", "graphflow_runtime", "x"))
+)  # fmt: skip
+_MAX_FRAMES = 8
+_ours: dict[CodeType, bool] = {}
+
+
+def _is_ours(code: CodeType) -> bool:
+    known = _ours.get(code)
+    if known is None:
+        name = code.co_filename
+        known = _ours[code] = os.path.abspath(name).startswith(_ROOTS) or name.endswith("contextlib.py")
+    return known
+
+
+def capture() -> RawFrames:
+    """The frames of user code on the stack, innermost first; graphflow's own frames are left out."""
+    frames: list[tuple[CodeType, int]] = []
+    frame = sys._getframe(1)
+    while frame is not None and len(frames) < _MAX_FRAMES:
+        code = frame.f_code
+        if not _is_ours(code):
+            frames.append((code, frame.f_lineno))
+        frame = frame.f_back  # type: ignore[assignment]
+    return tuple(frames)
+
+
+class Location:
+    """One user line: ``train.py:41 in build_model: logits = gf.matmul(x, w)``."""
+
+    __slots__ = ("frames",)
+
+    def __init__(self, frames: RawFrames) -> None:
+        self.frames = frames
+
+    @property
+    def filename(self) -> str:
+        return self.frames[0][0].co_filename if self.frames else "<unknown>"
+
+    @property
+    def lineno(self) -> int:
+        return self.frames[0][1] if self.frames else 0
+
+    @property
+    def function(self) -> str:
+        return self.frames[0][0].co_name if self.frames else "<unknown>"
+
+    @property
+    def source(self) -> str:
+        return linecache.getline(self.filename, self.lineno).strip()
+
+    def short(self) -> str:
+        """``train.py:41``"""
+        return f"{os.path.basename(self.filename)}:{self.lineno}"
+
+    def __str__(self) -> str:
+        if not self.frames:
+            return "<unknown place>"
+        where = self.short() if self.function == "<module>" else f"{self.short()} in {self.function}"
+        source = self.source
+        return f"{where}:  {source}" if source else where
+
+    def __repr__(self) -> str:
+        return f"Location({self})"
+
+    def format_stack(self) -> str:
+        """All captured frames, innermost first, one a line."""
+        return "\n".join(
+            f"{c.co_filename}:{n} in {c.co_name}:  {linecache.getline(c.co_filename, n).strip()}" for c, n in self.frames
+        )
+
+
+def merge(parts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    """The union of op names that several nodes came from, in first-seen order."""
+    return tuple(dict.fromkeys(name for part in parts for name in part))
