@@ -86,6 +86,8 @@ class Graph:
                 operation.outputs[0]._shape_value = _shape_value(op_def, attrs, types, values)
             if self._colocation:
                 operation.colocation = self._colocation[-1]
+            if self._gradient_overrides:
+                operation.gradient_name = self._gradient_overrides.get(op_def.name)
             for t in inputs:
                 t._consumers.append(operation)
             self._operations.append(operation)

@@ -20,8 +20,8 @@ class Operation:
     """A node of the graph. Made by `Graph.create_op`, never directly."""
 
     __slots__ = (
-        "__weakref__", "_control_inputs", "_device", "_frames", "_id", "_name", "attrs", "colocation", "graph", "inputs",
-        "op_def", "outputs",
+        "__weakref__", "_control_inputs", "_device", "_frames", "_id", "_name", "attrs", "colocation", "gradient_name", "graph",
+        "inputs", "op_def", "outputs",
     )  # fmt: skip
 
     def __init__(
@@ -39,6 +39,7 @@ class Operation:
         self._id = ident
         self.outputs: list[Tensor] = []
         self.colocation: Operation | None = None
+        self.gradient_name: str | None = None  # set by Graph.gradient_override_map
 
     @property
     def name(self) -> str:

@@ -1,0 +1,27 @@
+"""Any kernel as LLVM IR text. The matmul emitter is loaded with the first matmul: programs without one start faster."""
+
+from __future__ import annotations
+
+from graphflow_compiler.codegen.llvm_text import Target, host_target
+from graphflow_compiler.codegen.loops_llvm import loops_to_llvm
+from graphflow_compiler.ir.loops import GemmKernel, Kernel
+
+__all__ = ["Target", "host_target", "kernel_to_llvm", "scratch_elements"]
+
+
+def kernel_to_llvm(kernel: Kernel, target: Target) -> str:
+    """The function @kernel of any kernel, with its declarations."""
+    if isinstance(kernel, GemmKernel):
+        from graphflow_compiler.codegen.gemm import gemm_to_llvm
+
+        return gemm_to_llvm(kernel, target)
+    return loops_to_llvm(kernel, target)
+
+
+def scratch_elements(kernel: Kernel, target: Target) -> int | None:
+    """Elements of scratch per thread that the function takes in one more pointer after its buffers; None if it takes none."""
+    if isinstance(kernel, GemmKernel):
+        from graphflow_compiler.codegen.gemm import gemm_scratch_elements
+
+        return gemm_scratch_elements(kernel, target)
+    return None

@@ -1,0 +1,319 @@
+"""Scalar operations as LLVM instructions on one lane or many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from graphflow.core.emit import COMPARE
+from graphflow.dtypes import DType, bfloat16, bool_, float32, float64, int32
+from graphflow.errors import CompileError
+from graphflow_compiler.codegen.llvm_text import lanes_type, literal, scalar_type, splat
+
+Size = int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """An SSA value (or a literal, where `constant`): one lane or many."""
+
+    name: str
+    dtype: DType
+    lanes: int
+    constant: bool = False
+
+
+@dataclass
+class Lines:
+    """The text of one function being written, and the declarations it needs."""
+
+    text: list[str] = field(default_factory=list)
+    entry: list[str] = field(default_factory=list)  # allocas
+    declarations: set[str] = field(default_factory=set)
+    count: int = 0
+
+    def fresh(self, prefix: str = "v") -> str:
+        self.count += 1
+        return f"%{prefix}{self.count}"
+
+    def label(self) -> str:
+        self.count += 1
+        return f"l{self.count}"
+
+    def value(self, instruction: str) -> str:
+        name = self.fresh()
+        self.text.append(f"  {name} = {instruction}")
+        return name
+
+    def do(self, instruction: str) -> None:
+        self.text.append(f"  {instruction}")
+
+    def place(self, label: str) -> None:
+        self.text.append(f"{label}:")
+
+    def slot(self, type_: str) -> str:
+        name = self.fresh("s")
+        self.entry.append(f"  {name} = alloca {type_}")
+        return name
+
+    def declare(self, text: str) -> None:
+        self.declarations.add(text)
+
+    # i64 arithmetic that folds what is known
+    def add(self, a: Size, b: Size) -> Size:
+        if isinstance(a, int) and isinstance(b, int):
+            return a + b
+        if a == 0:
+            return b
+        return a if b == 0 else self.value(f"add i64 {a}, {b}")
+
+    def sub(self, a: Size, b: Size) -> Size:
+        if isinstance(a, int) and isinstance(b, int):
+            return a - b
+        return a if b == 0 else self.value(f"sub i64 {a}, {b}")
+
+    def mul(self, a: Size, b: Size) -> Size:
+        if isinstance(a, int) and isinstance(b, int):
+            return a * b
+        if 0 in (a, b):
+            return 0
+        if a == 1:
+            return b
+        return a if b == 1 else self.value(f"mul i64 {a}, {b}")
+
+    def index_binary(self, op: str, a: Size, b: Size) -> Size:
+        """floordiv, mod (of a non-negative by a positive number), min, max."""
+        if isinstance(a, int) and isinstance(b, int):
+            return a // b if op == "floordiv" else a % b if op == "mod" else min(a, b) if op == "min" else max(a, b)
+        if op in ("floordiv", "mod"):
+            return self.value(f"{'udiv' if op == 'floordiv' else 'urem'} i64 {a}, {b}")
+        test = self.value(f"icmp {'slt' if op == 'min' else 'sgt'} i64 {a}, {b}")
+        return self.value(f"select i1 {test}, i64 {a}, i64 {b}")
+
+
+_FLOAT = {"add": "fadd contract", "sub": "fsub contract", "mul": "fmul contract", "div": "fdiv"}
+_INTEGER = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor", "shl": "shl"}
+_FLOAT_COMPARE = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
+_ROUNDING = {"floor": "floor", "ceil": "ceil", "trunc": "trunc", "round": "roundeven", "sqrt": "sqrt", "abs": "fabs"}
+#: C names of the functions that are called lane by lane.
+_LIBM = {
+    "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh",
+    "atanh", "erf", "erfc", "lgamma", "pow", "atan2",
+}  # fmt: skip
+
+
+@dataclass
+class Instructions:
+    """Emits operations for vectors of `width` lanes; operands of one lane are splat where they meet a vector."""
+
+    lines_: Lines
+    width: int
+
+    # ------------------------------------------------------------------ lanes
+    def lanes(self, v: Value) -> str:
+        """The value as a vector of `width` lanes."""
+        if v.lanes > 1 or self.width == 1:
+            return v.name
+        t = scalar_type(v.dtype)
+        if v.constant:
+            return splat(v.name, t, self.width)
+        one = self.lines_.value(f"insertelement <{self.width} x {t}> poison, {t} {v.name}, i32 0")
+        return self.lines_.value(
+            f"shufflevector <{self.width} x {t}> {one}, <{self.width} x {t}> poison, <{self.width} x i32> zeroinitializer"
+        )
+
+    def _meet(self, *values: Value) -> tuple[list[str], int]:
+        lanes = max(v.lanes for v in values)
+        return [self.lanes(v) if lanes > 1 else v.name for v in values], lanes
+
+    def _type(self, dtype: DType, lanes: int) -> str:
+        return lanes_type(scalar_type(dtype), lanes)
+
+    def const(self, value: float | int | bool, dtype: DType) -> Value:
+        return Value(literal(value, dtype), dtype, 1, constant=True)
+
+    # ------------------------------------------------------------------ operations
+    def unary(self, op: str, x: Value) -> Value:
+        t = self._type(x.dtype, x.lanes)
+        if op == "not":
+            return self.binary("xor", x, self.const(True, bool_))
+        if op == "invert":
+            return self.binary("xor", x, self.const(True if x.dtype.is_bool else -1, x.dtype))
+        if x.dtype.is_floating:
+            if op == "neg":
+                return Value(self.lines_.value(f"fneg {t} {x.name}"), x.dtype, x.lanes)
+            return self.intrinsic(_ROUNDING[op], x)
+        if op == "neg":
+            return self.binary("sub", self.const(0, x.dtype), x)
+        if op == "abs":
+            if x.dtype.is_unsigned:
+                return x
+            negative = self.binary("lt", x, self.const(0, x.dtype))
+            return self.select(negative, self.unary("neg", x), x)
+        raise CompileError(f"{op} of {x.dtype.name}")
+
+    def intrinsic(self, name: str, *args: Value) -> Value:
+        names, lanes = self._meet(*args)
+        t = self._type(args[0].dtype, lanes)
+        short = {"half": "f16", "float": "f32", "double": "f64"}[scalar_type(args[0].dtype)]
+        full = f"llvm.{name}." + (f"v{lanes}{short}" if lanes > 1 else short)
+        self.lines_.declare(f"declare {t} @{full}({', '.join([t] * len(args))})")
+        return Value(
+            self.lines_.value(f"call {t} @{full}({', '.join(f'{t} {n}' for n in names)})"), args[0].dtype, lanes
+        )
+
+    def binary(self, op: str, a: Value, b: Value) -> Value:
+        if op in COMPARE:
+            return self._compare(op, a, b)
+        dtype = a.dtype
+        if op in ("max", "min"):
+            return self._extreme(op, a, b)
+        if dtype.is_floating:
+            if op in _FLOAT:
+                return self._plain(_FLOAT[op], a, b)
+            if op == "floordiv":
+                return self.unary("floor", self.binary("div", a, b))
+            if op == "truncdiv":
+                return self.unary("trunc", self.binary("div", a, b))
+            if op in ("mod", "truncmod"):
+                return self._float_mod(op, a, b)
+            raise CompileError(f"{op} of {dtype.name}")
+        if dtype.is_bool and op in ("add", "mul"):
+            op = "or" if op == "add" else "and"
+        if op in _INTEGER:
+            return self._plain(_INTEGER[op], a, b)
+        if op == "shr":
+            return self._plain("lshr" if dtype.is_unsigned else "ashr", a, b)
+        return self._integer_division(op, a, b)
+
+    def _plain(self, instruction: str, a: Value, b: Value) -> Value:
+        (x, y), lanes = self._meet(a, b)
+        return Value(self.lines_.value(f"{instruction} {self._type(a.dtype, lanes)} {x}, {y}"), a.dtype, lanes)
+
+    def _compare(self, op: str, a: Value, b: Value) -> Value:
+        (x, y), lanes = self._meet(a, b)
+        t = self._type(a.dtype, lanes)
+        if a.dtype.is_floating:
+            return Value(self.lines_.value(f"fcmp {_FLOAT_COMPARE[op]} {t} {x}, {y}"), bool_, lanes)
+        sign = "" if op in ("eq", "ne") else "u" if a.dtype.is_unsigned or a.dtype.is_bool else "s"
+        return Value(self.lines_.value(f"icmp {sign}{op} {t} {x}, {y}"), bool_, lanes)
+
+    def _extreme(self, op: str, a: Value, b: Value) -> Value:
+        if a.dtype.is_bool:
+            return self._plain("or" if op == "max" else "and", a, b)
+        better = self.select(self._compare("gt" if op == "max" else "lt", a, b), a, b)
+        if not a.dtype.is_floating:
+            return better
+        # A NaN in b is already the result (the comparison is false); one in a is put back.
+        return self.select(self._compare("ne", a, a), a, better)
+
+    def _float_mod(self, op: str, a: Value, b: Value) -> Value:
+        rest = self._plain("frem", a, b)
+        self._needs_fmod(a.dtype)
+        if op == "truncmod":
+            return rest
+        zero = self.const(0.0, a.dtype)
+        differ = self.binary("xor", self._compare("lt", rest, zero), self._compare("lt", b, zero))
+        adjust = self.binary("and", self._compare("ne", rest, zero), differ)
+        return self.select(adjust, self.binary("add", rest, b), rest)
+
+    def _needs_fmod(self, dtype: DType) -> None:
+        """LLVM turns frem into a call of fmod; naming it lets the loader check that it is there."""
+        t = scalar_type(dtype)
+        self.lines_.declare(f"declare {t} @{'fmodf' if dtype is float32 else 'fmod'}({t}, {t})")
+
+    def _integer_division(self, op: str, a: Value, b: Value) -> Value:
+        dtype = a.dtype
+        if dtype.is_unsigned:
+            return self._plain("udiv" if op in ("floordiv", "truncdiv") else "urem", a, b)
+        # INT_MIN / -1 traps in hardware: -1 is divided by separately, and wraps.
+        minus = self._compare("eq", b, self.const(-1, dtype))
+        safe = self.select(minus, self.const(1, dtype), b)
+        q = self.select(minus, self.unary("neg", a), self._plain("sdiv", a, safe))
+        if op == "truncdiv":
+            return q
+        r = self.binary("sub", a, self.binary("mul", q, b))
+        if op == "truncmod":
+            return r
+        zero = self.const(0, dtype)
+        differ = self._compare("lt", self.binary("xor", r, b), zero)
+        adjust = self.binary("and", self._compare("ne", r, zero), differ)
+        if op == "mod":
+            return self.select(adjust, self.binary("add", r, b), r)
+        return self.select(adjust, self.binary("sub", q, self.const(1, dtype)), q)
+
+    def select(self, condition: Value, a: Value, b: Value) -> Value:
+        lanes = max(condition.lanes, a.lanes, b.lanes)
+        x, y = (self.lanes(v) if lanes > 1 else v.name for v in (a, b))
+        t = self._type(a.dtype, lanes)
+        c = f"<{lanes} x i1> {self.lanes(condition)}" if condition.lanes > 1 else f"i1 {condition.name}"
+        return Value(self.lines_.value(f"select {c}, {t} {x}, {t} {y}"), a.dtype, lanes)
+
+    def bitcast(self, x: Value, dtype: DType) -> Value:
+        if scalar_type(x.dtype) == scalar_type(dtype):
+            return Value(x.name, dtype, x.lanes, x.constant)
+        made = self.lines_.value(f"bitcast {self._type(x.dtype, x.lanes)} {x.name} to {self._type(dtype, x.lanes)}")
+        return Value(made, dtype, x.lanes)
+
+    def cast(self, x: Value, dtype: DType) -> Value:
+        source = x.dtype
+        if source is dtype:
+            return x
+        if dtype is bool_:
+            return self._compare("ne", x, self.const(0, source))
+        if dtype is bfloat16:
+            return self._to_bfloat16(x)
+        t, u = self._type(source, x.lanes), self._type(dtype, x.lanes)
+        if source.is_floating and dtype.is_floating:
+            op = "fpext" if dtype.size > source.size else "fptrunc"
+        elif source.is_floating:
+            return self._saturate(x, dtype)
+        elif dtype.is_floating:
+            op = "uitofp" if source.is_unsigned or source.is_bool else "sitofp"
+        elif dtype.size == source.size and not source.is_bool:
+            return Value(x.name, dtype, x.lanes, x.constant)
+        elif dtype.size < source.size:
+            op = "trunc"
+        else:
+            op = "zext" if source.is_unsigned or source.is_bool else "sext"
+        return Value(self.lines_.value(f"{op} {t} {x.name} to {u}"), dtype, x.lanes)
+
+    def _saturate(self, x: Value, dtype: DType) -> Value:
+        """float -> int: towards zero, clamped to the range, NaN gives 0."""
+        t, u = self._type(x.dtype, x.lanes), self._type(dtype, x.lanes)
+        short = {"half": "f16", "float": "f32", "double": "f64"}[scalar_type(x.dtype)]
+        many = f"v{x.lanes}" if x.lanes > 1 else ""
+        name = f"llvm.fpto{'u' if dtype.is_unsigned else 's'}i.sat.{many}{scalar_type(dtype)}.{many}{short}"
+        self.lines_.declare(f"declare {u} @{name}({t})")
+        return Value(self.lines_.value(f"call {u} @{name}({t} {x.name})"), dtype, x.lanes)
+
+    def _to_bfloat16(self, x: Value) -> Value:
+        """Round to nearest even, by bits: the truncation that LLVM would call is not in every C library."""
+        bits = self.bitcast(self.cast(x, float32), int32)
+        odd = self.binary("and", self._plain("lshr", bits, self.const(16, int32)), self.const(1, int32))
+        rounded = self.binary("add", bits, self.binary("add", odd, self.const(0x7FFF, int32)))
+        quiet = self.binary("or", bits, self.const(0x400000, int32))
+        chosen = self.select(self._compare("ne", self.cast(x, float32), self.cast(x, float32)), quiet, rounded)
+        high = self._plain("lshr", chosen, self.const(16, int32))
+        short = self.lines_.value(f"trunc {lanes_type('i32', high.lanes)} {high.name} to {lanes_type('i16', high.lanes)}")
+        made = self.lines_.value(f"bitcast {lanes_type('i16', x.lanes)} {short} to {lanes_type('bfloat', x.lanes)}")
+        return Value(made, bfloat16, x.lanes)
+
+    def call(self, fn: str, args: Sequence[Value]) -> Value:
+        if fn == "fma":
+            return self.intrinsic("fma", *args)
+        if fn not in _LIBM or args[0].dtype not in (float32, float64):
+            raise CompileError(f"no function {fn} for {args[0].dtype.name}")
+        names, lanes = self._meet(*args)
+        dtype = args[0].dtype
+        t = scalar_type(dtype)
+        symbol = fn + ("f" if dtype is float32 else "")
+        self.lines_.declare(f"declare {t} @{symbol}({', '.join([t] * len(args))})")
+        if lanes == 1:
+            return Value(self.lines_.value(f"call {t} @{symbol}({', '.join(f'{t} {n}' for n in names)})"), dtype, 1)
+        result = "poison"
+        for k in range(lanes):
+            parts = [self.lines_.value(f"extractelement <{lanes} x {t}> {n}, i32 {k}") for n in names]
+            one = self.lines_.value(f"call {t} @{symbol}({', '.join(f'{t} {p}' for p in parts)})")
+            result = self.lines_.value(f"insertelement <{lanes} x {t}> {result}, {t} {one}, i32 {k}")
+        return Value(result, dtype, lanes)

@@ -1,0 +1,84 @@
+"""LLVM IR text: how types, constants and lanes are spelled, and the target that decides how wide they are."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from graphflow.dtypes import DType
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The machine code is made for: CPU name, its features, the width of its vectors and how many registers hold them."""
+
+    cpu: str
+    features: str
+    vector_bits: int
+    vector_registers: int
+
+
+@lru_cache(maxsize=1)
+def host_target() -> Target:
+    """The machine this process runs on."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    features = llvm.get_host_cpu_features()
+    has = {name for name, on in features.items() if on}
+    bits, registers = 128, 16
+    if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= has:
+        bits, registers = 512, 32
+    elif "avx2" in has:
+        bits = 256
+    elif "neon" in has or "sve" in has:
+        registers = 32
+    return Target(llvm.get_host_cpu_name(), features.flatten(), bits, registers)
+
+
+_LLVM = {
+    "float16": "half", "bfloat16": "bfloat", "float32": "float", "float64": "double", "int8": "i8", "uint8": "i8",
+    "int16": "i16", "uint16": "i16", "int32": "i32", "uint32": "i32", "int64": "i64", "uint64": "i64", "bool": "i1",
+}  # fmt: skip
+
+
+def scalar_type(dtype: DType) -> str:
+    """The type of a value in a register (bool is i1 there, and a byte in memory)."""
+    return _LLVM[dtype.name]
+
+
+def memory_type(dtype: DType) -> str:
+    return "i8" if dtype.is_bool else _LLVM[dtype.name]
+
+
+def lanes_type(scalar: str, lanes: int) -> str:
+    return scalar if lanes == 1 else f"<{lanes} x {scalar}>"
+
+
+def literal(value: float | int | bool, dtype: DType) -> str:
+    """A constant as LLVM spells it: floats as the hex of their exact double, so that nothing is rounded on the way."""
+    if dtype.is_bool:
+        return "true" if value else "false"
+    if dtype.is_integer:
+        bits = dtype.size * 8
+        v = int(value) & ((1 << bits) - 1)
+        return str(v - (1 << bits) if v >= 1 << (bits - 1) else v)
+    x = float(value)
+    with np.errstate(all="ignore"):
+        if dtype.name == "float32":
+            x = float(np.float32(x))
+    if dtype.name == "float16":
+        return f"0xH{struct.unpack('<H', np.float16(x).tobytes())[0]:04X}"
+    if dtype.name == "bfloat16":
+        bits32 = struct.unpack("<I", np.float32(x).tobytes())[0]
+        rounded = (bits32 + 0x7FFF + ((bits32 >> 16) & 1)) >> 16 if x == x else 0x7FC0
+        return f"0xR{rounded & 0xFFFF:04X}"
+    return f"0x{struct.unpack('<Q', struct.pack('<d', x))[0]:016X}"
+
+
+def splat(text: str, scalar: str, lanes: int) -> str:
+    return text if lanes == 1 else f"splat ({scalar} {text})"

@@ -1,0 +1,283 @@
+"""`compile`: one signature through all levels to a Plan."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from graphflow.core.graph import Graph
+from graphflow.core.kinds import Contraction, Elementwise, Host, TensorType
+from graphflow.dtypes import bool_, string, uint64
+from graphflow.errors import CompileError
+from graphflow.shapes import Dim, product
+from graphflow_compiler import frontend
+from graphflow_compiler.access import dim_index
+from graphflow_compiler.codegen.emit import Target, host_target, kernel_to_llvm, scratch_elements
+from graphflow_compiler.explain import explain_text
+from graphflow_compiler.frontend import Signature
+from graphflow_compiler.ir import kernels as kernels_ir
+from graphflow_compiler.ir.kernels import Group, KernelGraph
+from graphflow_compiler.ir.loops import Buffer, GemmKernel, IVar, Kernel, LoopKernel
+from graphflow_compiler.ir.loops_build import LoopBuilder
+from graphflow_compiler.ir.loops_text import kernel_to_text
+from graphflow_compiler.ir.loops_verify import verify_kernel
+from graphflow_compiler.ir.program import (
+    FEED,
+    IS_INITIALIZED,
+    RUN_INDEX,
+    VARIABLE_STATE,
+    Program,
+    Value,
+    constant_array,
+    is_constant,
+    unknown_sizes,
+)
+from graphflow_compiler.lower import lower
+from graphflow_compiler.lower.emit import Argument, FailureCode, Scratch, used_dims
+from graphflow_compiler.passes.fusion import fuse
+from graphflow_compiler.passes.pipeline import Dump, run_passes
+from graphflow_compiler.passes.rewrite import PassContext
+from graphflow_compiler.plan import Plan, PlanBuffer, Step, entry_text, symbol_sources
+from graphflow_compiler.schedule import Copy, Schedule, schedule
+
+
+class CannotCompile(Exception):
+    """The program has something that native code does not do yet; the reference backend runs it instead."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What compilation depends on besides the signature."""
+
+    target: Target = field(default_factory=host_target)
+
+
+def compile(graph: Graph, signature: Signature, options: Options | None = None) -> Plan:  # noqa: A001  (the documented name)
+    """The Plan of a signature.
+
+    Raises:
+        InvalidArgumentError: the fed shapes cannot go together; names the op and the user's line.
+        CannotCompile: a host op or a data-dependent shape; says which.
+        CompileError: the compiler itself failed.
+    """
+    options = options or Options()
+    dump = Dump.from_environment("plan")
+    program = frontend.build_program(signature)
+    _check_supported(program)
+    ctx = PassContext()
+    program = run_passes(program, ctx, dump)
+    kernel_graph = fuse(program)
+    kernels_ir.verify(kernel_graph)
+    dump.write("kernels", kernels_ir.to_text(kernel_graph))
+    plan = _Planner(schedule(kernel_graph), options, dump, signature).run()
+    dump.write("plan", str(plan))
+    dump.write("explain", plan.explanation)
+    return plan
+
+
+def _check_supported(program: Program) -> None:
+    for n in program.nodes:
+        op = n.origin[-1] if n.origin else n.op.name
+        if isinstance(n.op.kind, Host):
+            raise CannotCompile(f"{n.op.name} ({op}) runs on the host")
+        if any(t.dtype is string for t in n.types):
+            raise CannotCompile(f"{n.op.name} ({op}) has string values")
+    unknown = unknown_sizes(program)
+    if unknown:
+        first = next(n for n in program.nodes if any(_mentions(t, unknown) for t in n.types))
+        raise CannotCompile(f"the shape of {first.op.name} ({' '.join(first.origin)}) depends on data")
+
+
+def _mentions(t: TensorType, names: set[str]) -> bool:
+    return any(not isinstance(d, int) and d.names() & names for d in t.shape or ())
+
+
+class _Planner:
+    """Numbers the buffers, lowers the groups in schedule order, and names kernels by their content."""
+
+    def __init__(self, plan: Schedule, options: Options, dump: Dump, signature: Signature) -> None:
+        self.schedule = plan
+        self.graph: KernelGraph = plan.graph
+        self.program = plan.graph.program
+        self.options = options
+        self.dump = dump
+        # Every size the signature names, also those that the program has since found equal to others.
+        self.sources = symbol_sources([TensorType(t.base_dtype, s) for t, s in zip(signature.feeds, signature.feed_shapes, strict=True)])
+        self.buffers: list[PlanBuffer] = []
+        self.number: dict[Any, int] = {}
+        self.texts: dict[str, str] = {}
+        self.steps: list[Step] = []
+
+    # ------------------------------------------------------------------ buffers
+    def buffer(self, key: Any, made: PlanBuffer) -> int:
+        found = self.number.get(key)
+        if found is None:
+            found = self.number[key] = len(self.buffers)
+            self.buffers.append(made)
+        return found
+
+    def output(self, i: int) -> int:
+        t = self.program.outputs[i].type
+        return self.buffer(("output", i), PlanBuffer("output", t, product(t.shape or ()), i))
+
+    def variable(self, name: str, t: TensorType) -> int:
+        return self.buffer(("variable", name), PlanBuffer("variable", t, product(t.shape or ()), name))
+
+    def home(self, v: Value) -> int:
+        """The buffer that holds the stored value v."""
+        base = self.graph.storage(v)
+        state = self.schedule.in_place.get(base)
+        if state is not None:
+            base = state
+        t = base.type
+        count = product(base.shape)
+        node = base.node
+        if node.op is FEED:
+            return self.buffer(base, PlanBuffer("feed", t, count, node.attrs.key))
+        if node.op is VARIABLE_STATE:
+            return self.variable(str(node.attrs.key), t)
+        if node.op is RUN_INDEX:
+            return self.buffer(base, PlanBuffer("run_index", TensorType(uint64, ()), 1))
+        if node.op is IS_INITIALIZED:
+            return self.buffer(base, PlanBuffer("is_initialized", TensorType(bool_, ()), 1, node.attrs.key))
+        if is_constant(base):
+            array = constant_array(base)
+            return self.buffer(base, PlanBuffer("constant", t, count, array=array))
+        home = self.schedule.output_home.get(base)
+        if home is not None:
+            return self.output(home)
+        number = self.buffer(base, PlanBuffer("temporary", t, count, start=len(self.steps), end=len(self.steps)))
+        self.extend(number)
+        return number
+
+    def extend(self, number: int) -> None:
+        b = self.buffers[number]
+        if b.kind in ("temporary", "scratch"):
+            self.buffers[number] = replace(b, end=max(b.end, len(self.steps)))
+
+    # ------------------------------------------------------------------ steps
+    def run(self) -> Plan:
+        for item in self.schedule.steps:
+            if isinstance(item, Copy):
+                self.copy(item)
+            else:
+                self.group(item)
+        for v in self.program.feeds:
+            self.home(v.out())
+        for i in range(len(self.program.outputs)):
+            self.output(i)
+        feeds = sorted(self.program.feeds, key=lambda n: int(n.attrs.key))
+        reads = [b.key for b in self.buffers if b.kind == "variable"]
+        states = {n.attrs.key for n in self.program.nodes if n.op is VARIABLE_STATE}
+        used_sizes = {name for s in self.steps for name in s.dims}
+        for b in self.buffers:
+            if not isinstance(b.count, int):
+                used_sizes |= b.count.names()
+        for c in self.program.constraints:
+            for d in (c.a, c.b):
+                if not isinstance(d, int):
+                    used_sizes |= d.names()
+        missing = used_sizes - self.sources.keys()
+        if missing:
+            raise CompileError(f"sizes {sorted(missing)} are given by no feed")
+        symbols = tuple(sorted(used_sizes))
+        return Plan(
+            buffers=tuple(self.buffers),
+            steps=tuple(self.steps),
+            symbols=symbols,
+            symbol_source={name: self.sources[name] for name in symbols},
+            constraints=self.program.constraints,
+            feed_types=tuple(n.types[0] for n in feeds),
+            output_types=tuple(v.type for v in self.program.outputs),
+            reads=tuple(str(k) for k in reads if k in states),
+            writes=tuple(name for name, _ in self.program.updates),
+            kernels=self.texts,
+            entry_text=entry_text(self.steps, symbols),
+            explanation=explain_text(self.schedule, self.steps, self.buffers),
+            uses_run_index=any(b.kind == "run_index" for b in self.buffers),
+        )
+
+    def group(self, group: Group) -> None:
+        lowered = lower(self.graph, group, self.schedule.in_place)
+        self.add(lowered.kernel, lowered.arguments, group.kind, group.origin, lowered.failures, flops(group))
+
+    def copy(self, item: Copy) -> None:
+        t = item.source.type
+        source = self.home(item.source)
+        aside = self.number.get(("aside", item.source))
+        if aside is not None:
+            source = aside
+        if item.aside:
+            here = len(self.steps)
+            target = self.buffer(("aside", item.source), PlanBuffer("temporary", t, product(t.shape or ()), start=here, end=here))
+        else:
+            target = self.output(item.output) if item.output >= 0 else self.variable(item.variable, t)
+        kernel = copy_kernel(t)
+        name = self.emit(kernel)
+        for b in (source, target):
+            self.extend(b)
+        self.steps.append(Step(name, "copy", (source, target), kernel.dims, item.source.node.origin, 0))
+
+    def add(
+        self,
+        kernel: Kernel,
+        arguments: tuple[Argument, ...],
+        kind: str,
+        origin: tuple[str, ...],
+        failures: tuple[FailureCode, ...],
+        work: Dim,
+    ) -> None:
+        verify_kernel(kernel)
+        numbers = []
+        for a in arguments:
+            if isinstance(a, Scratch):
+                numbers.append(self.scratch(TensorType(a.dtype, ()), a.count))
+            else:
+                number = self.home(a)
+                self.extend(number)
+                numbers.append(number)
+        count = scratch_elements(kernel, self.options.target)
+        if isinstance(kernel, GemmKernel) and count is not None:
+            numbers.append(self.scratch(TensorType(kernel.accumulate_dtype, ()), count))
+        name = self.emit(kernel)
+        self.steps.append(Step(name, kind, tuple(numbers), kernel.dims, origin, work, failures))
+
+    def scratch(self, t: TensorType, count: Dim) -> int:
+        here = len(self.steps)
+        return self.buffer(("scratch", here, len(self.buffers)), PlanBuffer("scratch", t, count, start=here, end=here))
+
+    def emit(self, kernel: Kernel) -> str:
+        """The function's name, from the content of its code: kernels that do the same share one function."""
+        self.dump.write("loops", kernel_to_text(kernel))
+        text = kernel_to_llvm(kernel, self.options.target)
+        name = "gf_" + hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.texts.setdefault(name, text.replace("@kernel(", f"@{name}("))
+        return name
+
+
+def copy_kernel(t: TensorType) -> LoopKernel:
+    b = LoopBuilder()
+    count = dim_index(product(t.shape or ()))
+    with b.loop("i", count, kind="vector", parallel=True):
+        b.store("target", IVar("i"), b.load("source", IVar("i"), t.dtype))
+    body = b.build()
+    buffers = (Buffer("source", t.dtype, count, "read"), Buffer("target", t.dtype, count, "write"))
+    return LoopKernel("kernel", buffers, used_dims(body, [count]), body)
+
+
+def flops(group: Group) -> Dim:
+    """Floating-point operations of the group: 2mnk for a contraction, one per element for the rest."""
+    total: Dim = 0
+    for n in group.nodes:
+        size = product(n.types[0].shape or ())
+        if isinstance(n.op.kind, Contraction):
+            a = n.inputs[0]
+            assert a is not None
+            k = a.shape[-2] if n.attrs.transpose_a else a.shape[-1]
+            total = total + size * k * 2
+        elif isinstance(n.op.kind, Elementwise):
+            total = total + size
+        elif n.data_inputs:
+            total = total + product(n.data_inputs[0].shape)
+    return total

@@ -1,0 +1,44 @@
+"""What the compiler did, in words: a paragraph per kernel, and why neighbours were not fused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from graphflow.shapes import Dim, format_shape
+
+if TYPE_CHECKING:
+    from graphflow_compiler.plan import PlanBuffer, Step
+    from graphflow_compiler.schedule import Schedule
+
+
+def _amount(d: Dim) -> str:
+    return f"{d:,}" if isinstance(d, int) else str(d)
+
+
+def explain_text(schedule: Schedule, steps: Sequence[Step], buffers: Sequence[PlanBuffer]) -> str:
+    """One block a step: kind, the user's ops fused into it, flops, bytes, what it reads and writes."""
+    graph = schedule.graph
+    fused = sum(len(g.nodes) for g in graph.groups)
+    lines = [f"{fused} operations in {len(graph.groups)} kernels, {len(steps)} steps, one native call"]
+    from graphflow_compiler.schedule import Copy
+
+    for number, (item, step) in enumerate(zip(schedule.steps, steps, strict=True)):
+        moved: Dim = 0
+        for b in dict.fromkeys(step.buffers):
+            moved = moved + buffers[b].bytes
+        if isinstance(item, Copy):
+            where = f"output {item.output}" if item.output >= 0 else item.variable or "a temporary"
+            lines.append(f"step {number}: copy of {' '.join(step.origin)} to {where}, {_amount(moved)} bytes")
+            continue
+        lines.append(
+            f"step {number}: {item.kind} kernel over {format_shape(item.space)}, {_amount(step.flops)} flops, "
+            f"{_amount(moved)} bytes"
+        )
+        lines.append("  fused: " + ", ".join(item.origin))
+        in_place = [v for v in item.outputs if v in schedule.in_place]
+        if in_place:
+            lines.append(f"  updates in place: {', '.join(str(schedule.in_place[v].node.attrs.key) for v in in_place)}")
+    for producer, consumer, reason in graph.not_fused:
+        lines.append(f"not fused: {producer} -> {consumer}: {reason}")
+    return "\n".join(lines) + "\n"

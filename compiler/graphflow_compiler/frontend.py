@@ -1,0 +1,272 @@
+"""Level 0 to level 1: prunes the user's graph to one (fetches, feeds) signature and makes a Program of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from graphflow.core.graph import Operation, Tensor
+from graphflow.core.kinds import NoOp, Random, Source, StateUpdate, TensorType, VariableIsInitialized, View
+from graphflow.dtypes import bool_
+from graphflow.errors import BuildError, InvalidArgumentError
+from graphflow.shapes import Dim, DimPolicy, Shape, SymDim, size, substitute
+from graphflow_compiler.ir.program import (
+    FEED,
+    IS_INITIALIZED,
+    VARIABLE_STATE,
+    Constraint,
+    LeafAttrs,
+    Node,
+    Program,
+    ProgramBuilder,
+    Value,
+    live_nodes,
+    resolve_shape_value,
+)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a program is made for: the fetches, the fed tensors and what is known of the fed arrays' shapes.
+
+    `feed_shapes[i]` has ints where the size is fixed for this program (static dims, and sizes that are 1: a size of 1
+    broadcasts, so it is never shared with others) and SymDims where any size other than 1 will do.
+    """
+
+    fetches: tuple[Tensor | Operation, ...]
+    feeds: tuple[Tensor, ...]
+    feed_shapes: tuple[Shape, ...]
+    variable_shapes: Mapping[str, tuple[int, ...]]  # of variables whose static shape is open
+
+
+def generalise(feeds: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> tuple[Shape, ...]:
+    """The signature's feed shapes for arrays of the given shapes: open dims become symbols unless their size is 1."""
+    result: list[Shape] = []
+    for i, (tensor, shape) in enumerate(zip(feeds, shapes, strict=True)):
+        static = tensor.type.shape
+        dims: list[Dim] = []
+        for axis, actual in enumerate(shape):
+            declared = static[axis] if static is not None else None
+            if isinstance(declared, int) or actual == 1:
+                dims.append(actual)
+            elif isinstance(declared, SymDim) and not str(declared).startswith("?"):
+                dims.append(declared)  # a size the user named
+            else:
+                dims.append(size(f"n{i}_{axis}"))
+        result.append(tuple(dims))
+    return tuple(result)
+
+
+class ProgramPolicy(DimPolicy):
+    """Sizes that differ are, unless one is the constant 1, required to be equal: a constraint that binding checks.
+
+    Equalities of plain sizes are found out in one build and substituted in the next, so the final program speaks of one
+    size where the graph implies one.
+    """
+
+    def __init__(self) -> None:
+        self.constraints: list[Constraint] = []
+        self.equal: dict[str, Constraint] = {}  # size -> the constraint that fixes it, as (size, what it equals)
+        self.current_op = ""
+
+    def unify(self, a: Dim, b: Dim, message: object) -> Dim:
+        if a == b:
+            return a
+        if isinstance(a, int) and isinstance(b, int):
+            return super().unify(a, b, message)  # type: ignore[arg-type]
+        self.constraints.append(Constraint(a, b, message(), self.current_op))  # type: ignore[operator]
+        for x, y in ((b, a), (a, b)):
+            if isinstance(x, SymDim) and len(names := x.names()) == 1 and x == size(name := next(iter(names))):
+                if not (isinstance(y, SymDim) and name in y.names()):
+                    self.equal.setdefault(name, Constraint(x, y, message(), self.current_op))  # type: ignore[operator]
+                    break
+        return a if isinstance(a, int) else b if isinstance(b, int) else a
+
+    def broadcast(self, a: Dim, b: Dim, message: object) -> Dim:
+        if a == b or b == 1:
+            return a
+        if a == 1:
+            return b
+        return self.unify(a, b, message)
+
+
+def needed_operations(fetches: Sequence[Tensor | Operation], feeds: Sequence[Tensor]) -> list[Operation]:
+    """The operations that the fetches need, in creation order; nothing upstream of a fed tensor unless otherwise needed."""
+    fed = set(feeds)
+    todo = [f if isinstance(f, Operation) else f.op for f in fetches if f not in fed]
+    found: set[Operation] = set()
+    while todo:
+        op = todo.pop()
+        if op in found:
+            continue
+        found.add(op)
+        todo += [t.op for t in op.inputs if t not in fed and t.op not in found]
+        todo += [c for c in op.control_inputs if c not in found]
+    return sorted(found, key=lambda op: op._id)
+
+
+def is_alias_of_variable(op: Operation) -> bool:
+    """An Identity of a ref (``W/read``): it stands for whatever value the variable has where it is used."""
+    return isinstance(op.op_def.kind, View) and bool(op.inputs) and op.inputs[0].is_ref and op.op_def.name == "Identity"
+
+
+def variable_of(t: Tensor) -> Operation | None:
+    """The variable that a ref tensor, or an alias of one, stands for."""
+    op = t.op
+    if is_alias_of_variable(op):
+        t = op.inputs[0]
+        op = t.op
+    if isinstance(op.op_def.kind, Source) and op.op_def.kind.what == "variable":
+        return op
+    return None
+
+
+def build_program(signature: Signature) -> Program:
+    """The Program of a signature. Raises InvalidArgumentError where shapes of feeds cannot go together."""
+    merged: dict[str, Constraint] = {}
+    while True:  # each round merges at least one of finitely many sizes
+        policy = ProgramPolicy()
+        program = _Build(signature, policy, merged).run()
+        new = {k: v for k, v in policy.equal.items() if k not in merged}
+        if not new:
+            return program
+        merged = {**merged, **new}
+
+
+class _Build:
+    def __init__(self, signature: Signature, policy: ProgramPolicy, merged: Mapping[str, Constraint]) -> None:
+        self.signature = signature
+        self.policy = policy
+        self.merged = merged
+        self.builder = ProgramBuilder(policy)
+        self.values: dict[Tensor, Value] = {}
+        self.state: dict[str, Value] = {}
+        self.updated: dict[str, None] = {}
+        self.effects: list[Node] = []
+
+    def run(self) -> Program:
+        feeds: list[Node] = []
+        symbols: dict[str, None] = {}
+        replaced = {name: c.b for name, c in self.merged.items()}
+        for i, (t, shape) in enumerate(zip(self.signature.feeds, self.signature.feed_shapes, strict=True)):
+            for d in shape:
+                if isinstance(d, SymDim):
+                    symbols.update(dict.fromkeys(sorted(d.names())))
+            final = shape
+            for _ in self.merged:  # a size may lead to another one: follow the chain
+                final = tuple(substitute(d, replaced) for d in final)
+            node = self.builder.add(FEED, LeafAttrs(i, TensorType(t.base_dtype, final)), origin=(t.op.name,))
+            feeds.append(node)
+            self.values[t] = node.out()
+        for op in needed_operations(self.signature.fetches, self.signature.feeds):
+            self.add(op)
+        outputs = [self.fetch(f) for f in self.signature.fetches if isinstance(f, Tensor)]
+        updates = tuple((name, self.state[name]) for name in self.updated)
+        effects = tuple(dict.fromkeys(self.effects))
+        roots = [*outputs, *(v for _, v in updates)]
+        nodes = live_nodes(self.builder.nodes, roots, [*effects, *feeds])
+        constraints = tuple(dict.fromkeys([*self.merged.values(), *self.policy.constraints]))
+        return Program(nodes, tuple(feeds), tuple(outputs), updates, effects, constraints, tuple(symbols))
+
+    def fetch(self, t: Tensor) -> Value:
+        if t in self.values:
+            return self.values[t]
+        return self.value(t)
+
+    def value(self, t: Tensor) -> Value:
+        found = self.values.get(t)
+        if found is not None:
+            return found
+        variable = variable_of(t)
+        if variable is None:
+            raise InvalidArgumentError(message=f"{t.name} is not available to the program", op=t.op)
+        return self.read(variable)
+
+    def read(self, variable: Operation) -> Value:
+        """The variable's value at this point of the program."""
+        fed = self.values.get(variable.outputs[0])
+        if fed is not None:
+            return fed
+        name = variable.name
+        if name not in self.state:
+            t = variable.outputs[0]
+            shape = self.signature.variable_shapes.get(name, t.type.shape)
+            type_ = TensorType(t.base_dtype, shape)
+            self.state[name] = self.builder.add(VARIABLE_STATE, LeafAttrs(name, type_), origin=(name,)).out()
+        return self.state[name]
+
+    def add(self, op: Operation) -> None:
+        kind = op.op_def.kind
+        if isinstance(kind, Source) and kind.what == "variable":
+            return
+        if isinstance(kind, NoOp) or is_alias_of_variable(op):
+            return
+        if isinstance(kind, Source) and kind.what == "placeholder":
+            raise InvalidArgumentError(
+                op=op,
+                node_def=op,
+                message=f"You must feed a value for placeholder tensor '{op.name}' with dtype {op.outputs[0].dtype.name}",
+            )
+        origin = (op.name,)
+        self.policy.current_op = op.name
+        if isinstance(kind, VariableIsInitialized):
+            variable = variable_of(op.inputs[0])
+            assert variable is not None
+            type_ = TensorType(bool_, ())
+            self.values[op.outputs[0]] = self.builder.add(IS_INITIALIZED, LeafAttrs(variable.name, type_), origin=origin).out()
+            return
+        refs = kind.refs if isinstance(kind, StateUpdate) else ()
+        variables: list[str] = []
+        inputs: list[Value] = []
+        for i, t in enumerate(op.inputs):
+            variable = variable_of(t) if i in refs else None
+            if i in refs and variable is None:  # the output of an assign: the variable behind it
+                variable = _variable_behind(t)
+            if variable is not None:
+                variables.append(variable.name)
+                inputs.append(self.read(variable))
+            else:
+                inputs.append(self.value(t))
+        if isinstance(kind, Random):
+            inputs.append(self.builder.run_index())
+        try:
+            node = self.builder.add(op.op_def, op.attrs, inputs, None, origin)
+        except BuildError as e:
+            raise InvalidArgumentError(
+                op=op, node_def=op, message=f"{e}\n  created at {op.created_at}\n\t [[{{{{node {op.name}}}}}]]"
+            ) from None
+        resolved = resolve_shape_value(self.builder, node)
+        if resolved is not None:
+            self.values[op.outputs[0]] = resolved
+            return
+        for i, t in enumerate(op.outputs):
+            self.values[t] = node.out(i)
+        if isinstance(kind, StateUpdate):
+            for i, name in enumerate(variables):
+                self.state[name] = node.out(i)
+                self.updated[name] = None
+        elif not op.outputs or _must_run(node):
+            self.effects.append(node)
+
+
+def _variable_behind(t: Tensor) -> Operation | None:
+    while True:
+        found = variable_of(t)
+        if found is not None:
+            return found
+        kind = t.op.op_def.kind
+        if not isinstance(kind, StateUpdate):
+            return None
+        t = t.op.inputs[kind.refs[t.value_index]]
+
+
+def _must_run(node: Node) -> bool:
+    """Nodes whose running is their purpose: assertions, host effects, and elementwise checks (check_numerics)."""
+    from graphflow.core.kinds import Assertion, Elementwise, Host
+
+    kind = node.op.kind
+    return (
+        isinstance(kind, Assertion)
+        or (isinstance(kind, Host) and kind.stateful)
+        or (isinstance(kind, Elementwise) and kind.check is not None)
+    )

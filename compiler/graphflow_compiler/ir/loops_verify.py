@@ -1,0 +1,140 @@
+"""The verifier of the loop IR."""
+
+from __future__ import annotations
+
+from graphflow.core.emit import ARITHMETIC, CALLS, COMPARE, UNARY
+from graphflow.dtypes import DType, bool_
+from graphflow.errors import CompileError
+from graphflow_compiler.ir.loops import (
+    Atom,
+    Binary,
+    Call,
+    Check,
+    Expr,
+    For,
+    GemmKernel,
+    IBinary,
+    IData,
+    IDim,
+    Index,
+    IVar,
+    Kernel,
+    Let,
+    Load,
+    Select,
+    Statement,
+    Unary,
+    Var,
+)
+from graphflow_compiler.ir.loops_hoist import operands
+
+
+class _Verifier:
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.buffers = {b.name: b for b in kernel.buffers}
+        self.defined: dict[str, DType] = {}
+        self.ever: set[str] = set()
+
+    def fail(self, what: str) -> None:
+        raise CompileError(f"loop kernel of {' '.join(self.kernel.comments) or self.kernel.name}: {what}")
+
+    def atom(self, a: Atom) -> None:
+        if isinstance(a, Var):
+            if a.name not in self.defined:
+                self.fail(f"{a.name} is used where it is not defined")
+            if self.defined[a.name] is not a.dtype:
+                self.fail(f"{a.name} is {self.defined[a.name].name}, used as {a.dtype.name}")
+
+    def index(self, index: Index, loops: set[str]) -> None:
+        todo: list[Index] = [index]
+        while todo:
+            i = todo.pop()
+            if isinstance(i, IVar) and i.name not in loops:
+                self.fail(f"loop variable {i.name} is used outside its loop")
+            elif isinstance(i, IDim) and i.name not in self.kernel.dims:
+                self.fail(f"size {i.name} is no argument of the kernel")
+            elif isinstance(i, IBinary):
+                todo += [i.a, i.b]
+            elif isinstance(i, IData):
+                self.atom(i.value)
+
+    def expr(self, let: Let, loops: set[str]) -> None:
+        e: Expr = let.value
+        atoms, indices = operands(e)
+        for a in atoms:
+            self.atom(a)
+        for i in indices:
+            self.index(i, loops)
+        if isinstance(e, Unary) and e.op not in UNARY:
+            self.fail(f"unknown operation {e.op}")
+        elif isinstance(e, Binary):
+            if e.op not in ARITHMETIC and e.op not in COMPARE:
+                self.fail(f"unknown operation {e.op}")
+            if e.a.dtype is not e.b.dtype:
+                self.fail(f"{e.op} of {e.a.dtype.name} and {e.b.dtype.name}")
+            if let.dtype is not (bool_ if e.op in COMPARE else e.a.dtype):
+                self.fail(f"{let.name} has dtype {let.dtype.name}, its value another")
+        elif isinstance(e, Select) and (e.condition.dtype is not bool_ or e.a.dtype is not e.b.dtype):
+            self.fail(f"select on {e.condition.dtype.name} between {e.a.dtype.name} and {e.b.dtype.name}")
+        elif isinstance(e, Call) and CALLS.get(e.fn) != len(e.args):
+            self.fail(f"call of {e.fn} with {len(e.args)} arguments")
+        elif isinstance(e, Load):
+            self.access(e.buffer, let.dtype, "read")
+
+    def access(self, name: str, dtype: DType, mode: str) -> None:
+        buffer = self.buffers.get(name)
+        if buffer is None:
+            self.fail(f"there is no buffer {name}")
+        elif buffer.dtype is not dtype:
+            self.fail(f"buffer {name} holds {buffer.dtype.name}, accessed as {dtype.name}")
+        elif mode not in buffer.access:
+            self.fail(f"buffer {name} is {buffer.access}, but the kernel wants to {mode} it")
+
+    def define(self, name: str, dtype: DType) -> None:
+        if name in self.ever:
+            self.fail(f"{name} is assigned twice")
+        self.ever.add(name)
+        self.defined[name] = dtype
+
+    def block(self, body: tuple[Statement, ...], loops: set[str], vector: bool, parallel: bool) -> None:
+        for s in body:
+            if isinstance(s, Let):
+                self.expr(s, loops)
+                self.define(s.name, s.dtype)
+            elif isinstance(s, Check):
+                self.atom(s.failed)
+            elif isinstance(s, For):
+                self.loop(s, loops, vector, parallel)
+            else:
+                self.atom(s.value)
+                self.index(s.index, loops)
+                self.access(s.buffer, s.value.dtype, "write")
+
+    def loop(self, loop: For, loops: set[str], vector: bool, parallel: bool) -> None:
+        if loop.var in loops:
+            self.fail(f"loop variable {loop.var} is taken")
+        if vector and loop.kind == "vector":
+            self.fail("a vector loop inside a vector loop")
+        if loop.parallel and (parallel or loop.accumulators or loops):
+            self.fail("a parallel loop must be outermost and have no accumulators")
+        self.index(loop.extent, loops)
+        outside = dict(self.defined)
+        self.block(loop.body, loops | {loop.var}, vector or loop.kind == "vector", parallel or loop.parallel)
+        for a in loop.accumulators:
+            self.atom(a.value)
+            if a.value.dtype is not a.dtype:
+                self.fail(f"accumulator {a.name} of {a.dtype.name} takes {a.value.dtype.name}")
+        self.defined = outside
+        for a in loop.accumulators:
+            self.define(a.name, a.dtype)
+
+
+def verify_kernel(kernel: Kernel) -> None:
+    """Raises CompileError unless the kernel is well formed: types, scopes, single assignment, buffer access."""
+    v = _Verifier(kernel)
+    if isinstance(kernel, GemmKernel):
+        v.define("acc", kernel.accumulate_dtype)
+        v.block(kernel.epilogue, {"b", "i", "j"}, vector=True, parallel=True)
+    else:
+        v.block(kernel.body, set(), vector=False, parallel=False)

@@ -1,0 +1,353 @@
+"""Level 1, the Program: what one (fetches, feeds) signature computes, as frozen, hash-consed values.
+
+A Program has no names, scopes or devices: only values, the variables it gives new values, and the sizes (`SymDim`s) that
+become known when arrays are fed. A variable is a value too: its state at the start of the run is a leaf, each assignment
+makes a new value, and the last one is written back. So order is data flow and passes need no special care for effects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphflow.core.kinds import Assertion, Host, ShapeOf, ShapeValue, Source, TensorType
+from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, TensorValue, lookup, not_differentiable
+from graphflow.dtypes import DType, as_dtype, uint64
+from graphflow.errors import CompileError
+from graphflow.provenance import merge
+from graphflow.shapes import Dim, DimPolicy, Shape, SymDim, format_shape, static_shape
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One operation. `inputs[i]` is None where operand i only steers shapes; then `values[i]` holds its value.
+
+    `origin` are the names of the user's operations it came from, kept through every rewrite.
+    """
+
+    id: int
+    op: OpDef
+    attrs: Any
+    inputs: tuple[Value | None, ...]
+    values: tuple[ShapeValue | None, ...]
+    types: tuple[TensorType, ...]
+    origin: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"%{self.id}:{self.op.name}"
+
+    @property
+    def data_inputs(self) -> list[Value]:
+        return [v for v in self.inputs if v is not None]
+
+    def out(self, index: int = 0) -> Value:
+        return Value(self, index)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    node: Node
+    index: int = 0
+
+    @property
+    def type(self) -> TensorType:
+        return self.node.types[self.index]
+
+    @property
+    def shape(self) -> Shape:
+        shape = self.node.types[self.index].shape
+        assert shape is not None
+        return shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.node.types[self.index].dtype
+
+    def __repr__(self) -> str:
+        return f"%{self.node.id}" + (f".{self.index}" if len(self.node.types) > 1 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """Two sizes that must agree in a run; if they do not, the program does not apply to those feeds."""
+
+    a: Dim
+    b: Dim
+    message: str
+    op: str
+
+
+@dataclass(frozen=True)
+class Program:
+    """`outputs` align with the fetches; `updates` are (variable's op name, its value after the run); `effects` are nodes
+    that must run although nothing uses them (assertions). `nodes` are in a topological order."""
+
+    nodes: tuple[Node, ...]
+    feeds: tuple[Node, ...]
+    outputs: tuple[Value, ...]
+    updates: tuple[tuple[str, Value], ...]
+    effects: tuple[Node, ...]
+    constraints: tuple[Constraint, ...] = ()
+    symbols: tuple[str, ...] = ()
+
+    def roots(self) -> list[Value]:
+        return [*self.outputs, *(v for _, v in self.updates)]
+
+    def users(self) -> dict[Node, list[Node]]:
+        table: dict[Node, list[Node]] = {n: [] for n in self.nodes}
+        for n in self.nodes:
+            for v in dict.fromkeys(n.data_inputs):
+                table[v.node].append(n)
+        return table
+
+
+# ---------------------------------------------------------------------------------------------- leaves of a Program
+
+
+@dataclass(frozen=True, slots=True)
+class LeafAttrs:
+    """Identifies a leaf: the index of a feed, the name of a variable."""
+
+    key: int | str
+    type: TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class DimsAttrs:
+    value: ShapeValue
+    dtype: DType
+
+
+def _leaf(name: str) -> OpDef:
+    return OpDef(
+        name, Source("placeholder"), lambda ctx, attrs: (attrs.type,), not_differentiable("a leaf"), None, list, LeafAttrs
+    )
+
+
+def _dims_infer(ctx: InferContext, attrs: DimsAttrs) -> tuple[TensorType, ...]:
+    return (TensorType(attrs.dtype, (len(attrs.value),) if isinstance(attrs.value, tuple) else ()),)
+
+
+FEED = _leaf("_Feed")
+#: The value a variable has when the run starts.
+VARIABLE_STATE = _leaf("_VariableState")
+#: The session's run counter, a uint64 scalar: what makes random ops differ from run to run.
+RUN_INDEX = _leaf("_RunIndex")
+#: Whether a variable has a value, a bool scalar.
+IS_INITIALIZED = _leaf("_IsInitialized")
+#: Integers that follow from sizes.
+DIMS = OpDef("_Dims", ShapeOf(), _dims_infer, not_differentiable("sizes"), None, list, DimsAttrs)
+
+LEAVES = frozenset({FEED, VARIABLE_STATE, RUN_INDEX, IS_INITIALIZED})
+
+
+def is_constant(v: Value) -> bool:
+    return isinstance(v.node.op.kind, Source) and v.node.op.kind.what == "constant"
+
+
+def constant_array(v: Value) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any] = v.node.attrs.value.array
+    return array
+
+
+# ---------------------------------------------------------------------------------------------- building
+
+
+class ProgramBuilder:
+    """Makes hash-consed nodes: the same op on the same values is the same node, so common subexpressions need no pass."""
+
+    def __init__(self, policy: DimPolicy) -> None:
+        self.policy = policy
+        self.nodes: list[Node] = []
+        self._table: dict[Any, Node] = {}
+
+    def add(
+        self,
+        op: OpDef,
+        attrs: Any = NO_ATTRS,
+        inputs: Sequence[Value | None] = (),
+        values: Sequence[ShapeValue | None] | None = None,
+        origin: tuple[str, ...] = (),
+        types: tuple[TensorType, ...] | None = None,
+    ) -> Node:
+        """`values` default to what is known of the inputs; `types`, if given, replace inference."""
+        inputs = tuple(inputs)
+        known = tuple(values) if values is not None else tuple(None if v is None else shape_value_of(v) for v in inputs)
+        # Only operands that steer shapes are remembered by value; they stop being data.
+        kept: list[ShapeValue | None] = [None] * len(inputs)
+        data = list(inputs)
+        for i in op.shape_operands:
+            if i < len(inputs) and known[i] is not None:
+                kept[i], data[i] = known[i], None
+        unique = isinstance(op.kind, Assertion) or (isinstance(op.kind, Host) and op.kind.stateful)
+        key = (op.name, attrs, tuple(data), tuple(kept), types, origin if unique else None)
+        found = self._table.get(key)
+        if found is not None:
+            return found
+        if types is None:
+            input_types = tuple(
+                v.type if v is not None else _type_of_shape_operand(known[i]) for i, v in enumerate(inputs)
+            )
+            types = op.infer(InferContext(op.name, self.policy, known.__getitem__), attrs, *input_types)
+        node = Node(len(self.nodes), op, attrs, tuple(data), tuple(kept), types, origin)
+        self.nodes.append(node)
+        self._table[key] = node
+        return node
+
+    def constant(self, array: Any, origin: tuple[str, ...] = ()) -> Value:
+        op = lookup("Const")
+        return self.add(op, op.attrs(TensorValue(array)), (), (), origin).out()
+
+    def dims(self, value: ShapeValue, dtype: DType, origin: tuple[str, ...] = ()) -> Value:
+        flat = value if isinstance(value, tuple) else (value,)
+        if static_shape(flat) is not None:
+            return self.constant(np.asarray(value, dtype.numpy_dtype), origin)
+        return self.add(DIMS, DimsAttrs(value, dtype), (), (), origin).out()
+
+    def run_index(self) -> Value:
+        return self.add(RUN_INDEX, LeafAttrs("run", TensorType(uint64, ()))).out()
+
+
+def _type_of_shape_operand(value: ShapeValue | None) -> TensorType:
+    from graphflow.dtypes import int32
+
+    return TensorType(int32, (len(value),) if isinstance(value, tuple) else ())
+
+
+def shape_value_of(v: Value) -> ShapeValue | None:
+    """The symbolic value of a small integer value, found from its node alone (operands are already in the program)."""
+    node = v.node
+    if not v.dtype.is_integer or len(v.shape) > 1:
+        return None
+    if node.op is DIMS:
+        value: ShapeValue = node.attrs.value
+        return value
+    if is_constant(v):
+        array = constant_array(v)
+        if array.size > 64:
+            return None
+        return int(array) if array.ndim == 0 else tuple(int(x) for x in array)
+    return None
+
+
+def resolve_shape_value(builder: ProgramBuilder, node: Node) -> Value | None:
+    """If the node's output is integers known from sizes alone: the `_Dims` (or constant) that replaces it."""
+    if node.op.shape_value is None or node.op is DIMS or is_constant(node.out()):
+        return None
+    types = tuple(v.type if v is not None else _type_of_shape_operand(node.values[i]) for i, v in enumerate(node.inputs))
+    values = tuple(
+        node.values[i] if v is None else shape_value_of(v) for i, v in enumerate(node.inputs)
+    )
+    value = node.op.shape_value(node.attrs, types, values)
+    if value is None or not node.types[0].dtype.is_integer:
+        return None
+    return builder.dims(value, node.types[0].dtype, node.origin)
+
+
+def live_nodes(nodes: Iterable[Node], roots: Iterable[Value], effects: Iterable[Node]) -> tuple[Node, ...]:
+    """The nodes that roots and effects need, in the given order."""
+    needed: set[Node] = set()
+    todo = [v.node for v in roots] + list(effects)
+    while todo:
+        n = todo.pop()
+        if n not in needed:
+            needed.add(n)
+            todo += [v.node for v in n.data_inputs]
+    return tuple(n for n in nodes if n in needed)
+
+
+# ---------------------------------------------------------------------------------------------- text and verifier
+
+
+def _attrs_text(attrs: Any) -> str:
+    fields = getattr(type(attrs), "__dataclass_fields__", {})
+    parts = []
+    for f in fields:
+        x = getattr(attrs, f)
+        if isinstance(x, TensorType):
+            continue
+        if isinstance(x, TensorValue):
+            a = x.array
+            x = a.tolist() if a.size <= 8 else f"<{a.size} elements, sha256 {x.digest.hex()[:8]}>"
+        elif isinstance(x, DType):
+            x = x.name
+        elif isinstance(x, tuple) and any(isinstance(d, SymDim) for d in x):
+            x = format_shape(x)
+        parts.append(f"{f}={x}")
+    return ", ".join(parts)
+
+
+def to_text(program: Program) -> str:
+    """One line a node: ``%3 = MatMul(%1, %2) {transpose_a=False} : float32(n, 10)  # dense/MatMul``."""
+    number = {n: i for i, n in enumerate(program.nodes)}
+
+    def ref(v: Value) -> str:
+        return f"%{number[v.node]}" + (f".{v.index}" if len(v.node.types) > 1 else "")
+
+    lines = []
+    for n in program.nodes:
+        operands = ", ".join(
+            ref(v) if v is not None else f"[{_value_text(n.values[i])}]" for i, v in enumerate(n.inputs)
+        )
+        attrs = _attrs_text(n.attrs)
+        types = ", ".join(map(str, n.types))
+        origin = f"  # {' '.join(n.origin)}" if n.origin else ""
+        lines.append(
+            f"%{number[n]} = {n.op.name}({operands})" + (f" {{{attrs}}}" if attrs else "") + f" : {types}{origin}"
+        )
+    lines += [f"output {ref(v)}" for v in program.outputs]
+    lines += [f"update {name} = {ref(v)}" for name, v in program.updates]
+    lines += [f"effect %{number[n]}" for n in program.effects]
+    lines += [f"require {c.a} == {c.b}  # {c.op}" for c in program.constraints]
+    return "\n".join(lines) + "\n"
+
+
+def _value_text(value: ShapeValue | None) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def verify(program: Program) -> None:
+    """Raises CompileError unless nodes are in order, types are complete and roots are present."""
+    seen: set[Node] = set()
+    for n in program.nodes:
+        for v in n.data_inputs:
+            if v.node not in seen:
+                raise CompileError(f"program: {n!r} uses {v!r} before it is defined")
+            if v.index >= len(v.node.types):
+                raise CompileError(f"program: {v!r} is no output of {v.node!r}")
+        for t in n.types:
+            if t.shape is None:
+                raise CompileError(f"program: {n!r} has an output of unknown rank")
+            if as_dtype(t.dtype).is_ref:
+                raise CompileError(f"program: {n!r} has an output of ref dtype")
+        seen.add(n)
+    for v in program.roots():
+        if v.node not in seen:
+            raise CompileError(f"program: root {v!r} is missing")
+
+
+def union_origin(nodes: Iterable[Node]) -> tuple[str, ...]:
+    return merge(n.origin for n in nodes)
+
+
+def unknown_sizes(program: Program) -> set[str]:
+    """Sizes that no feed determines: they depend on data."""
+    known = set(program.symbols)
+    found: set[str] = set()
+    for n in program.nodes:
+        for t in n.types:
+            for d in t.shape or ():
+                if isinstance(d, SymDim):
+                    found |= d.names() - known
+    return found
+
+
+def iter_values(nodes: Iterable[Node]) -> Iterator[Value]:
+    for n in nodes:
+        for i in range(len(n.types)):
+            yield Value(n, i)
+
+

@@ -1,0 +1,267 @@
+"""Emission of single elements: the scalar code of a node at one index, and the addresses of what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from graphflow.core import philox
+from graphflow.core.kinds import Elementwise, Gather, Generate, IndexMap, Random, Reduction, View
+from graphflow.dtypes import DType, bfloat16, float16, float32, int64, uint64
+from graphflow.errors import CompileError
+from graphflow.shapes import Dim, SymDim
+from graphflow_compiler import access
+from graphflow_compiler.access import IndexTuple, accesses, dim_index, linear_index, lower_context
+from graphflow_compiler.ir.kernels import Group, KernelGraph
+from graphflow_compiler.ir.loops import Atom, Buffer, Const, IBinary, IConst, IData, IDim, Index, IVar, Kernel, Var
+from graphflow_compiler.ir.loops_build import LoopBuilder
+from graphflow_compiler.ir.program import Node, Value, constant_array, is_constant
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """A buffer private to the kernel: `count` elements for each thread."""
+
+    index: int
+    dtype: DType
+    count: Dim
+
+
+Argument: TypeAlias = "Value | Scratch"
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCode:
+    """What a kernel's return value means: the op that failed and the message."""
+
+    code: int
+    op: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoweredKernel:
+    """A kernel, the values its buffers are bound to (in the order of `kernel.buffers`), and what its codes mean."""
+
+    group: Group
+    kernel: Kernel
+    arguments: tuple[Argument, ...]
+    failures: tuple[FailureCode, ...]
+
+
+def accumulator_dtype(dtype: DType) -> DType:
+    return float32 if dtype in (float16, bfloat16) else dtype
+
+
+@dataclass
+class Emitter:
+    """Builds one kernel. `env` maps the values at hand at the current point to their atoms."""
+
+    graph: KernelGraph
+    group: Group
+    in_place: Mapping[Value, Value]
+    b: LoopBuilder = field(default_factory=LoopBuilder)
+    env: dict[Value, Atom] = field(default_factory=dict)
+    names: dict[Value, str] = field(default_factory=dict)
+    scratch: list[Scratch] = field(default_factory=list)
+    failures: list[FailureCode] = field(default_factory=list)
+    runs: dict[int, tuple[int, ...]] | None = None  # first axis of each merged run of axes; None: axes are not merged
+
+    def __post_init__(self) -> None:
+        self.written = {self.in_place.get(v, v) for v in self.group.outputs}
+
+    # ------------------------------------------------------------------ buffers and addresses
+    def buffer(self, v: Value) -> str:
+        base = self.graph.storage(v)
+        base = self.in_place.get(base, base)
+        return self.names.setdefault(base, f"b{len(self.names)}")
+
+    def new_scratch(self, dtype: DType, count: Dim) -> str:
+        self.scratch.append(Scratch(len(self.scratch), dtype, count))
+        return f"s{len(self.scratch) - 1}"
+
+    def address(self, v: Value, index: IndexTuple) -> Index:
+        if self.runs is None:
+            return linear_index(index, v.shape)
+        axes = {k for i, d in zip(index, v.shape, strict=True) if d != 1 for k in [_axis(i)]}
+        total: Index = IConst(0)
+        for first in sorted(self.runs):
+            run = self.runs[first]
+            if first in axes:
+                total = access.add(access.mul(total, self.extent(run)), IVar(f"i{first}"))
+        return total
+
+    def extent(self, axes: Sequence[int]) -> Index:
+        total: Dim = 1
+        for k in axes:
+            total = total * self.group.space[k]
+        return dim_index(total)
+
+    def load(self, v: Value, index: IndexTuple, mask: Atom | None = None) -> Atom:
+        if is_constant(v):
+            array = constant_array(v)
+            if array.size == 1 or (array.size and bool((array == array.flat[0]).all())):
+                return Const(array.flat[0].item(), v.dtype)
+        return self.b.load(self.buffer(v), self.address(v, index), v.dtype, mask)
+
+    def operand(self, v: Value, index: IndexTuple, mask: Atom | None = None) -> Atom:
+        found = self.env.get(v)
+        return found if found is not None else self.load(v, index, mask)
+
+    def store(self, v: Value, index: IndexTuple) -> None:
+        self.b.store(self.buffer(v), self.address(v, index), self.env[v])
+
+    def fail_if(self, failed: Atom, node: Node, message: str) -> None:
+        op = node.origin[-1] if node.origin else node.op.name
+        known = next((f for f in self.failures if f.op == op and f.message == message), None)
+        if known is None:
+            known = FailureCode(len(self.failures) + 1, op, message)
+            self.failures.append(known)
+        self.b.check(failed, known.code)
+
+    # ------------------------------------------------------------------ one element of one node
+    def element(self, node: Node, index: IndexTuple) -> Atom:
+        """Emits the node's result at `index`, remembers it in `env` and returns it."""
+        kind = node.op.kind
+        b = self.b
+        if isinstance(kind, Elementwise):
+            operands = self._operands(node, index)
+            if kind.check is not None:
+                self.fail_if(kind.check(b, node.attrs, *operands), node, kind.check_message)
+            result = kind.rule(b, node.attrs, *operands)
+        elif isinstance(kind, View):
+            result = self._operands(node, index)[0]
+        elif isinstance(kind, IndexMap):
+            result = self._pieces(node, kind, index)
+        elif isinstance(kind, Gather):
+            result = self._gather(node, index)
+        elif isinstance(kind, Generate):
+            position = tuple(b.from_index(i, int64) for i in index)
+            result = kind.rule(b, lower_context(node), position, *self._operands(node, index))
+        elif isinstance(kind, Random):
+            result = self._random(node, kind, index)
+        elif isinstance(kind, Reduction):
+            x = self._operands(node, index)[0]
+            result = self.finish(node, kind, self.prepare(node, kind, x), IConst(1))
+        else:
+            raise CompileError(f"{node!r} cannot be part of a fused kernel")
+        self.env[node.out()] = result
+        return result
+
+    def _operands(self, node: Node, index: IndexTuple) -> list[Atom]:
+        found = []
+        for a in accesses(node, index):
+            v = node.inputs[a.operand]
+            assert v is not None
+            found.append(self.operand(v, a.index))
+        return found
+
+    def prepare(self, node: Node, kind: Reduction, x: Atom) -> Atom:
+        if kind.prepare is not None:
+            x = kind.prepare(self.b, node.attrs, x)
+        want = accumulator_dtype(self.b.dtype(x))
+        return x if self.b.dtype(x) is want else self.b.cast(x, want)
+
+    def finish(self, node: Node, kind: Reduction, total: Atom, count: Index) -> Atom:
+        dtype = self.b.dtype(total)
+        if kind.finish is not None:
+            total = kind.finish(self.b, node.attrs, total, self.b.cast(self.b.from_index(count, int64), dtype))
+        out = node.types[0].dtype
+        return total if self.b.dtype(total) is out else self.b.cast(total, out)
+
+    def _pieces(self, node: Node, kind: IndexMap, index: IndexTuple) -> Atom:
+        b = self.b
+        ctx = lower_context(node)
+        result: Atom | None = None
+        if kind.fill is not None:
+            result = Const(kind.fill(ctx), node.types[0].dtype)
+        for piece in reversed(access.pieces(node, index)):
+            v = node.inputs[piece.source]
+            assert v is not None
+            mask: Atom | None = None
+            for axis, lower, upper in piece.bounds:
+                position = b.from_index(index[axis], int64)
+                for test, bound in (("ge", lower), ("lt", upper)):
+                    if (test == "ge" and bound == 0) or (test == "lt" and bound == (node.types[0].shape or ())[axis]):
+                        continue
+                    holds = b.binary(test, position, b.from_index(dim_index(bound), int64))
+                    mask = holds if mask is None else b.and_(mask, holds)
+            if mask is None:
+                result = self.operand(v, piece.index)
+            else:
+                x = self.operand(v, piece.index, mask)
+                result = x if result is None else b.select(mask, x, result)
+        if result is None:
+            raise CompileError(f"{node!r}: no piece covers the result")
+        return result
+
+    def _gather(self, node: Node, index: IndexTuple) -> Atom:
+        b = self.b
+        params, indices = node.inputs
+        assert params is not None and indices is not None
+        axis, rank = node.attrs.axis, len(indices.shape)
+        wanted = b.cast(self.operand(indices, index[axis : axis + rank]), int64)
+        limit = params.shape[axis]
+        bad = b.or_(b.lt(wanted, 0), b.binary("ge", wanted, b.from_index(dim_index(limit), int64)))
+        self.fail_if(bad, node, f"indices are out of range [0, {limit if isinstance(limit, int) else '?'})")
+        row: Index = IData(b.select(bad, 0, wanted))
+        at = (*index[:axis], row, *index[axis + rank :])
+        return b.load(self.buffer(params), linear_index(at, params.shape), params.dtype, b.not_(bad))
+
+    def _random(self, node: Node, kind: Random, index: IndexTuple) -> Atom:
+        b = self.b
+        *scalars, run = self._operands(node, index)
+        element = b.cast(b.from_index(self.address(node.out(), index), int64), uint64)
+        bits = philox.draws(b, element, run, node.attrs.seed, node.attrs.seed2)
+        return kind.rule(b, lower_context(node), bits, *scalars)  # type: ignore[no-any-return]
+
+    # ------------------------------------------------------------------ the kernel's signature
+    def _mode(self, v: Value) -> Literal["read", "write", "readwrite"]:
+        if v not in self.written:
+            return "read"
+        # What a kernel stores it may read back: in a later pass over a row, or as a variable's old value.
+        return "write" if self.group.kind == "map" and v in self.group.outputs else "readwrite"
+
+    def buffers(self) -> tuple[tuple[Buffer, ...], tuple[Argument, ...]]:
+        made: list[Buffer] = []
+        arguments: list[Argument] = []
+        for v, name in self.names.items():
+            count = dim_index(_count(v))
+            made.append(Buffer(name, v.dtype, count, self._mode(v)))
+            arguments.append(v)
+        for s in self.scratch:
+            made.append(Buffer(f"s{s.index}", s.dtype, dim_index(s.count), "readwrite", scratch=True))
+            arguments.append(s)
+        return tuple(made), tuple(arguments)
+
+
+def _axis(i: Index) -> int:
+    assert isinstance(i, IVar)
+    return int(i.name[1:])
+
+
+def _count(v: Value) -> Dim:
+    total: Dim = 1
+    for d in v.shape:
+        total = total * d
+    return total
+
+
+def used_dims(*roots: Any) -> tuple[str, ...]:
+    """Names of the run-time sizes that statements, buffers or index expressions mention, in sorted order."""
+    found: set[str] = set()
+    todo: list[Any] = list(roots)
+    while todo:
+        x = todo.pop()
+        if isinstance(x, IDim):
+            found.add(x.name)
+        elif isinstance(x, SymDim):
+            found |= x.names()
+        elif isinstance(x, IBinary):
+            todo += [x.a, x.b]
+        elif isinstance(x, (tuple, list)):
+            todo += x
+        elif not isinstance(x, (Var, Const, DType, str, int, float)) and hasattr(type(x), "__dataclass_fields__"):
+            todo += [getattr(x, f) for f in type(x).__dataclass_fields__]
+    return tuple(sorted(found))

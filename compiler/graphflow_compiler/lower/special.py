@@ -1,0 +1,133 @@
+"""Kernels of one node: scatter, argmax/argmin, assertions, sizes as data."""
+
+from __future__ import annotations
+
+from graphflow.core.kinds import ArgReduction, Scatter
+from graphflow.dtypes import int64
+from graphflow.shapes import Dim, product
+from graphflow_compiler.access import add, dim_index, mul
+from graphflow_compiler.ir.loops import Const, IConst, IData, Index, IVar, LoopKernel
+from graphflow_compiler.ir.program import Value
+from graphflow_compiler.lower.emit import Emitter, LoweredKernel, used_dims
+
+
+def _kernel(e: Emitter) -> LoweredKernel:
+    buffers, arguments = e.buffers()
+    body = e.b.build()
+    kernel = LoopKernel("kernel", buffers, used_dims(body, [b.count for b in buffers]), body, e.group.origin)
+    return LoweredKernel(e.group, kernel, arguments, tuple(e.failures))
+
+
+def lower_scatter(e: Emitter) -> LoweredKernel:
+    """Copies the base, then combines the updates in, in index order: one thread, so repeated rows always add up alike."""
+    b = e.b
+    node = e.group.root
+    kind = node.op.kind
+    assert isinstance(kind, Scatter)
+    base, indices, updates = node.inputs
+    assert base is not None and indices is not None and updates is not None
+    out = node.out()
+    rows = base.shape[0]
+    row: Dim = product(base.shape[1:])
+    with b.loop("c", dim_index(product(base.shape)), kind="vector", parallel=False):
+        b.store(e.buffer(out), IVar("c"), _linear(e, base, IVar("c")))
+    drop = bool(getattr(node.attrs, "drop_negative", False))
+    with b.loop("u", dim_index(product(indices.shape)), kind="serial", parallel=False):
+        wanted = b.cast(_linear(e, indices, IVar("u")), int64)
+        limit = b.from_index(dim_index(rows), int64)
+        below, above = b.lt(wanted, 0), b.binary("ge", wanted, limit)
+        bad = b.or_(below, above)
+        if drop:
+            e.fail_if(above, node, f"indices are out of range [0, {rows})")
+        else:
+            e.fail_if(bad, node, f"indices are out of range [0, {rows})")
+        keep = b.not_(bad)
+        place = IData(b.select(bad, 0, wanted))
+        with b.loop("r", dim_index(row), kind="vector", parallel=False):
+            at: Index = add(mul(place, dim_index(row)), IVar("r"))
+            new = _linear(e, updates, add(mul(IVar("u"), dim_index(row)), IVar("r")))
+            old = b.load(e.buffer(out), at, out.dtype, keep)
+            combined = {
+                "set": lambda: new,
+                "add": lambda: b.add(old, new),
+                "sub": lambda: b.sub(old, new),
+                "mul": lambda: b.mul(old, new),
+                "div": lambda: b.binary("div" if out.dtype.is_floating else "truncdiv", old, new),
+                "min": lambda: b.minimum(old, new),
+                "max": lambda: b.maximum(old, new),
+            }[kind.combine]()
+            b.store(e.buffer(out), at, b.select(keep, combined, old))
+    return _kernel(e)
+
+
+def _linear(e: Emitter, v: Value, offset: Index):  # type: ignore[no-untyped-def]
+    from graphflow_compiler.ir.program import constant_array, is_constant
+
+    if is_constant(v):
+        array = constant_array(v)
+        if array.size == 1 or (array.size and bool((array == array.flat[0]).all())):
+            return Const(array.flat[0].item(), v.dtype)
+    return e.b.load(e.buffer(v), offset, v.dtype)
+
+
+def lower_arg(e: Emitter) -> LoweredKernel:
+    """The extreme value first, then the first index that has it (a NaN counts as the extreme, as in numpy)."""
+    b = e.b
+    node = e.group.root
+    kind = node.op.kind
+    assert isinstance(kind, ArgReduction)
+    x = node.inputs[0]
+    assert x is not None
+    axis = node.attrs.axis
+    outer: Dim = product(x.shape[:axis])
+    inner: Dim = product(x.shape[axis + 1 :])
+    count = dim_index(x.shape[axis])
+    dtype = x.dtype
+    start = _worst(kind.which, x)
+    along_axis = "vector" if inner == 1 else "serial"
+    with b.loop("o", dim_index(outer), kind="serial", parallel=True):
+        with b.loop("q", dim_index(inner), kind="serial" if inner == 1 else "vector", parallel=False):
+
+            def at() -> Index:
+                return add(mul(add(mul(IVar("o"), count), IVar("a")), dim_index(inner)), IVar("q"))
+
+            with b.loop("a", count, kind=along_axis, parallel=False) as loop:
+                best = loop.accumulate("best", dtype, kind.which, start, _linear(e, x, at()))
+            with b.loop("a", count, kind=along_axis, parallel=False) as loop:
+                value = _linear(e, x, at())
+                hit = b.eq(value, best)
+                if dtype.is_floating:
+                    hit = b.or_(hit, b.is_nan(value))
+                place = b.select(hit, b.from_index(IVar("a"), int64), Const(2**62, int64))
+                first = loop.accumulate("first", int64, "min", 2**63 - 1, place)
+            result = first if node.types[0].dtype is int64 else b.cast(first, node.types[0].dtype)
+            b.store(e.buffer(node.out()), add(mul(IVar("o"), dim_index(inner)), IVar("q")), result)
+    return _kernel(e)
+
+
+def _worst(which: str, x: Value) -> float | int:
+    if x.dtype.is_floating:
+        return float("-inf") if which == "max" else float("inf")
+    limit = x.dtype.min if which == "max" else x.dtype.max
+    return int(limit)
+
+
+def lower_assert(e: Emitter) -> LoweredKernel:
+    node = e.group.root
+    condition = node.inputs[0]
+    assert condition is not None
+    with e.b.loop("i", dim_index(product(condition.shape)), kind="vector", parallel=False):
+        e.fail_if(e.b.not_(_linear(e, condition, IVar("i"))), node, "assertion failed")
+    return _kernel(e)
+
+
+def lower_dims(e: Emitter) -> LoweredKernel:
+    node = e.group.root
+    value = node.attrs.value
+    flat = value if isinstance(value, tuple) else (value,)
+    for k, d in enumerate(flat):
+        e.b.store(e.buffer(node.out()), IConst(k), e.b.from_index(dim_index(d), node.types[0].dtype))
+    return _kernel(e)
+
+
+

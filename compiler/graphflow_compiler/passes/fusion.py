@@ -1,0 +1,328 @@
+"""fuse: level 1 to level 2. Decides which nodes share a kernel.
+
+Forward and greedy: each node, in program order, joins the group of one of its producers if it reads exactly the element
+(or row) that group has at hand, and if no path leaves the group and comes back. What is not joined is stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from graphflow.core.kinds import (
+    ArgReduction,
+    Assertion,
+    Contraction,
+    Elementwise,
+    Gather,
+    Generate,
+    IndexMap,
+    Random,
+    Reduction,
+    Scatter,
+    ShapeOf,
+    View,
+)
+from graphflow.errors import CompileError
+from graphflow.shapes import Shape
+from graphflow_compiler.access import accesses, index_of_shape, is_unit_view, squeezed_variables
+from graphflow_compiler.ir.kernels import (
+    ELEMENT,
+    ROW,
+    Group,
+    GroupKind,
+    KernelGraph,
+    Level,
+    external_inputs,
+    is_external,
+    squeezed,
+)
+from graphflow_compiler.ir.loops import Index, IVar
+from graphflow_compiler.ir.program import Node, Program, Value
+
+#: A kernel of more nodes than this gains nothing more from fusion, and code generation grows faster than linearly.
+MAX_NODES = 192
+
+
+@dataclass(eq=False)
+class _Draft:
+    id: int
+    kind: GroupKind
+    space: Shape
+    reduced: tuple[int, ...] = ()
+    nodes: list[Node] = field(default_factory=list)
+    levels: dict[Node, Level] = field(default_factory=dict)
+    ancestors: int = 0  # bit set of the drafts it depends on, transitively
+
+    def variables(self, level: Level) -> tuple[Index, ...]:
+        every = tuple(IVar(f"i{k}") for k in range(len(self.space)))
+        return every if level == ELEMENT else tuple(v for k, v in enumerate(every) if k not in self.reduced)
+
+    def shape(self, level: Level) -> Shape:
+        return self.space if level == ELEMENT else tuple(d for k, d in enumerate(self.space) if k not in self.reduced)
+
+
+class _Fuser:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.drafts: dict[int, _Draft] = {}
+        self.draft_of: dict[Node, _Draft] = {}
+        self.aliases: dict[Value, Value] = {}
+        self.not_fused: list[tuple[str, str, str]] = []
+        self.count = 0
+
+    # ------------------------------------------------------------------ bookkeeping
+    def new(self, kind: GroupKind, node: Node, space: Shape, reduced: tuple[int, ...] = (), level: Level = ELEMENT) -> _Draft:
+        draft = _Draft(self.count, kind, space, reduced)
+        self.count += 1
+        self.drafts[draft.id] = draft
+        self.place(node, draft, level)
+        return draft
+
+    def place(self, node: Node, draft: _Draft, level: Level) -> None:
+        draft.nodes.append(node)
+        draft.levels[node] = level
+        self.draft_of[node] = draft
+        gained = 0
+        for d in self.producers(node):
+            if d is not draft:
+                gained |= d.ancestors | (1 << d.id)
+        self.add_ancestors(draft, gained)
+
+    def add_ancestors(self, draft: _Draft, gained: int) -> None:
+        if gained & ~draft.ancestors == 0:
+            return
+        draft.ancestors |= gained
+        bit = 1 << draft.id
+        for d in self.drafts.values():
+            if d.ancestors & bit:
+                d.ancestors |= draft.ancestors
+
+    def producers(self, node: Node) -> list[_Draft]:
+        found: dict[int, _Draft] = {}
+        for v in node.data_inputs:
+            draft = self.draft_of.get(self.storage(v).node)
+            if draft is not None:
+                found[draft.id] = draft
+        return list(found.values())
+
+    def storage(self, v: Value) -> Value:
+        while v in self.aliases:
+            v = self.aliases[v]
+        return v
+
+    # ------------------------------------------------------------------ joining
+    def fits(self, node: Node, draft: _Draft, level: Level) -> str | None:
+        """None if the node can be computed in the draft at that level, else the reason why not."""
+        if len(draft.nodes) >= MAX_NODES:
+            return f"the kernel already has {MAX_NODES} operations"
+        if squeezed(node.types[0].shape) != draft.shape(level):
+            return "it works on another shape"
+        bit = 1 << draft.id
+        for d in self.producers(node):
+            if d is not draft and d.ancestors & bit:
+                return "another kernel lies between the two"
+        assert node.types[0].shape is not None
+        index = index_of_shape(node.types[0].shape, draft.variables(level))
+        read = {}
+        for a in accesses(node, index):
+            v = node.inputs[a.operand]
+            assert v is not None
+            read[a.operand] = True
+            if v in self.aliases:
+                if self.draft_of.get(self.storage(v).node) is draft:
+                    return "it reads the producer's elements through a reshape"
+                continue
+            if self.draft_of.get(v.node) is not draft:
+                continue
+            expected = draft.variables(draft.levels[v.node])
+            if not a.exact or squeezed_variables(a.index, v.shape) != expected:
+                return "it reads other elements than the producer has at hand"
+        for k, v in enumerate(node.inputs):
+            if v is not None and k not in read and self.draft_of.get(self.storage(v).node) is draft:
+                return "it needs the whole of the producer's result"
+        return None
+
+    def join(self, node: Node) -> bool:
+        candidates = sorted(self.producers(node), key=lambda d: -d.id)
+        reasons: list[tuple[_Draft, str]] = []
+        for draft in candidates:
+            levels: tuple[Level, ...] = {"map": (ELEMENT,), "gemm": (ELEMENT,), "row": (ELEMENT, ROW), "column": (ROW,)}.get(
+                draft.kind, ()
+            )
+            reason = "its kernel stands alone"
+            for level in levels:
+                why = self.fits(node, draft, level)
+                if why is None:
+                    self.place(node, draft, level)
+                    self.merge_siblings(node, draft, level)
+                    return True
+                reason = why
+            reasons.append((draft, reason))
+        for draft, reason in reasons:
+            self.not_fused.append((_name(draft.nodes[-1]), _name(node), reason))
+        return False
+
+    def merge_siblings(self, node: Node, draft: _Draft, level: Level) -> None:
+        """If other producers of `node` are map kernels over the same space, all become one kernel: their results are then
+        read from registers (an optimizer's moments and its variable)."""
+        for other in self.producers(node):
+            if other is draft or other.kind != "map" or draft.kind not in ("map", "row") or level != ELEMENT:
+                continue
+            if other.space != draft.space or len(other.nodes) + len(draft.nodes) > MAX_NODES:
+                continue
+            if self.reaches(other, draft):
+                continue
+            index = index_of_shape(node.types[0].shape or (), draft.variables(level))
+            exact = all(
+                a.exact and squeezed_variables(a.index, v.shape) == draft.variables(ELEMENT)
+                for a in accesses(node, index)
+                if (v := node.inputs[a.operand]) is not None and self.draft_of.get(self.storage(v).node) is other
+            )
+            if exact and not any(self.draft_of.get(self.storage(v).node) is other and v in self.aliases for v in node.data_inputs):
+                self.merge(other, draft)
+
+    def reaches(self, source: _Draft, target: _Draft) -> bool:
+        """Whether a third draft lies between the two, in either direction."""
+        s, t = 1 << source.id, 1 << target.id
+        return any(
+            d is not source and d is not target and ((d.ancestors & s and target.ancestors >> d.id & 1) or
+                                                     (d.ancestors & t and source.ancestors >> d.id & 1))
+            for d in self.drafts.values()
+        )  # fmt: skip
+
+    def merge(self, other: _Draft, draft: _Draft) -> None:
+        for n in other.nodes:
+            self.draft_of[n] = draft
+        draft.levels.update(other.levels)
+        draft.nodes = sorted({*other.nodes, *draft.nodes}, key=lambda n: n.id)
+        bit, new = 1 << other.id, 1 << draft.id
+        del self.drafts[other.id]
+        for d in self.drafts.values():
+            if d.ancestors & bit:
+                d.ancestors = d.ancestors & ~bit | new
+        draft.ancestors = (draft.ancestors | other.ancestors) & ~bit & ~new
+        for d in self.drafts.values():
+            if d.ancestors & new:
+                d.ancestors |= draft.ancestors
+
+    # ------------------------------------------------------------------ nodes by kind
+    def add(self, node: Node) -> None:
+        kind = node.op.kind
+        shape = node.types[0].shape if node.types else ()
+        if is_external(node):
+            return
+        if isinstance(kind, View):
+            x = node.inputs[0]
+            assert x is not None
+            source = self.draft_of.get(self.storage(x).node)
+            # Within a kernel an axis of size 1 costs nothing; any other reshape is the stored bytes under another shape.
+            if is_unit_view(node) and source is not None and x not in self.aliases and self.join(node):
+                return
+            self.aliases[node.out()] = x
+            return
+        if isinstance(kind, Reduction):
+            self.add_reduction(node)
+        elif isinstance(kind, Contraction):
+            self.new("gemm", node, squeezed(shape))
+        elif isinstance(kind, Scatter):
+            self.new("scatter", node, squeezed(shape))
+        elif isinstance(kind, ArgReduction):
+            self.new("arg", node, squeezed(shape))
+        elif isinstance(kind, Assertion):
+            self.new("assert", node, ())
+        elif isinstance(kind, ShapeOf):
+            self.new("dims", node, squeezed(shape))
+        elif isinstance(kind, (Elementwise, IndexMap, Generate, Random, Gather)):
+            if not self.join(node):
+                self.new("map", node, squeezed(shape))
+        else:
+            raise CompileError(f"{node!r}: kind {type(kind).__name__} has no kernel")
+
+    def add_reduction(self, node: Node) -> None:
+        x = node.inputs[0]
+        assert x is not None
+        space = squeezed(x.shape)
+        axes = set(node.attrs.axis)
+        reduced: list[int] = []
+        position = 0
+        for axis, d in enumerate(x.shape):
+            if d != 1:
+                if axis in axes:
+                    reduced.append(position)
+                position += 1
+        if not reduced:
+            if not self.join(node):
+                self.new("map", node, space)
+            return
+        trailing = reduced == list(range(len(space) - len(reduced), len(space)))
+        if not trailing:
+            self.new("column", node, space, tuple(reduced), ROW)
+            return
+        draft = self.draft_of.get(x.node)
+        if draft is not None and x not in self.aliases and draft.kind in ("map", "row") and draft.space == space:
+            level = draft.levels[x.node]
+            bit = 1 << draft.id
+            blocked = any(d is not draft and d.ancestors & bit for d in self.producers(node))
+            if level == ELEMENT and draft.reduced in ((), tuple(reduced)) and len(draft.nodes) < MAX_NODES and not blocked:
+                draft.kind, draft.reduced = "row", tuple(reduced)
+                self.place(node, draft, ROW)
+                return
+            self.not_fused.append((_name(x.node), _name(node), "it reduces over other axes than its kernel"))
+        self.new("row", node, space, tuple(reduced), ROW)
+
+    # ------------------------------------------------------------------ result
+    def finish(self) -> KernelGraph:
+        used_outside: dict[Value, None] = {}
+        for node in self.program.nodes:
+            draft = self.draft_of.get(node)
+            for v in node.data_inputs:
+                base = self.storage(v)
+                if v in self.aliases or self.draft_of.get(base.node) is not draft or draft is None:
+                    used_outside[base] = None
+        for v in self.program.roots():
+            used_outside[self.storage(v)] = None
+        groups = []
+        for draft in self._ordered():
+            nodes = tuple(sorted(draft.nodes, key=lambda n: n.id))
+            outputs = tuple(v for v in used_outside if self.draft_of.get(v.node) is draft)
+            inputs = external_inputs(nodes)
+            groups.append(
+                Group(len(groups), draft.kind, nodes, draft.space, draft.reduced, draft.levels, inputs, outputs)
+            )
+        return KernelGraph(self.program, tuple(groups), self.aliases, tuple(dict.fromkeys(self.not_fused)))
+
+    def _ordered(self) -> list[_Draft]:
+        """A topological order; among what is ready, what the user created first."""
+        import heapq
+
+        waiting = {d.id: {p.id for n in d.nodes for p in self.producers(n)} - {d.id} for d in self.drafts.values()}
+        users: dict[int, list[int]] = {i: [] for i in waiting}
+        for i, before in waiting.items():
+            for p in before:
+                users[p].append(i)
+        first = {d.id: min(n.id for n in d.nodes) for d in self.drafts.values()}
+        ready = [(first[i], i) for i, before in waiting.items() if not before]
+        heapq.heapify(ready)
+        order: list[_Draft] = []
+        while ready:
+            _, i = heapq.heappop(ready)
+            order.append(self.drafts[i])
+            for u in users[i]:
+                waiting[u].discard(i)
+                if not waiting[u]:
+                    heapq.heappush(ready, (first[u], u))
+        if len(order) != len(self.drafts):
+            raise CompileError("fusion made a cycle of kernels")
+        return order
+
+
+def _name(node: Node) -> str:
+    return node.origin[-1] if node.origin else node.op.name
+
+
+def fuse(program: Program) -> KernelGraph:
+    """Partitions the program into kernels."""
+    fuser = _Fuser(program)
+    for node in program.nodes:
+        fuser.add(node)
+    return fuser.finish()

@@ -1,0 +1,88 @@
+"""The order of the passes on Programs, one tuple, a reason for each place."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from graphflow_compiler.ir import program as program_ir
+from graphflow_compiler.ir.program import Program
+from graphflow_compiler.passes.expand import expand_composites
+from graphflow_compiler.passes.rewrite import PassContext, Rule, apply_rules
+from graphflow_compiler.passes.simplify import CANONICALISE, FOLD, SIMPLIFY
+
+
+@dataclass(frozen=True)
+class Pass:
+    name: str
+    run: Callable[[Program, PassContext], Program]
+
+
+def _rules(name: str, rules: tuple[Rule, ...]) -> Pass:
+    return Pass(name, partial(_apply, rules))
+
+
+def _apply(rules: tuple[Rule, ...], program: Program, ctx: PassContext) -> Program:
+    return apply_rules(program, rules, ctx)
+
+
+CPU: tuple[Pass, ...] = (
+    _rules("canonicalise", (*CANONICALISE, *FOLD)),  # first: fewer forms for every later rule to know
+    Pass("expand_composites", expand_composites),  # before fusing: fusion knows primitive kinds only
+    _rules("simplify", (*CANONICALISE, *FOLD, *SIMPLIFY)),  # after expanding: expansions leave identities behind
+)
+
+
+@dataclass
+class Dump:
+    """Writes every level's text to ``GRAPHFLOW_DUMP=<dir>``, one numbered file a pass, and a summary."""
+
+    folder: Path | None
+    count: int = 0
+
+    @staticmethod
+    def from_environment(name: str) -> Dump:
+        root = os.environ.get("GRAPHFLOW_DUMP")
+        if not root:
+            return Dump(None)
+        base = Path(root)
+        for i in range(100000):
+            folder = base / f"{i:04d}_{name}"
+            try:
+                folder.mkdir(parents=True)
+                return Dump(folder)
+            except FileExistsError:
+                continue
+        return Dump(None)
+
+    def write(self, what: str, text: str, suffix: str = "txt") -> None:
+        if self.folder is not None:
+            (self.folder / f"{self.count:02d}_{what}.{suffix}").write_text(text)
+            self.count += 1
+
+    def summary(self, line: str) -> None:
+        if self.folder is not None:
+            with (self.folder / "summary.txt").open("a") as f:
+                f.write(line + "\n")
+
+
+def run_passes(program: Program, ctx: PassContext, dump: Dump, passes: tuple[Pass, ...] = CPU) -> Program:
+    """Runs the passes in order; each result is verified, and dumped where asked."""
+    dump.write("program", program_ir.to_text(program))
+    for p in passes:
+        start = time.perf_counter()
+        before, fired = len(program.nodes), sum(ctx.fired.values())
+        program = p.run(program, ctx)
+        program_ir.verify(program)
+        dump.write(p.name, program_ir.to_text(program))
+        dump.summary(
+            f"{p.name}: {before} -> {len(program.nodes)} nodes, {sum(ctx.fired.values()) - fired} rules fired, "
+            f"{(time.perf_counter() - start) * 1e3:.2f} ms"
+        )
+    if dump.folder is not None:
+        dump.summary("fired: " + ", ".join(f"{k} {v}" for k, v in sorted(ctx.fired.items())))
+    return program

@@ -1,0 +1,180 @@
+"""Rewrite rules on single nodes: canonical forms, algebraic identities, and folding of constants."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from graphflow.core.kinds import Elementwise, IndexMap, Reduction, View
+from graphflow.shapes import static_shape
+from graphflow_compiler.ir.program import Value, constant_array, is_constant
+from graphflow_compiler.passes.rewrite import Match, Replacement, rule
+
+#: Folding makes constants; one larger than this many elements would cost more in the plan than it saves per run.
+MAX_FOLDED = 65536
+
+
+@rule()
+def constant_operands_to_constant(m: Match) -> Replacement:
+    """f(constants) -> constant"""
+    node = m.node
+    kind = node.op.kind
+    if not isinstance(kind, (Elementwise, Reduction, View, IndexMap)) or node.op.reference is None:
+        return None
+    if isinstance(kind, Elementwise) and kind.check is not None:
+        return None  # a failing check must fail the run, not the compilation
+    out = node.types[0]
+    shape = static_shape(out.shape or ())
+    if shape is None or math.prod(shape) > MAX_FOLDED or not node.inputs:
+        return None
+    arrays = []
+    for i, v in enumerate(node.inputs):
+        if v is None:
+            value = node.values[i]
+            flat = value if isinstance(value, tuple) else (value,)
+            if static_shape(flat) is None:  # type: ignore[arg-type]
+                return None
+            arrays.append(np.asarray(value, np.int64))
+        elif is_constant(v):
+            arrays.append(constant_array(v))
+        else:
+            return None
+    for v in node.data_inputs:
+        m.look(v)
+    with np.errstate(all="ignore"):
+        result = node.op.reference(node.attrs, *arrays)
+    array = np.asarray(result, out.dtype.numpy_dtype)
+    if array.shape != shape:
+        return None
+    return m.constant(array)
+
+
+def _splat(v: Value | None) -> float | None:
+    """The value of a constant whose elements are all equal."""
+    if v is None or not is_constant(v):
+        return None
+    array = constant_array(v)
+    if array.size == 0 or array.dtype == object or array.size > 4096:
+        return None
+    first = array.flat[0]
+    if array.size > 1 and not bool((array == first).all()):
+        return None
+    return first.item()  # type: ignore[no-any-return]
+
+
+@rule()
+def identity_element_to_operand(m: Match) -> Replacement:
+    """x * 1 -> x, x + 0 -> x (where the shapes agree)"""
+    node = m.node
+    algebra = node.op.algebra
+    if not isinstance(node.op.kind, Elementwise) or algebra.identity is None or len(node.inputs) != 2:
+        return None
+    a, b = node.inputs
+    if _splat(b) == algebra.identity and a is not None and a.type == node.types[0]:
+        # x + 0.0 is not x for x = -0.0; every user-visible comparison treats the two zeros alike.
+        return a
+    if algebra.commutative and _splat(a) == algebra.identity and b is not None and b.type == node.types[0]:
+        return b
+    return None
+
+
+@rule()
+def involution_twice_to_operand(m: Match) -> Replacement:
+    """-(-x) -> x"""
+    node = m.node
+    if not node.op.algebra.involution or len(node.inputs) != 1 or node.inputs[0] is None:
+        return None
+    inner = node.inputs[0].node
+    if inner.op is not node.op or inner.attrs != node.attrs:
+        return None
+    m.look(inner.out())
+    return inner.inputs[0]
+
+
+@rule()
+def idempotent_twice_to_once(m: Match) -> Replacement:
+    """relu(relu(x)) -> relu(x)"""
+    node = m.node
+    if not node.op.algebra.idempotent or len(node.inputs) != 1 or node.inputs[0] is None:
+        return None
+    inner = node.inputs[0].node
+    return node.inputs[0] if inner.op is node.op and inner.attrs == node.attrs else None
+
+
+@rule()
+def view_of_same_shape_to_operand(m: Match) -> Replacement:
+    """reshape(x, shape(x)) -> x; identity(x) -> x"""
+    node = m.node
+    if not isinstance(node.op.kind, View) or node.inputs[0] is None:
+        return None
+    x = node.inputs[0]
+    return x if x.type == node.types[0] else None
+
+
+@rule()
+def view_of_view_to_view(m: Match) -> Replacement:
+    """reshape(reshape(x)) -> reshape(x)"""
+    node = m.node
+    if not isinstance(node.op.kind, View) or node.inputs[0] is None:
+        return None
+    inner = node.inputs[0].node
+    if not isinstance(inner.op.kind, View) or inner.inputs[0] is None:
+        return None
+    m.look(inner.out())
+    made = m.driver.builder.add(
+        node.op, node.attrs, (inner.inputs[0], *node.inputs[1:]), node.values, (*node.origin, *inner.origin), node.types
+    )
+    return made.out()
+
+
+@rule("MatMul", "BatchMatMulV2")
+def transposed_operand_to_flag(m: Match) -> Replacement:
+    """matmul(transpose(a), b) -> matmul(a, b, transpose_a=True)"""
+    node = m.node
+    for i, flag in ((0, "transpose_a"), (1, "transpose_b")):
+        inner = m.producer(i, "Transpose")
+        if inner is None or inner.inputs[0] is None:
+            continue
+        perm = tuple(inner.attrs.perm)
+        rank = len(perm)
+        if rank < 2 or perm != (*range(rank - 2), rank - 1, rank - 2):
+            continue
+        attrs = _with(node.attrs, **{flag: not getattr(node.attrs, flag)})
+        inputs = list(node.inputs)
+        inputs[i] = inner.inputs[0]
+        made = m.driver.builder.add(node.op, attrs, inputs, None, (*node.origin, *inner.origin), node.types)
+        return made.out()
+    return None
+
+
+def _with(attrs: Any, **changes: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(attrs, **changes)
+
+
+@rule("Transpose")
+def transpose_of_unit_axes_to_reshape(m: Match) -> Replacement:
+    """transpose(x) -> reshape(x) where only axes of size 1 move"""
+    node = m.node
+    x = node.inputs[0]
+    if x is None:
+        return None
+    moved = [p for p in node.attrs.perm if x.shape[p] != 1]
+    if moved != sorted(moved):
+        return None
+    shape = node.types[0].shape
+    from graphflow.core.registry import lookup
+
+    op = lookup("Reshape")
+    made = m.driver.builder.add(op, op.attrs(), (x, None), (None, shape), node.origin, node.types)
+    return made.out()
+
+
+CANONICALISE = (transposed_operand_to_flag, transpose_of_unit_axes_to_reshape, view_of_same_shape_to_operand, view_of_view_to_view)
+FOLD = (constant_operands_to_constant,)
+SIMPLIFY = (identity_element_to_operand, involution_twice_to_operand, idempotent_twice_to_once)
+
+

@@ -1,0 +1,166 @@
+"""Level 5, the Plan: what the runtime executes. Flat steps over numbered buffers, and one native entry that runs them.
+
+The entry has the signature ``i32 entry(ptr table, ptr dims, i64 thread, i64 threads)``: `table` holds the address of
+every buffer, `dims` the run-time sizes. It returns 0, or ``step * 65536 + code`` of the check that failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from graphflow.core.kinds import TensorType
+from graphflow.shapes import Dim, Shape, SymDim, evaluate, product
+from graphflow_compiler.ir.program import Constraint
+from graphflow_compiler.lower.emit import FailureCode
+from graphflow_compiler.memory import LiveRange, plan_arena
+
+BufferKind = Literal["feed", "output", "variable", "constant", "temporary", "scratch", "run_index", "is_initialized"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanBuffer:
+    """`key`: the index of the feed or output, or the variable's name. `count` elements of `dtype`; temporaries live from
+    step `start` to step `end`."""
+
+    kind: BufferKind
+    type: TensorType
+    count: Dim
+    key: int | str = -1
+    array: np.ndarray[Any, Any] | None = None
+    start: int = 0
+    end: int = 0
+
+    @property
+    def bytes(self) -> Dim:
+        return self.count * self.type.dtype.size
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One kernel call: which function, which buffers, what it stands for."""
+
+    function: str
+    kind: str
+    buffers: tuple[int, ...]
+    dims: tuple[str, ...]
+    origin: tuple[str, ...]
+    flops: Dim
+    failures: tuple[FailureCode, ...] = ()
+
+
+class SizeMismatch(Exception):
+    """The fed sizes break a constraint of the plan: it does not apply to them."""
+
+    def __init__(self, constraint: Constraint) -> None:
+        super().__init__(constraint.message)
+        self.constraint = constraint
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A compiled signature. `symbols` are the run-time sizes in the order of the entry's `dims`; `symbol_source` says
+    which axis of which feed gives each."""
+
+    buffers: tuple[PlanBuffer, ...]
+    steps: tuple[Step, ...]
+    symbols: tuple[str, ...]
+    symbol_source: Mapping[str, tuple[int, int]]
+    constraints: tuple[Constraint, ...]
+    feed_types: tuple[TensorType, ...]
+    output_types: tuple[TensorType, ...]
+    reads: tuple[str, ...]  # variables whose value at the start of the run is used
+    writes: tuple[str, ...]
+    kernels: Mapping[str, str]  # function name -> LLVM IR of the distinct kernels
+    entry_text: str
+    explanation: str
+    uses_run_index: bool
+
+    @property
+    def module_text(self) -> str:
+        return "\n".join([*self.kernels.values(), self.entry_text])
+
+    def sizes(self, shapes: Sequence[Sequence[int]]) -> dict[str, int]:
+        """The run-time sizes for feeds of these shapes. Raises SizeMismatch if a constraint is broken."""
+        sizes = {name: int(shapes[i][axis]) for name, (i, axis) in self.symbol_source.items()}
+        for c in self.constraints:
+            if evaluate(c.a, sizes) != evaluate(c.b, sizes):
+                raise SizeMismatch(c)
+        return sizes
+
+    def arena(self, sizes: Mapping[str, int], threads: int = 1) -> tuple[dict[int, int], int]:
+        """Offsets of temporaries and scratch buffers in the arena, and its size in bytes."""
+        numbers = [i for i, b in enumerate(self.buffers) if b.kind in ("temporary", "scratch")]
+        ranges = []
+        for i in numbers:
+            b = self.buffers[i]
+            factor = threads if b.kind == "scratch" else 1
+            ranges.append(LiveRange(evaluate(b.bytes, sizes) * factor, b.start, b.end))
+        offsets, total = plan_arena(ranges)
+        return dict(zip(numbers, offsets, strict=True)), total
+
+    def peak_bytes(self, sizes: Mapping[str, int] | None = None) -> int:
+        """Most bytes of temporaries alive at once (feeds, variables and results not counted)."""
+        return self.arena(sizes or {})[1]
+
+    def flops(self, sizes: Mapping[str, int] | None = None) -> int:
+        """Floating-point operations of one run (a transcendental function counts as one)."""
+        return sum(evaluate(s.flops, sizes or {}) for s in self.steps)
+
+    def bytes(self, sizes: Mapping[str, int] | None = None) -> int:
+        """Bytes that the kernels read and write, each buffer counted once a kernel."""
+        return sum(evaluate(self.buffers[b].bytes, sizes or {}) for s in self.steps for b in set(s.buffers))
+
+    def __str__(self) -> str:
+        lines = [f"plan of {len(self.steps)} steps, {len(self.kernels)} distinct kernels, sizes {', '.join(self.symbols) or '-'}"]
+        for i, b in enumerate(self.buffers):
+            life = f" steps {b.start}..{b.end}" if b.kind in ("temporary", "scratch") else ""
+            lines.append(f"buffer {i}: {b.kind} {b.key if b.key != -1 else ''} {b.type}{life}")
+        for i, s in enumerate(self.steps):
+            lines.append(f"step {i}: {s.function} [{s.kind}] buffers {list(s.buffers)}  # {' '.join(s.origin)}")
+        return "\n".join(lines) + "\n"
+
+
+def elements(shape: Shape) -> Dim:
+    return product(shape)
+
+
+def entry_text(steps: Sequence[Step], symbols: Sequence[str], name: str = "graphflow_entry") -> str:
+    """The entry: loads each address and size once, calls the kernels in order, leaves at the first failure."""
+    used = sorted({b for s in steps for b in s.buffers})
+    lines = [f"define i32 @{name}(ptr noalias %table, ptr noalias %dims, i64 %thread, i64 %threads) {{", "start:"]
+    for b in used:
+        lines.append(f"  %p{b} = getelementptr ptr, ptr %table, i64 {b}")
+        lines.append(f"  %b{b} = load ptr, ptr %p{b}")
+    for i, _ in enumerate(symbols):
+        lines.append(f"  %q{i} = getelementptr i64, ptr %dims, i64 {i}")
+        lines.append(f"  %d{i} = load i64, ptr %q{i}")
+    number = {s: i for i, s in enumerate(symbols)}
+    for i, s in enumerate(steps):
+        arguments = [f"ptr %b{b}" for b in s.buffers] + [f"i64 %d{number[d]}" for d in s.dims]
+        arguments += ["i64 %thread", "i64 %threads"]
+        lines.append(f"  %r{i} = call i32 @{s.function}({', '.join(arguments)})")
+        if s.failures:
+            lines += [
+                f"  %f{i} = icmp ne i32 %r{i}, 0",
+                f"  br i1 %f{i}, label %fail{i}, label %next{i}",
+                f"fail{i}:",
+                f"  %c{i} = add i32 %r{i}, {i * 65536}",
+                f"  ret i32 %c{i}",
+                f"next{i}:",
+            ]
+    lines += ["  ret i32 0", "}", ""]
+    return "\n".join(lines)
+
+
+def symbol_sources(feed_types: Sequence[TensorType]) -> dict[str, tuple[int, int]]:
+    """Which feed and axis gives each plain size."""
+    found: dict[str, tuple[int, int]] = {}
+    for i, t in enumerate(feed_types):
+        for axis, d in enumerate(t.shape or ()):
+            if isinstance(d, SymDim) and len(names := d.names()) == 1:
+                found.setdefault(next(iter(names)), (i, axis))
+    return found

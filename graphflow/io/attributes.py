@@ -1,0 +1,276 @@
+"""Attributes, dims and types as JSON values, and back. What comes back is held against the attrs class's field types.
+
+    int, bool, str, None     themselves
+    float                    {"float": "0x1.8p+1"}    exact, with nan and inf
+    DType                    {"dtype": "float32"}
+    SymDim                   {"dim": [[coefficient, factor, ...], ...]}, a factor being a name or [op, dim, dim]
+    tuple                    a list
+    TensorValue              {"tensor": "const/W"}, or in place {"tensor": ["float32", [2], "0000803f00000040"]} if small
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+
+from graphflow.core.registry import TensorValue
+from graphflow.dtypes import DType, as_dtype
+from graphflow.errors import CorruptFileError, FormatError
+from graphflow.shapes import Dim, Shape, SymDim, floordiv, fresh_dim, maximum, minimum, mod, size
+
+_INLINE_BYTES = 64  # a tensor of its own costs about 150 bytes of header
+_MAX_DEPTH = 16
+_OPS: dict[str, Callable[[Dim, Dim], Dim]] = {"//": floordiv, "%": mod, "max": maximum, "min": minimum}
+
+
+# ---------------------------------------------------------------------------------------------- writing
+
+
+class Encoder:
+    """Turns attribute values into JSON, putting large tensors into `tensors`. Unnamed sizes are numbered as met."""
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, np.ndarray[Any, Any]] = {}
+        self._numbers: dict[str, str] = {}
+
+    def attrs(self, attrs: Any, node: str) -> dict[str, Any]:
+        """The fields of an attrs dataclass. FormatError for what cannot be stored (Python functions)."""
+        out: dict[str, Any] = {}
+        for f in dataclasses.fields(attrs):
+            try:
+                out[f.name] = self.value(getattr(attrs, f.name), node)
+            except TypeError as e:
+                raise FormatError(f"operation '{node}' cannot be saved: its attribute '{f.name}' is {e}") from None
+        return out
+
+    def value(self, value: Any, node: str) -> Any:
+        if value is None or isinstance(value, (bool, str)):
+            return value
+        if isinstance(value, (int, np.integer)):
+            return int(value)
+        if isinstance(value, (float, np.floating)):
+            return {"float": float(value).hex()}
+        if isinstance(value, np.bool_):
+            return bool(value)
+        if isinstance(value, DType):
+            return {"dtype": value.name}
+        if isinstance(value, SymDim):
+            return self.dim(value)
+        if isinstance(value, TensorValue):
+            return {"tensor": self._tensor(value.array, node)}
+        if isinstance(value, tuple):
+            return [self.value(v, node) for v in value]
+        raise TypeError(f"a {type(value).__name__}, which no file can hold")
+
+    def _tensor(self, array: np.ndarray[Any, Any], node: str) -> Any:
+        if array.dtype != object and array.nbytes <= _INLINE_BYTES:
+            return [as_dtype(array.dtype).name, list(array.shape), array.tobytes().hex()]
+        name = f"const/{node}"
+        for i in range(1, 1 << 20):
+            if name not in self.tensors:
+                break
+            name = f"const/{node}#{i}"
+        self.tensors[name] = array
+        return name
+
+    def shape(self, shape: Shape | None) -> Any:
+        return None if shape is None else [self.dim(d) for d in shape]
+
+    def dim(self, d: Dim) -> Any:
+        if isinstance(d, int):
+            return int(d)
+        return {"dim": [[c, *(self._factor(a) for a in monomial)] for monomial, c in d.terms]}
+
+    def _factor(self, atom: Any) -> Any:
+        if isinstance(atom, str):
+            # ``?17`` counts what this process made before; in a file it starts at 0, so equal graphs are equal files.
+            return self._numbers.setdefault(atom, f"?{len(self._numbers)}") if atom.startswith("?") else atom
+        op, a, b = atom
+        return [op, self.dim(a), self.dim(b)]
+
+
+# ---------------------------------------------------------------------------------------------- reading
+
+
+class Decoder:
+    """Turns JSON into attribute values; every surprise is a CorruptFileError. Takes tensors from `tensor(name)`."""
+
+    def __init__(self, tensor: Callable[[str], np.ndarray[Any, Any]], names: typing.Collection[str]) -> None:
+        self._tensor_of = tensor
+        self._names = names
+        self._fresh: dict[str, SymDim] = {}
+        self.used: set[str] = set()
+
+    def attrs(self, cls: type, raw: Any) -> Any:
+        """An instance of the attrs class. Fields that the file lacks take their defaults."""
+        if not isinstance(raw, dict):
+            raise CorruptFileError("the attributes must be a JSON object")
+        fields = {f.name: f for f in dataclasses.fields(cls)}
+        unknown = raw.keys() - fields.keys()
+        if unknown:
+            raise CorruptFileError(f"unknown attribute '{min(unknown)[:80]}'")
+        hints = field_types(cls)
+        values: dict[str, Any] = {}
+        for name, value in raw.items():
+            values[name] = self.value(value)
+            if name in hints and not matches(values[name], hints[name]):
+                raise CorruptFileError(f"attribute '{name}' is {str(values[name])[:80]!r}, not of the type {fields[name].type}")
+        missing = [
+            n
+            for n, f in fields.items()
+            if n not in raw and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        ]
+        if missing:
+            raise CorruptFileError(f"attribute '{missing[0]}' is missing")
+        return cls(**values)
+
+    def value(self, raw: Any, depth: int = 0) -> Any:
+        if depth > _MAX_DEPTH:
+            raise CorruptFileError("an attribute is nested too deeply")
+        if raw is None or isinstance(raw, (bool, str)):
+            return raw
+        if isinstance(raw, int):
+            if not -(2**63) <= raw < 2**64:
+                raise CorruptFileError(f"the integer {raw} is out of range")
+            return raw
+        if isinstance(raw, list):
+            return tuple([self.value(v, depth + 1) for v in raw])
+        if isinstance(raw, dict) and len(raw) == 1:
+            ((kind, inner),) = raw.items()
+            if kind == "float" and isinstance(inner, str):
+                return _float(inner)
+            if kind == "dtype" and isinstance(inner, str):
+                return dtype_named(inner)
+            if kind == "dim":
+                return self.dim(raw, depth)
+            if kind == "tensor":
+                return TensorValue(self._tensor(inner))
+        raise CorruptFileError(f"{str(raw)[:80]} is no attribute value")
+
+    def _tensor(self, raw: Any) -> np.ndarray[Any, Any]:
+        if isinstance(raw, str):
+            if raw not in self._names:
+                raise CorruptFileError(f"the file has no tensor '{raw[:200]}'")
+            self.used.add(raw)
+            return self._tensor_of(raw)
+        if not (isinstance(raw, list) and len(raw) == 3 and isinstance(raw[0], str) and isinstance(raw[2], str)):
+            raise CorruptFileError(f"{str(raw)[:80]} is no tensor")
+        dtype, shape = dtype_named(raw[0]), self.shape(raw[1])
+        if shape is None or not all(isinstance(d, int) for d in shape) or len(shape) > 32 or dtype.kind == "S":
+            raise CorruptFileError(f"{str(raw)[:80]} is no tensor")
+        sizes = [int(d) for d in shape if isinstance(d, int)]
+        try:
+            data = bytes.fromhex(raw[2])
+        except ValueError:
+            raise CorruptFileError("the bytes of a tensor are not hexadecimal") from None
+        if len(data) > _INLINE_BYTES or math.prod(sizes) * dtype.size != len(data):
+            raise CorruptFileError(f"{len(data)} bytes do not make a tensor {raw[0]}{sizes}")
+        if dtype.is_bool and max(data, default=0) > 1:
+            raise CorruptFileError("a bool tensor holds other bytes than 0 and 1")
+        return np.frombuffer(data, dtype.numpy_dtype).reshape(sizes)
+
+    def shape(self, raw: Any) -> Shape | None:
+        if raw is None:
+            return None
+        if not isinstance(raw, list) or len(raw) > 32:
+            raise CorruptFileError(f"{str(raw)[:80]} is no shape")
+        return tuple([self.dim(d, 0) for d in raw])
+
+    def dim(self, raw: Any, depth: int = 0) -> Dim:
+        if depth > _MAX_DEPTH:
+            raise CorruptFileError("a dimension is nested too deeply")
+        if type(raw) is int and abs(raw) < 2**63:
+            return raw
+        if not isinstance(raw, dict) or raw.keys() != {"dim"} or not isinstance(raw["dim"], list):
+            raise CorruptFileError(f"{str(raw)[:80]} is no dimension")
+        total: Dim = 0
+        for term in raw["dim"]:
+            if not isinstance(term, list) or not term or type(term[0]) is not int or len(term) > 32 or len(raw["dim"]) > 64:
+                raise CorruptFileError(f"{str(term)[:80]} is no term of a dimension")
+            monomial: Dim = term[0]
+            for factor in term[1:]:
+                monomial = monomial * self._factor(factor, depth)
+            total = total + monomial
+        return total
+
+    def _factor(self, raw: Any, depth: int) -> Dim:
+        if isinstance(raw, str):
+            if raw.startswith("?") and raw[1:].isdecimal():
+                if raw not in self._fresh:
+                    self._fresh[raw] = fresh_dim()
+                return self._fresh[raw]
+            if raw.isidentifier():
+                return size(raw)
+        elif isinstance(raw, list) and len(raw) == 3 and isinstance(raw[0], str) and raw[0] in _OPS:
+            a, b = self.dim(raw[1], depth + 1), self.dim(raw[2], depth + 1)
+            if b == 0 and raw[0] in ("//", "%"):
+                raise CorruptFileError("a dimension is divided by zero")
+            return _OPS[raw[0]](a, b)
+        raise CorruptFileError(f"{str(raw)[:80]} is no size")
+
+
+def _float(text: str) -> float:
+    try:
+        return float.fromhex(text)
+    except (ValueError, OverflowError):
+        raise CorruptFileError(f"{text[:80]!r} is no floating-point number") from None
+
+
+def dtype_named(name: str) -> DType:
+    try:
+        found = as_dtype(name)
+    except TypeError:
+        found = None
+    if found is None or found.name != name:
+        raise CorruptFileError(f"{name[:80]!r} is no element type")
+    return found
+
+
+@functools.cache
+def field_types(cls: type) -> dict[str, Any]:
+    """The resolved annotations of an attrs class."""
+    return typing.get_type_hints(cls)
+
+
+def matches(value: Any, hint: Any) -> bool:
+    """Whether an attribute value is of the annotated type."""
+    if hint is Any:
+        return True
+    if hint is None or hint is type(None):
+        return value is None
+    if hint is float:
+        return isinstance(value, (float, int)) and not isinstance(value, bool)
+    if hint is int:
+        return type(value) is int
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(matches(value, h) for h in typing.get_args(hint))
+    if origin is Literal:
+        return any(value == v and type(value) is type(v) for v in typing.get_args(hint))
+    if origin is tuple:
+        inner = typing.get_args(hint)
+        if not isinstance(value, tuple):
+            return False
+        if len(inner) == 2 and inner[1] is Ellipsis:
+            return all(matches(v, inner[0]) for v in value)
+        return len(value) == len(inner) and all(map(matches, value, inner))
+    if isinstance(hint, (str, typing.ForwardRef)):  # TypeAlias = "int | SymDim" stays text
+        text = hint if isinstance(hint, str) else hint.__forward_arg__
+        return matches(value, typing.get_type_hints(_alias(text))["x"])
+    return isinstance(value, hint) if isinstance(hint, type) else True
+
+
+@functools.cache
+def _alias(text: str) -> type:
+    """A class whose field `x` has the annotation `text`, resolved among the names of shapes."""
+    return type("Alias", (), {"__annotations__": {"x": text}, "__module__": Dim_module})
+
+
+Dim_module = SymDim.__module__

@@ -1,0 +1,34 @@
+"""Slots: the variables an optimizer keeps beside each variable, named ``<variable>/<optimizer>``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphflow.core.graph import Tensor
+from graphflow.dtypes import DType
+from graphflow.initializers import Zeros
+from graphflow.ops.array import shape as shape_of
+from graphflow.ops.fill import zeros
+from graphflow.shapes import TensorShape
+from graphflow.variable_scope import get_variable, variable_scope
+
+
+def create_slot(primary: Any, value: Tensor, name: str) -> Any:
+    """A slot of `primary` (a Variable or Tensor) that starts as `value`."""
+    validate = value.shape.is_fully_defined()
+    with variable_scope(None, f"{primary.op.name}/{name}"):
+        return get_variable("", initializer=value, trainable=False, validate_shape=validate)
+
+
+def create_slot_with_initializer(primary: Any, initializer: Any, shape: TensorShape, dtype: DType, name: str) -> Any:
+    with variable_scope(None, f"{primary.op.name}/{name}"):
+        return get_variable("", shape, dtype, initializer, trainable=False)
+
+
+def create_zeros_slot(primary: Any, name: str, dtype: DType | None = None) -> Any:
+    """A slot of zeros like `primary`, whose shape may be open."""
+    element = primary.dtype.base_dtype if dtype is None else dtype
+    if primary.shape.is_fully_defined():
+        return create_slot_with_initializer(primary, Zeros(), primary.shape, element, name)
+    source = primary.initialized_value() if hasattr(primary, "initialized_value") else primary
+    return create_slot(primary, zeros(shape_of(source), element), name)

@@ -1,0 +1,259 @@
+"""The native backend: compiles signatures to plans, binds plans to sizes, and runs them with one native call."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphflow.core.graph import Graph, Operation, Tensor
+from graphflow.errors import InvalidArgumentError, NumericError, OutOfMemoryError, UninitializedVariableError
+from graphflow.shapes import evaluate
+from graphflow_compiler.codegen.dispatch import CONTROL_HEADER, runner
+from graphflow_compiler.codegen.jit import Engine, compile_module
+from graphflow_compiler.compilation import CannotCompile, compile
+from graphflow_compiler.frontend import Signature, generalise
+from graphflow_compiler.plan import Plan, SizeMismatch
+from graphflow_runtime.store import VariableStore
+
+_log = logging.getLogger("graphflow")
+
+#: Bound sizes kept per plan: each holds an arena, so the number is bounded.
+MAX_BOUND = 32
+#: Estimated nanoseconds of work from which releasing the GIL (about 100 ns) is worth it.
+_GIL_WORK = 20_000
+Shapes = tuple[tuple[int, ...], ...]
+
+
+@dataclass
+class Statistics:
+    """What a session has compiled and run."""
+
+    runs: int = 0
+    plans_compiled: int = 0
+    kernels_compiled: int = 0
+    bound_sizes: int = 0
+
+
+class CompiledPlan:
+    """A plan with its machine code. Engines live as long as anything can call into them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.engine: Engine = compile_module([plan.module_text])
+        self.entry = self.engine.address("graphflow_entry")
+
+
+class BoundPlan:
+    """A compiled plan for one set of sizes: its arena, its table of addresses, its output shapes."""
+
+    def __init__(self, compiled: CompiledPlan, shapes: Shapes, store: VariableStore) -> None:
+        plan = compiled.plan
+        self.compiled = compiled
+        self.plan = plan
+        self.store = store
+        self.lock = threading.Lock()
+        sizes = plan.sizes(shapes)
+        offsets, total = plan.arena(sizes)
+        try:
+            arena = np.empty(total + 64, np.uint8)
+            self.outputs = [
+                (tuple(evaluate(d, sizes) for d in t.shape or ()), t.dtype.numpy_dtype) for t in plan.output_types
+            ]
+        except MemoryError as e:
+            raise OutOfMemoryError(message=f"a run needs {total} bytes for temporaries, which are not to be had") from e
+        base = arena.ctypes.data + (-arena.ctypes.data) % 64
+        self.table = np.zeros(max(1, len(plan.buffers)), np.uint64)
+        self.dims = np.array([sizes[s] for s in plan.symbols] or [0], np.int64)
+        self.run_index = np.zeros((), np.uint64)
+        self.flags: dict[int, np.ndarray[Any, Any]] = {}
+        self.variables: list[tuple[int, str]] = []
+        feeds: dict[int, int] = {}
+        outputs: dict[int, int] = {}
+        for i, b in enumerate(plan.buffers):
+            if b.kind in ("temporary", "scratch"):
+                self.table[i] = base + offsets[i]
+            elif b.kind == "constant":
+                assert b.array is not None
+                self.table[i] = b.array.ctypes.data
+            elif b.kind == "run_index":
+                self.table[i] = self.run_index.ctypes.data
+            elif b.kind == "is_initialized":
+                self.flags[i] = np.zeros((), np.bool_)
+                self.table[i] = self.flags[i].ctypes.data
+            elif b.kind == "variable":
+                self.variables.append((i, str(b.key)))
+            elif b.kind == "feed":
+                feeds[int(b.key)] = i
+            else:
+                outputs[int(b.key)] = i
+        work = plan.flops(sizes) // 4 + plan.bytes(sizes) // 16
+        # Feeds that no kernel reads have no buffer; their addresses go to a slot that nothing looks at.
+        spare = len(plan.buffers)
+        self.table = np.append(self.table, np.uint64(0))
+        slots = [feeds.get(i, spare) for i in range(len(plan.feed_types))]
+        slots += [outputs.get(i, spare) for i in range(len(plan.output_types))]
+        header = [compiled.entry, self.table.ctypes.data, self.dims.ctypes.data, len(plan.feed_types), int(work > _GIL_WORK)]
+        assert len(header) == CONTROL_HEADER
+        self.control = np.array(header + slots, np.int64)
+        self.address = self.control.ctypes.data
+        self.arena = arena
+        self.store_version = -1
+        self.run_native = runner()
+
+    def refresh(self) -> None:
+        """Takes the addresses of the variables anew, after the store has replaced an array."""
+        missing = [name for name in self.plan.reads if not self.store.is_initialized(name)]
+        if missing:
+            raise uninitialized(missing)
+        writes = set(self.plan.writes)
+        for i, name in self.variables:
+            b = self.plan.buffers[i]
+            shape = tuple(evaluate(d, {}) if isinstance(d, int) else -1 for d in b.type.shape or ())
+            array = self.store.array(name)
+            if array is None and name in writes:
+                array = self.store.allocate(name, shape, b.type.dtype.numpy_dtype)
+            assert array is not None
+            self.table[i] = array.ctypes.data
+        for i, flag in self.flags.items():
+            flag[...] = self.store.is_initialized(str(self.plan.buffers[i].key))
+        self.store_version = self.store.version
+
+    def run(self, feeds: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        with self.lock:
+            if self.store_version != self.store.version:
+                self.refresh()
+            if self.plan.uses_run_index:
+                self.run_index[...] = self.store.run_index
+            results = [np.empty(shape, dtype) for shape, dtype in self.outputs]
+            status = self.run_native(self.address, *feeds, *results)
+            if status:
+                raise _Failure(status)
+            if self.plan.writes:
+                self.store.mark_initialized(self.plan.writes)
+            return results
+
+
+class _Failure(Exception):
+    def __init__(self, status: int) -> None:
+        self.step, self.code = divmod(status, 65536)
+
+
+def uninitialized(names: Sequence[str]) -> UninitializedVariableError:
+    first = names[0]
+    others = f" (and also {', '.join(names[1:])})" if len(names) > 1 else ""
+    return UninitializedVariableError(
+        message=f"Attempting to use uninitialized value {first}{others}\n"
+        f"  run tf.global_variables_initializer(), assign a value, or restore a checkpoint first\n"
+        f"\t [[{{{{node {first}}}}}]]"
+    )
+
+
+class NativeExecutable:
+    """One (fetches, feeds) pair of a session: its plans by kind of size, bound plans by sizes."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        fetches: tuple[Tensor | Operation, ...],
+        feeds: tuple[Tensor, ...],
+        store: VariableStore,
+        statistics: Statistics,
+        reference: Any,
+    ) -> None:
+        self.graph = graph
+        self.fetches = fetches
+        self.feeds = feeds
+        self.store = store
+        self.statistics = statistics
+        self.reference = reference  # makes the slow correct executable
+        self.plans: dict[Any, CompiledPlan] = {}
+        self.bound: OrderedDict[Shapes, BoundPlan] = OrderedDict()
+        self.fallback: Any = None
+        self.fallback_reason = ""
+        self.wanted = [i for i, f in enumerate(fetches) if isinstance(f, Tensor)]
+        self.all_tensors = len(self.wanted) == len(fetches)
+        self.lock = threading.RLock()
+
+    def run(self, feeds: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any] | None]:
+        if self.fallback is not None:
+            slow: list[np.ndarray[Any, Any] | None] = self.fallback.run(feeds)
+            return slow
+        shapes = tuple([a.shape for a in feeds])
+        bound = self.bound.get(shapes)
+        if bound is None:
+            bound = self.bind(shapes)
+            if bound is None:
+                return self.run(feeds)
+        try:
+            results = bound.run(feeds)
+        except _Failure as failure:
+            raise self.failure(bound.plan, failure) from None
+        if self.all_tensors:
+            return results  # type: ignore[return-value]
+        complete: list[np.ndarray[Any, Any] | None] = [None] * len(self.fetches)
+        for i, r in zip(self.wanted, results, strict=True):
+            complete[i] = r
+        return complete
+
+    # ------------------------------------------------------------------ slow path: new sizes
+    def bind(self, shapes: Shapes) -> BoundPlan | None:
+        with self.lock:
+            found = self.bound.get(shapes)
+            if found is not None:
+                return found
+            general = generalise(self.feeds, shapes)
+            try:
+                try:
+                    bound = BoundPlan(self.compiled(general), shapes, self.store)
+                except SizeMismatch:
+                    # These sizes do not go together as the general plan assumes; with all of them fixed, inference
+                    # says either how they do (a broadcast) or what is wrong, in the user's terms.
+                    bound = BoundPlan(self.compiled(shapes), shapes, self.store)
+            except CannotCompile as e:
+                self.fallback_reason = str(e)
+                _log.info("runs on the reference backend: %s", e)
+                self.fallback = self.reference(self.graph, self.fetches, self.feeds, self.store)
+                return None
+            self.statistics.bound_sizes += 1
+            self.bound[shapes] = bound
+            while len(self.bound) > MAX_BOUND:
+                self.bound.popitem(last=False)
+            return bound
+
+    def compiled(self, general: Any) -> CompiledPlan:
+        variable_shapes = self.store.open_shapes(self.graph)
+        key = (general, tuple(sorted(variable_shapes.items())))
+        found = self.plans.get(key)
+        if found is None:
+            signature = Signature(self.fetches, self.feeds, general, variable_shapes)
+            plan = compile(self.graph, signature)
+            found = self.plans[key] = CompiledPlan(plan)
+            self.statistics.plans_compiled += 1
+            self.statistics.kernels_compiled += len(plan.kernels)
+        return found
+
+    def explanation(self) -> str:
+        if self.fallback is not None:
+            return f"reference backend (numpy): {self.fallback_reason}\n"
+        return "\n".join(c.plan.explanation for c in self.plans.values())
+
+    def failure(self, plan: Plan, failure: _Failure) -> InvalidArgumentError:
+        step = plan.steps[failure.step]
+        what = next((f for f in step.failures if f.code == failure.code), None)
+        name, message = (what.op, what.message) if what is not None else (step.origin[-1], "a check failed")
+        try:
+            op: Operation | None = self.graph.get_operation_by_name(name)
+        except (KeyError, ValueError):
+            op = None
+        kind = NumericError if "Tensor had" in message else InvalidArgumentError
+        where = f"\n  created at {op.created_at}" if op is not None else ""
+        fused = f"\n  fused into the kernel of {', '.join(step.origin[:8])}" if len(step.origin) > 1 else ""
+        return kind(op=op, node_def=op, message=f"{message}{where}{fused}\n\t [[{{{{node {name}}}}}]]")
+
+

@@ -1,0 +1,150 @@
+"""Generated from the op registry: every op's native kernel against its numpy reference, and its gradient in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphflow as gf
+from graphflow.core.kinds import Host, Random, Source, StateUpdate
+from graphflow.core.registry import OpDef, Sample, all_ops
+from graphflow.dtypes import DType, as_dtype, bfloat16, bool_, float16, float32, float64, string
+from graphflow.errors import GraphFlowError
+
+OPS = [
+    op for op in all_ops() if not isinstance(op.kind, (Source, StateUpdate, Random)) and op.reference is not None and op.samples()
+]
+#: Relative tolerances: a float16 result has 11 bits, a bfloat16 one 8.
+RTOL = {float16: 4e-3, bfloat16: 3e-2, float32: 2e-5, float64: 1e-9}
+
+
+def variants(op: OpDef) -> Iterator[tuple[Sample, DType | None]]:
+    """Each sample as it is, and cast to every other element type the op takes."""
+    for sample in op.samples():
+        yield sample, None
+        mains = [as_dtype(a.dtype) for i, a in enumerate(sample.inputs) if i not in op.shape_operands]
+        if not mains or not mains[0].is_floating:
+            continue
+        for dtype in op.dtypes:
+            if dtype not in (mains[0], string, bool_):
+                yield sample, dtype
+
+
+def cast(op: OpDef, sample: Sample, dtype: DType | None) -> list[np.ndarray[Any, Any]]:
+    arrays = []
+    for i, a in enumerate(sample.inputs):
+        a = np.asarray(a)
+        if dtype is not None and i not in op.shape_operands and a.dtype == np.float32:
+            with np.errstate(all="ignore"):
+                a = np.abs(a).astype(dtype.numpy_dtype) if dtype.is_unsigned else a.astype(dtype.numpy_dtype)
+        arrays.append(a)
+    return arrays
+
+
+def build(op: OpDef, sample: Sample, arrays: list[np.ndarray[Any, Any]], open_dims: bool) -> tuple[Any, dict[Any, Any]]:
+    feeds: dict[Any, Any] = {}
+    inputs = []
+    for i, a in enumerate(arrays):
+        if i in op.shape_operands:
+            inputs.append(gf.constant(a))
+        else:
+            p = gf.placeholder(as_dtype(a.dtype), [None] * a.ndim if open_dims else a.shape)
+            feeds[p] = a
+            inputs.append(p)
+    return gf.get_default_graph().create_op(op, inputs, sample.attrs), feeds
+
+
+def expected(op: OpDef, sample: Sample, arrays: list[np.ndarray[Any, Any]]) -> list[Any]:
+    assert op.reference is not None
+    with np.errstate(all="ignore"):
+        result = op.reference(sample.attrs, *arrays)
+    return list(result) if isinstance(result, tuple) else [result]
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+@pytest.mark.parametrize("open_dims", [False, True], ids=["static", "open"])
+def test_native_matches_reference(op: OpDef, open_dims: bool) -> None:
+    tried = 0
+    for sample, dtype in variants(op):
+        arrays = cast(op, sample, dtype)
+        with gf.Graph().as_default(), gf.Session() as session:
+            try:
+                operation, feeds = build(op, sample, arrays, open_dims)
+            except (GraphFlowError, TypeError):
+                if dtype is None:
+                    raise
+                continue  # a type that this op, with these attributes, refuses
+            got = session.run(list(operation.outputs), feeds)
+            for value, want, t in zip(got, expected(op, sample, arrays), operation.outputs, strict=True):
+                compare(value, want, t, sample, f"{op.name} {sample} as {dtype}")
+            tried += 1
+    assert tried
+
+
+def compare(value: Any, want: Any, t: Any, sample: Sample, what: str) -> None:
+    value, want = np.asarray(value), np.asarray(want)
+    assert value.shape == want.shape, f"{what}: shape {value.shape}, reference {want.shape}"
+    assert as_dtype(value.dtype) is t.dtype, f"{what}: dtype {value.dtype}"
+    if not t.dtype.is_floating:
+        np.testing.assert_array_equal(value, want, what)
+        return
+    rtol = max(RTOL[t.dtype], sample.rtol if t.dtype is not float64 else 0)
+    np.testing.assert_allclose(
+        value.astype(np.float64), want.astype(np.float64), rtol=rtol, atol=max(sample.atol, rtol / 10), err_msg=what
+    )
+
+
+DIFFERENTIABLE = [op for op in OPS if op.differentiable and not isinstance(op.kind, Host)]
+
+
+@pytest.mark.parametrize("op", DIFFERENTIABLE, ids=lambda op: op.name)
+def test_gradient_matches_differences(op: OpDef) -> None:
+    """Central differences in float64 of a randomly weighted sum of the outputs."""
+    for sample in op.samples():
+        if not sample.gradient:
+            continue
+        arrays = cast(op, sample, float64)
+        wrt = sample.wrt
+        if wrt is None:
+            wrt = tuple(i for i, a in enumerate(arrays) if a.dtype == np.float64 and i not in op.shape_operands)
+        if not wrt:
+            continue
+        with gf.Graph().as_default(), gf.Session() as session:
+            operation, feeds = build(op, sample, arrays, open_dims=False)
+            outputs = [t for t in operation.outputs if t.dtype is float64][:1]
+            assert outputs, f"{op.name}: nothing to differentiate"
+            rng = np.random.default_rng(7)
+            weights = [rng.uniform(0.5, 1.5, [int(d) for d in t.shape]) for t in outputs]
+            total = gf.add_n([gf.reduce_sum(t * gf.constant(w)) for t, w in zip(outputs, weights, strict=True)])
+            xs = [operation.inputs[i] for i in wrt]
+            grads = [None if g is None else gf.convert_to_tensor(g) for g in gf.gradients(total, xs)]
+            for x, g, i in zip(xs, grads, wrt, strict=True):
+                numeric = differences(lambda a, x=x: session.run(total, {**feeds, x: a}), arrays[i])
+                analytic = np.zeros_like(arrays[i]) if g is None else session.run(g, feeds)
+                np.testing.assert_allclose(
+                    analytic, numeric, rtol=2e-5, atol=2e-6, err_msg=f"{op.name} {sample}, input {i}"
+                )
+
+
+def differences(f: Any, a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    result = np.zeros_like(a)
+    flat = a.ravel()
+    for k in range(flat.size):
+        h = 1e-6 * max(1.0, abs(flat[k]))
+        up, down = flat.copy(), flat.copy()
+        up[k] += h
+        down[k] -= h
+        result.ravel()[k] = (f(up.reshape(a.shape)) - f(down.reshape(a.shape))) / (up[k] - down[k])
+    return result
+
+
+def test_registry_is_complete() -> None:
+    """Every op says all there is to say about it."""
+    for op in all_ops():
+        assert op.doc, f"{op.name} has no doc"
+        assert op.infer is not None and op.grad is not None
+        special = isinstance(op.kind, (Source, Random)) or op.reference is not None
+        assert special or type(op.kind).__name__ in ("NoOp", "Assertion", "VariableIsInitialized", "Host"), op.name
