@@ -204,7 +204,11 @@ def as_dtype(value: Any) -> DType:
     """
     if isinstance(value, DType):
         return value
-    if isinstance(value, str):
+    if isinstance(value, np.dtype):
+        found = _BY_NUMPY.get(value)
+        if found is not None:
+            return found
+    elif isinstance(value, str):
         found = _BY_NAME.get(value)
         if found is not None:
             return found

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from enum import Enum
 from typing import Any
 
-from graphflow.core import context
 from graphflow.core.build import build_op, convert_to_tensor, name_scope
 from graphflow.core.graph import Graph, Operation, Tensor
 from graphflow.core.indexed_slices import IndexedSlices
@@ -15,12 +14,12 @@ from graphflow.core.kinds import Composite, TensorType
 from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, register
 from graphflow.dtypes import ALL
 from graphflow.errors import ArgumentError, DTypeError, GradientError, ShapeError
-from graphflow.ops import array, math
+from graphflow.ops import array, fill, math
 from graphflow.shapes import GRAPH_POLICY, format_shape
 
 __all__ = [
-    "AggregationMethod", "NoGradient", "NotDifferentiable", "RegisterGradient", "UnconnectedGradients", "custom_gradient",
-    "gradients", "hessians",
+    "AggregationMethod", "NoGradient", "NotDifferentiable", "RegisterGradient", "UnconnectedGradients",
+    "custom_gradient", "gradients", "hessians",
 ]  # fmt: skip
 
 Gradient = Tensor | IndexedSlices
@@ -62,11 +61,13 @@ class RegisterGradient:
 
 def _register(name: str, f: Callable[..., Any] | None) -> None:
     if name in _registered:
-        raise KeyError(f"Registering two gradient with name '{name}'! (Previous registration was {_registered[name]!r})")
+        raise KeyError(
+            f"Registering two gradient with name '{name}'! (Previous registration was {_registered[name]!r})"
+        )
     _registered[name] = f
 
 
-def NotDifferentiable(op_type: str) -> None:  # noqa: N802
+def NotDifferentiable(op_type: str) -> None:
     """Registers that `op_type` (a name for gradient_override_map) passes no gradient."""
     _register(op_type, None)
 
@@ -80,8 +81,8 @@ def _gradient_function(op: Operation) -> Callable[..., Any] | None:
     if override is not None:
         if override not in _registered:
             raise GradientError(
-                f"No gradient defined for operation '{op.name}' (op type: {op.type}): the graph maps it to {override!r}, "
-                "which is not registered with tf.RegisterGradient"
+                f"No gradient defined for operation '{op.name}' (op type: {op.type}): the graph maps it to "
+                f"{override!r}, which is not registered with tf.RegisterGradient"
             )
         return _registered[override]
     return op.op_def.grad if callable(op.op_def.grad) else None
@@ -138,7 +139,7 @@ def gradients(
         raise ArgumentError(f"Passed {len(y_grads)} grad_ys for {len(y_list)} ys")
     zero = UnconnectedGradients(unconnected_gradients) is UnconnectedGradients.ZERO
     if not y_list:
-        return [array.zeros_like(x) if zero else None for x in x_list]
+        return [fill.zeros_like(x) if zero else None for x in x_list]
     graph = y_list[0].graph
     for t in (*y_list, *x_list):
         graph.as_graph_element(t)  # one graph for all
@@ -159,7 +160,7 @@ def gradients(
                     _differentiate(op, grads, sums)
         found = [results[x] if x in results else _total(sums, x, keep, results) for x in x_list]
         if zero:
-            return [array.zeros_like(x) if g is None else g for g, x in zip(found, x_list, strict=True)]
+            return [fill.zeros_like(x) if g is None else g for g, x in zip(found, x_list, strict=True)]
         return found
 
 
@@ -167,7 +168,7 @@ def _start(y: Tensor, grad: Any, i: int) -> Gradient:
     if grad is None:
         if y.shape.num_elements() == 1 and y.shape.ndims == 0:
             return convert_to_tensor(1.0, y.base_dtype, name=f"grad_ys_{i}")
-        return array.ones_like(y, name=f"grad_ys_{i}")
+        return fill.ones_like(y, name=f"grad_ys_{i}")
     if isinstance(grad, IndexedSlices):
         return grad
     given = convert_to_tensor(grad, None if isinstance(grad, Tensor) else y.base_dtype, name=f"grad_ys_{i}")
@@ -197,10 +198,12 @@ def _ops_between(ys: Sequence[Tensor], xs: Sequence[Tensor], stops: set[Tensor])
     reaching: set[Operation] = set()
     found = []
     for op in sorted(behind, key=lambda op: op._id):
-        if any(t.base_dtype.is_floating and (t in targets or (t.op in reaching and t not in stops)) for t in op.inputs):
-            if op.gradient_name is not None or op.op_def.differentiable:
-                reaching.add(op)
-                found.append(op)
+        passes = op.gradient_name is not None or op.op_def.differentiable
+        if passes and any(
+            t.base_dtype.is_floating and (t in targets or (t.op in reaching and t not in stops)) for t in op.inputs
+        ):
+            reaching.add(op)
+            found.append(op)
     return found[::-1]
 
 
@@ -249,7 +252,8 @@ def _differentiate(op: Operation, grads: list[Gradient | None], sums: dict[Tenso
     returned = list(returned)
     if len(returned) != len(op.inputs):
         raise GradientError(
-            f"Num gradients {len(returned)} generated for op {op.name} ({op.type}) do not match num inputs {len(op.inputs)}"
+            f"Num gradients {len(returned)} generated for op {op.name} ({op.type}) do not match num inputs "
+            f"{len(op.inputs)}"
         )
     for t, g in zip(op.inputs, returned, strict=True):
         if g is None or not t.base_dtype.is_floating:
@@ -265,7 +269,8 @@ def _check(op: Operation, t: Tensor, g: Tensor) -> None:
     """A gradient has the dtype and shape of its tensor; what is known of either helps the other."""
     if g.base_dtype is not t.base_dtype:
         raise DTypeError(
-            f"the gradient of {op.type} '{op.name}' with respect to {t!r} has dtype {g.base_dtype.name}, not {t.base_dtype.name}"
+            f"the gradient of {op.type} '{op.name}' with respect to {t!r} has dtype {g.base_dtype.name}, "
+            f"not {t.base_dtype.name}"
         )
     if g._shape == t._shape or t._shape is None:
         return
@@ -277,8 +282,8 @@ def _check(op: Operation, t: Tensor, g: Tensor) -> None:
         mine,
         other,
         lambda: (
-            f"the gradient of {op.type} '{op.name}' with respect to {t!r} has shape {format_shape(other)}: Incompatible "
-            f"shapes between op input and calculated input gradient"
+            f"the gradient of {op.type} '{op.name}' with respect to {t!r} has shape {format_shape(other)}: "
+            f"Incompatible shapes between op input and calculated input gradient"
         ),
     )
 
@@ -326,7 +331,7 @@ IDENTITY_N = register(
         _identity_infer,
         lambda op, *grads: grads,
         lambda attrs, *arrays: arrays,
-        lambda: [],
+        list,
         dtypes=ALL,
         doc="Its inputs, unchanged; it gives a group of tensors a gradient of its own.",
     )
@@ -346,12 +351,13 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
         gradient_name = f"CustomGradient-{len(_registered)}-{id(grad_fn)}"
 
         def grad(op: Operation, *grads: Any) -> list[Any]:
-            incoming = [array.zeros_like(r) if g is None else g for r, g in zip(results, grads, strict=False)]
+            incoming = [fill.zeros_like(r) if g is None else g for r, g in zip(results, grads, strict=False)]
             outgoing = grad_fn(*incoming)
             as_list = list(outgoing) if isinstance(outgoing, (list, tuple)) else [outgoing]
             if len(as_list) != len(inputs):
                 raise ArgumentError(
-                    f"custom_gradient function expected to return {len(inputs)} gradients, but returned {len(as_list)} instead."
+                    f"custom_gradient function expected to return {len(inputs)} gradients, but returned "
+                    f"{len(as_list)} instead."
                 )
             return [None] * len(results) + as_list
 

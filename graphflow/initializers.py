@@ -11,15 +11,15 @@ from graphflow.core.build import constant
 from graphflow.core.tensor import Tensor
 from graphflow.dtypes import DType, as_dtype, bool_, float32, string
 from graphflow.errors import ArgumentError
-from graphflow.ops import array, random
+from graphflow.ops import array, fill, random
 from graphflow.ops.orthogonal import orthonormal
 from graphflow.shapes import TensorShape
 
 __all__ = [
     "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity", "Initializer", "LecunNormal",
     "LecunUniform", "Ones", "Orthogonal", "RandomNormal", "RandomUniform", "TruncatedNormal", "UniformUnitScaling",
-    "VarianceScaling", "Zeros", "constant_initializer", "contrib_variance_scaling_initializer", "glorot_normal_initializer",
-    "glorot_uniform_initializer", "he_normal", "he_uniform", "identity_initializer", "lecun_normal", "lecun_uniform",
+    "VarianceScaling", "Zeros", "constant_initializer", "contrib_variance_scaling_initializer",
+    "glorot_normal_initializer", "glorot_uniform_initializer", "he_normal", "he_uniform", "identity_initializer", "lecun_normal", "lecun_uniform",
     "ones_initializer", "orthogonal_initializer", "random_normal_initializer", "random_uniform_initializer",
     "truncated_normal_initializer", "uniform_unit_scaling_initializer", "variance_scaling_initializer",
     "xavier_initializer", "xavier_initializer_conv2d", "zeros_initializer",
@@ -56,7 +56,7 @@ class Zeros(Initializer):
         self.dtype = as_dtype(dtype)
 
     def make(self, shape: list[int], dtype: DType) -> Tensor:
-        return array.zeros(shape, dtype)
+        return fill.zeros(shape, dtype)
 
 
 class Ones(Initializer):
@@ -64,16 +64,17 @@ class Ones(Initializer):
         self.dtype = as_dtype(dtype)
 
     def make(self, shape: list[int], dtype: DType) -> Tensor:
-        return array.ones(shape, dtype)
+        return fill.ones(shape, dtype)
 
 
 class Constant(Initializer):
-    """A scalar for every element, or a list or array of values, the last of which is repeated where they are too few."""
+    """A scalar for every element, or a list or array of values, the last of which is repeated if they are too few."""
 
     def __init__(self, value: Any = 0, dtype: Any = float32, verify_shape: bool = False) -> None:
         if not (np.isscalar(value) or isinstance(value, (list, tuple, np.ndarray))):
             raise TypeError(
-                f"Invalid type for initial value: {type(value)} (expected Python scalar, list or tuple of values, or numpy.ndarray)."
+                f"Invalid type for initial value: {type(value)} (expected Python scalar, list or tuple of values, "
+                "or numpy.ndarray)."
             )
         self.value = value
         self.dtype = as_dtype(dtype)
@@ -81,7 +82,7 @@ class Constant(Initializer):
 
     def make(self, shape: list[int], dtype: DType) -> Tensor:
         if np.ndim(self.value) == 0 and dtype not in (string, bool_):
-            return array.fill(shape, constant(self.value, dtype), name="Const")
+            return fill.fill(shape, constant(self.value, dtype), name="Const")
         if self.verify_shape and list(np.shape(self.value)) != shape:
             raise TypeError(f"Expected Tensor's shape: {tuple(shape)}, got {np.shape(self.value)}.")
         return constant(self.value, dtype, shape)

@@ -20,14 +20,12 @@ _ROOTS = tuple(
                  os.path.join(os.path.dirname(__file__), "..", "graphflow_runtime", "x"))
 )  # fmt: skip
 _MAX_FRAMES = 8
-_ours: dict[CodeType, bool] = {}
+_ours: dict[str, bool] = {}  # by file name: strings keep their hash, code objects compute it anew
 
 
-def _is_ours(code: CodeType) -> bool:
-    known = _ours.get(code)
-    if known is None:
-        name = code.co_filename
-        known = _ours[code] = os.path.abspath(name).startswith(_ROOTS) or name.endswith("contextlib.py")
+def _is_ours(filename: str) -> bool:
+    known = os.path.abspath(filename).startswith(_ROOTS) or filename.endswith("contextlib.py")
+    _ours[filename] = known
     return known
 
 
@@ -35,10 +33,15 @@ def capture() -> RawFrames:
     """The frames of user code on the stack, innermost first; graphflow's own frames are left out."""
     frames: list[tuple[CodeType, int]] = []
     frame = sys._getframe(1)
-    while frame is not None and len(frames) < _MAX_FRAMES:
+    ours = _ours
+    while frame is not None:
         code = frame.f_code
-        if not _is_ours(code):
+        filename = code.co_filename
+        known = ours.get(filename)
+        if not (_is_ours(filename) if known is None else known):
             frames.append((code, frame.f_lineno))
+            if len(frames) == _MAX_FRAMES:
+                break
         frame = frame.f_back  # type: ignore[assignment]
     return tuple(frames)
 
@@ -84,7 +87,8 @@ class Location:
     def format_stack(self) -> str:
         """All captured frames, innermost first, one a line."""
         return "\n".join(
-            f"{c.co_filename}:{n} in {c.co_name}:  {linecache.getline(c.co_filename, n).strip()}" for c, n in self.frames
+            f"{c.co_filename}:{n} in {c.co_name}:  {linecache.getline(c.co_filename, n).strip()}"
+            for c, n in self.frames
         )
 
 

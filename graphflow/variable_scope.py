@@ -114,7 +114,9 @@ class VariableScope:
         self._constraint = constraint
 
     name = property(lambda self: self._name)
-    original_name_scope = property(lambda self: self._name_scope, doc="The name scope of the scope's first entry, with ``/``.")
+    original_name_scope = property(
+        lambda self: self._name_scope, doc="The name scope of the scope's first entry, with ``/``."
+    )
     reuse = property(lambda self: self._reuse)
     initializer = property(lambda self: self._initializer)
     regularizer = property(lambda self: self._regularizer)
@@ -175,7 +177,7 @@ def get_variable_scope() -> VariableScope:
     return _store().current
 
 
-class variable_scope(AbstractContextManager[VariableScope]):  # noqa: N801
+class variable_scope(AbstractContextManager[VariableScope]):
     """``with variable_scope("layer1"):`` prefixes variables (and ops), and sets defaults for `get_variable` inside.
 
     Args:
@@ -269,7 +271,9 @@ class variable_scope(AbstractContextManager[VariableScope]):  # noqa: N801
         self._exits.pop().__exit__(*exc)
 
 
-def variable_op_scope(values: Any, name_or_scope: Any, default_name: str | None = None, **kwargs: Any) -> variable_scope:
+def variable_op_scope(
+    values: Any, name_or_scope: Any, default_name: str | None = None, **kwargs: Any
+) -> variable_scope:
     """The old spelling of ``variable_scope(name_or_scope, default_name, values)``."""
     return variable_scope(name_or_scope, default_name, values, **kwargs)
 
@@ -432,11 +436,13 @@ def _initial_value(name: str, initializer: Any, shape: TensorShape, dtype: DType
     if initializer is None:
         if dtype.base_dtype.name == "string":
             raise ArgumentError(f"An initializer for variable {name} of {dtype} is required")
-        initializer = initializers.glorot_uniform_initializer() if dtype.is_floating else initializers.zeros_initializer()
+        initializer = (
+            initializers.glorot_uniform_initializer() if dtype.is_floating else initializers.zeros_initializer()
+        )
         if not shape.is_fully_defined():
             raise ArgumentError(
-                f"Variable {name} did not get an initializer, so its `shape` argument must be specified. Shape of a new "
-                f"variable ({name}) must be fully defined, but instead was {shape}."
+                f"Variable {name} did not get an initializer, so its `shape` argument must be specified. Shape of a "
+                f"new variable ({name}) must be fully defined, but instead was {shape}."
             )
     if inspect.isclass(initializer):
         initializer = initializer()
@@ -447,8 +453,8 @@ def _initial_value(name: str, initializer: Any, shape: TensorShape, dtype: DType
         made: Callable[[], Any] = initializer
         return made
     raise ArgumentError(
-        f"Shape of a new variable ({name}) must be fully defined, but instead was {shape}: the initializer {initializer!r} "
-        "needs it"
+        f"Shape of a new variable ({name}) must be fully defined, but instead was {shape}: the initializer "
+        f"{initializer!r} needs it"
     )
 
 

@@ -90,8 +90,8 @@ class Variable:
             raise ArgumentError("The `constraint` argument must be a callable.")
         if isinstance(collections, str):
             raise ArgumentError(
-                f"collections argument to Variable constructor must be a list, tuple, or set. Got {collections!r} of type "
-                "<class 'str'>"
+                f"collections argument to Variable constructor must be a list, tuple, or set. Got {collections!r} of "
+                "type <class 'str'>"
             )
         keys = [GraphKeys.GLOBAL_VARIABLES] if collections is None else list(collections)
         self._trainable = trainable is not False
@@ -116,7 +116,9 @@ class Variable:
         self._initial_value = value
         static = (TensorShape(shape) if shape is not None else value.shape) if validate_shape else None
         self._variable = state.variable_op(static, value.base_dtype, name=scope)
-        self._initializer_op = state.assign(self._variable, value, validate_shape=validate_shape, name=state.ASSIGN.name).op
+        self._initializer_op = state.assign(
+            self._variable, value, validate_shape=validate_shape, name=state.ASSIGN.name
+        ).op
         self._snapshot = identity(self._variable, name="read")
 
     @classmethod
@@ -224,11 +226,15 @@ class Variable:
         new = state.assign(self._variable, value, use_locking=use_locking, name=name)
         return new if read_value else new.op
 
-    def assign_add(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
+    def assign_add(
+        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
+    ) -> Any:
         new = state.assign_add(self._variable, delta, use_locking, name)
         return new if read_value else new.op
 
-    def assign_sub(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
+    def assign_sub(
+        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
+    ) -> Any:
         new = state.assign_sub(self._variable, delta, use_locking, name)
         return new if read_value else new.op
 
@@ -284,8 +290,8 @@ class Variable:
 
 
 _OPERATORS = (
-    "add", "radd", "sub", "rsub", "mul", "rmul", "div", "rdiv", "truediv", "rtruediv", "floordiv", "rfloordiv", "mod", "rmod",
-    "lt", "le", "gt", "ge", "and", "rand", "or", "ror", "xor", "rxor", "getitem", "pow", "rpow", "invert", "neg", "abs",
+    "add", "radd", "sub", "rsub", "mul", "rmul", "div", "rdiv", "truediv", "rtruediv", "floordiv", "rfloordiv", "mod",
+    "rmod", "lt", "le", "gt", "ge", "and", "rand", "or", "ror", "xor", "rxor", "getitem", "pow", "rpow", "invert", "neg", "abs",
     "matmul", "rmatmul",
 )  # fmt: skip
 
@@ -322,7 +328,7 @@ def _collection(key: str, scope: str | None) -> list[Any]:
 
 
 def global_variables(scope: str | None = None) -> list[Any]:
-    """The variables of the default graph that a checkpoint holds; `scope` keeps those whose names match it (``re.match``)."""
+    """The variables of the default graph that a checkpoint holds; `scope` keeps those whose names match (``re.match``)."""
     return _collection(GraphKeys.GLOBAL_VARIABLES, scope)
 
 

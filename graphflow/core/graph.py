@@ -60,6 +60,7 @@ class Graph:
         with self._lock:
             if self._finalized:
                 raise GraphFinalizedError("Graph is finalized and cannot be modified.")
+            inputs = tuple(inputs)
             for t in inputs:
                 if t.op.graph is not self:
                     raise WrongGraphError(
@@ -67,21 +68,24 @@ class Graph:
                         f"({inputs[0]!r}); it belongs to another Graph.\n"
                         f"  created at {provenance.Location(frames)}"
                     )
-            types = tuple(t.type for t in inputs)
-            values = tuple(t._shape_value for t in inputs)
+            types = tuple([t.type for t in inputs])
+            values = tuple([t._shape_value for t in inputs])
             try:
                 outputs = op_def.infer(InferContext(op_def.name, GRAPH_POLICY, values.__getitem__), attrs, *types)
             except BuildError as e:
                 raise type(e)(self._describe(str(e), inputs, frames)) from None
             full_name = self._op_name(name or op_def.name)
-            controls = self._controls_for(inputs, control_inputs)
+            controls = self._controls_for(inputs, control_inputs) if self._control_stack or control_inputs else ()
+            device = self._current_device() if self._device_stack else ""
             operation = Operation(
-                self, op_def, full_name, tuple(inputs), attrs, controls, self._current_device(), frames, len(self._operations)
+                self, op_def, full_name, inputs, attrs, controls, device, frames, len(self._operations)
             )
-            ref_outputs = (isinstance(op_def.kind, Source) and op_def.kind.what == "variable") or isinstance(
-                op_def.kind, StateUpdate
-            )
-            operation.outputs = [Tensor(operation, i, t, is_ref=ref_outputs) for i, t in enumerate(outputs)]
+            kind = op_def.kind
+            is_ref = (isinstance(kind, Source) and kind.what == "variable") or isinstance(kind, StateUpdate)
+            if len(outputs) == 1:
+                operation.outputs = [Tensor(operation, 0, outputs[0], is_ref)]
+            else:
+                operation.outputs = [Tensor(operation, i, t, is_ref) for i, t in enumerate(outputs)]
             if op_def.shape_value is not None and operation.outputs:
                 operation.outputs[0]._shape_value = _shape_value(op_def, attrs, types, values)
             if self._colocation:

@@ -82,8 +82,11 @@ class Elementwise:
 
     rule: ScalarRule
     check: ScalarRule | None = None
-    check_message: str = ""
+    check_message: str | Callable[[Any], str] = ""  # the text, or how it follows from the attributes
     cheap: bool = True  # False for transcendental functions: worth storing rather than computing twice
+
+    def failure(self, attrs: Any) -> str:
+        return self.check_message if isinstance(self.check_message, str) else self.check_message(attrs)
 
 
 @dataclass(frozen=True, slots=True)

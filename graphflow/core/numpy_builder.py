@@ -1,4 +1,4 @@
-"""`NumpyBuilder`: scalar rules evaluated on whole numpy arrays. The oracle of rules, and the evaluator of Random ones."""
+"""`NumpyBuilder`: scalar rules evaluated on whole numpy arrays. It checks rules and evaluates Random ones."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _trunc_div(a: Array, b: Array) -> Array:
 
 def _sigmoid(x: Array) -> Array:
     e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, e) / (1 + e)
+    return np.asarray(np.where(x >= 0, 1, e) / (1 + e))
 
 
 def _fma(a: Array, b: Array, c: Array) -> Array:

@@ -108,7 +108,9 @@ class Operation:
 class Tensor:
     """One output of an Operation: a value that exists only inside a run. Hashable by identity; `==` is identity."""
 
-    __slots__ = ("__weakref__", "_consumers", "_shape", "_shape_value", "base_dtype", "is_ref", "op", "value_index")
+    __slots__ = (
+        "__weakref__", "_consumers", "_shape", "_shape_value", "_type", "base_dtype", "is_ref", "op", "value_index",
+    )  # fmt: skip
 
     __array_priority__ = 100  # so that ``np_array + t`` asks us first
     __array_ufunc__ = None
@@ -119,6 +121,7 @@ class Tensor:
         self.base_dtype: DType = type_.dtype
         self.is_ref = is_ref
         self._shape: Shape | None = type_.shape
+        self._type = type_
         self._shape_value: ShapeValue | None = None  # symbolic value, for small integer tensors
         self._consumers: list[Operation] = []
 
@@ -146,7 +149,9 @@ class Tensor:
     @property
     def type(self) -> TensorType:
         """dtype and internal shape (symbolic dims included)."""
-        return TensorType(self.base_dtype, self._shape)
+        if self._type.shape is not self._shape:  # refined since
+            self._type = TensorType(self.base_dtype, self._shape)
+        return self._type
 
     @property
     def device(self) -> str:

@@ -1,11 +1,11 @@
 """Attributes, dims and types as JSON values, and back. What comes back is held against the attrs class's field types.
 
-    int, bool, str, None     themselves
-    float                    {"float": "0x1.8p+1"}    exact, with nan and inf
-    DType                    {"dtype": "float32"}
-    SymDim                   {"dim": [[coefficient, factor, ...], ...]}, a factor being a name or [op, dim, dim]
-    tuple                    a list
-    TensorValue              {"tensor": "const/W"}, or in place {"tensor": ["float32", [2], "0000803f00000040"]} if small
+int, bool, str, None     themselves
+float                    {"float": "0x1.8p+1"}    exact, with nan and inf
+DType                    {"dtype": "float32"}
+SymDim                   {"dim": [[coefficient, factor, ...], ...]}, a factor being a name or [op, dim, dim]
+tuple                    a list
+TensorValue              {"tensor": "const/W"}, or in place {"tensor": ["float32", [2], "0000803f00000040"]} if small
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import sys
 import types
 import typing
 from collections.abc import Callable
@@ -121,7 +122,9 @@ class Decoder:
         for name, value in raw.items():
             values[name] = self.value(value)
             if name in hints and not matches(values[name], hints[name]):
-                raise CorruptFileError(f"attribute '{name}' is {str(values[name])[:80]!r}, not of the type {fields[name].type}")
+                raise CorruptFileError(
+                    f"attribute '{name}' is {str(values[name])[:80]!r}, not of the type {fields[name].type}"
+                )
         missing = [
             n
             for n, f in fields.items()
@@ -192,7 +195,13 @@ class Decoder:
             raise CorruptFileError(f"{str(raw)[:80]} is no dimension")
         total: Dim = 0
         for term in raw["dim"]:
-            if not isinstance(term, list) or not term or type(term[0]) is not int or len(term) > 32 or len(raw["dim"]) > 64:
+            if (
+                not isinstance(term, list)
+                or not term
+                or type(term[0]) is not int
+                or len(term) > 32
+                or len(raw["dim"]) > 64
+            ):
                 raise CorruptFileError(f"{str(term)[:80]} is no term of a dimension")
             monomial: Dim = term[0]
             for factor in term[1:]:
@@ -233,10 +242,14 @@ def dtype_named(name: str) -> DType:
     return found
 
 
+#: The aliases of shapes are forward references there (text), so they are given here as types.
+_ALIASES = {"Dim": int | SymDim, "Shape": tuple[int | SymDim, ...]}
+
+
 @functools.cache
 def field_types(cls: type) -> dict[str, Any]:
     """The resolved annotations of an attrs class."""
-    return typing.get_type_hints(cls)
+    return typing.get_type_hints(cls, {**vars(sys.modules[cls.__module__]), **_ALIASES})
 
 
 def matches(value: Any, hint: Any) -> bool:
@@ -261,16 +274,4 @@ def matches(value: Any, hint: Any) -> bool:
         if len(inner) == 2 and inner[1] is Ellipsis:
             return all(matches(v, inner[0]) for v in value)
         return len(value) == len(inner) and all(map(matches, value, inner))
-    if isinstance(hint, (str, typing.ForwardRef)):  # TypeAlias = "int | SymDim" stays text
-        text = hint if isinstance(hint, str) else hint.__forward_arg__
-        return matches(value, typing.get_type_hints(_alias(text))["x"])
     return isinstance(value, hint) if isinstance(hint, type) else True
-
-
-@functools.cache
-def _alias(text: str) -> type:
-    """A class whose field `x` has the annotation `text`, resolved among the names of shapes."""
-    return type("Alias", (), {"__annotations__": {"x": text}, "__module__": Dim_module})
-
-
-Dim_module = SymDim.__module__

@@ -1,7 +1,7 @@
 """The outer layer of the native format: a valid ``.safetensors`` file of which every byte is covered by a checksum.
 
     8 bytes    length N of the header, little endian
-    N bytes    JSON: {"__metadata__": {string: string}, "<tensor>": {"dtype", "shape", "data_offsets"}, ...}, blanks at the end
+    N bytes    JSON: {"__metadata__": {string: string}, "<tensor>": {"dtype", "shape", "data_offsets"}, ...}, blanks
     the rest   the tensors, one after the other without holes
 
 The first entry of ``__metadata__`` is the sha256 of length and header (itself read as zeros), so no bit of either can
@@ -31,8 +31,9 @@ MAX_HEADER = 100_000_000  # the limit of the safetensors package
 MAX_RANK = 32
 
 _NAME_OF = {
-    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32", "int16": "I16",
-    "int8": "I8", "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL",
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "bool": "BOOL",
+    "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
+    "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8",
 }  # fmt: skip
 _DTYPE_OF = {name: as_dtype(dtype) for dtype, name in _NAME_OF.items()}
 
@@ -54,7 +55,7 @@ def canonical_json(value: Any) -> str:
 def write_container(
     path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray[Any, Any]], metadata: Mapping[str, str]
 ) -> None:
-    """Writes named arrays and metadata texts, durably. Raises FormatError for what the format cannot hold, and OSError."""
+    """Writes named arrays and metadata texts, durably. Raises FormatError (too much for the format) and OSError."""
     strings: dict[str, list[int]] = {}
     stored: dict[str, tuple[str, np.ndarray[Any, Any]]] = {}
     for name, array in tensors.items():
@@ -88,7 +89,7 @@ def write_container(
     text += b" " * (-(8 + len(text)) % 64)
     if len(text) > MAX_HEADER:
         raise FormatError(
-            f"the graph and the table of tensors take {len(text):,} bytes as text; the file format allows {MAX_HEADER:,}"
+            f"the graph and the table of tensors take {len(text):,} bytes as text, the format allows {MAX_HEADER:,}"
         )
     length = len(text).to_bytes(8, "little")
     digest = hashlib.sha256(length + text).hexdigest().encode()
@@ -99,7 +100,7 @@ def write_container(
 def _bytes_of(array: np.ndarray[Any, Any]) -> memoryview | bytes:
     if array.size == 0:
         return b""
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _packed_strings(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -255,9 +256,7 @@ def _apply_string_shapes(path: str, entries: dict[str, Entry], metadata: dict[st
         entries[name] = Entry(as_dtype("string"), shape, entry.start, entry.end, strings=True)
 
 
-def _unpacked_strings(
-    path: str, name: str, raw: np.ndarray[Any, Any], shape: tuple[int, ...]
-) -> np.ndarray[Any, Any]:
+def _unpacked_strings(path: str, name: str, raw: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     count = math.prod(shape)
     lengths = [int(n) for n in raw[: 8 * count].view("<u8")]
     if 8 * count + sum(lengths) != raw.size:

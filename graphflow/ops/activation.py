@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from graphflow.ops.binary import add, divide, multiply, subtract
-from graphflow.ops.compare import greater, where_v2
 
 from graphflow.core.build import convert_to_tensor
 from graphflow.core.emit import ScalarBuilder
 from graphflow.core.kinds import Algebra, Elementwise
 from graphflow.core.registry import OpDef, Sample, register
 from graphflow.core.tensor import Operation, Tensor
+from graphflow.ops.binary import add, divide, multiply, subtract
+from graphflow.ops.compare import greater, where_v2
 from graphflow.ops.elementwise import (
     allowed,
     binary_infer,
@@ -108,7 +108,8 @@ RELU_GRAD = register(
 RELU = register(
     unary_op(
         "Relu", lambda b, attrs, x: b.maximum(x, 0), lambda x: np.maximum(x, 0),
-        lambda op, grad: [build_binary(RELU_GRAD, grad, op.outputs[0], None)], "max(x, 0); NaN stays NaN.", avoid=(0.0,),
+        lambda op, grad: [build_binary(RELU_GRAD, grad, op.outputs[0], None)], "max(x, 0); NaN stays NaN.",
+        avoid=(0.0,),
         kinds="fiu", arg="features", algebra=Algebra(idempotent=True), onnx="Relu",
     )
 )  # fmt: skip
@@ -136,7 +137,8 @@ RELU6_GRAD = register(
 RELU6 = register(
     unary_op(
         "Relu6", lambda b, attrs, x: b.minimum(b.maximum(x, 0), 6), lambda x: np.clip(x, 0, 6),
-        lambda op, grad: [build_binary(RELU6_GRAD, grad, op.outputs[0], None)], "min(max(x, 0), 6).", low=-3.0, high=9.0,
+        lambda op, grad: [build_binary(RELU6_GRAD, grad, op.outputs[0], None)], "min(max(x, 0), 6).", low=-3.0,
+        high=9.0,
         avoid=(0.0, 6.0), kinds="fiu", arg="features", algebra=Algebra(idempotent=True),
     )
 )  # fmt: skip
@@ -160,12 +162,21 @@ def _leaky_grad_reference(attrs: LeakyReluAttrs, dy: Any, x: Any) -> Any:
     return np.where(x > 0, dy, dy * dy.dtype.type(attrs.alpha))
 
 
+def _leaky_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    return [build_binary(LEAKY_RELU_GRAD, grad, op.inputs[0], None, attrs=op.attrs)]
+
+
+def _leaky_grad_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    dy, x = op.inputs
+    return [sum_to_like(build_binary(LEAKY_RELU_GRAD, grad, x, None, attrs=op.attrs), dy), zeros_like(x)]
+
+
 LEAKY_RELU = register(
     OpDef(
         "LeakyRelu",
         Elementwise(lambda b, attrs, x: b.select(b.gt(x, 0), x, b.mul(x, attrs.alpha))),
         unary_infer("f", "features"),
-        lambda op, grad: [build_binary(LEAKY_RELU_GRAD, grad, op.inputs[0], None, attrs=op.attrs)],
+        _leaky_grad,
         _leaky_reference,
         unary_samples(-2.0, 2.0, (0.0,), LeakyReluAttrs(0.3)),
         attrs=LeakyReluAttrs,
@@ -180,10 +191,7 @@ LEAKY_RELU_GRAD = register(
         "LeakyReluGrad",
         Elementwise(lambda b, attrs, dy, x: b.select(b.gt(x, 0), dy, b.mul(dy, attrs.alpha))),
         binary_infer("f", ("gradients", "features")),
-        lambda op, grad: [
-            sum_to_like(build_binary(LEAKY_RELU_GRAD, grad, op.inputs[1], None, attrs=op.attrs), op.inputs[0]),
-            zeros_like(op.inputs[1]),
-        ],
+        _leaky_grad_grad,
         _leaky_grad_reference,
         binary_samples((-2.0, 2.0), (-2.0, 2.0), 0.1, attrs=LeakyReluAttrs(0.3)),
         attrs=LeakyReluAttrs,
@@ -206,7 +214,8 @@ def leaky_relu(features: Any, alpha: float = 0.2, name: str | None = None) -> Te
 
 ELU = register(
     unary_op(
-        "Elu", lambda b, attrs, x: b.select(b.gt(x, 0), x, b.call("expm1", x)), lambda x: np.where(x > 0, x, np.exp(x) - 1),
+        "Elu", lambda b, attrs, x: b.select(b.gt(x, 0), x, b.call("expm1", x)),
+        lambda x: np.where(x > 0, x, np.exp(x) - 1),
         lambda op, grad: [
             where_v2(greater(op.outputs[0], 0.0), grad, multiply(grad, add(op.outputs[0], 1.0))),
         ],

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from graphflow import shapes
-from graphflow.core.build import convert_to_tensor
 from graphflow.core.emit import ScalarBuilder
 from graphflow.core.kinds import Algebra
 from graphflow.core.registry import not_differentiable, register
@@ -122,7 +121,8 @@ def _real_div_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 
 REAL_DIV = register(
     binary_op(
-        "RealDiv", lambda b, attrs, x, y: b.div(x, y), np.divide, _real_div_grad, "x / y of floats.", apart=0.3, kinds="f",
+        "RealDiv", lambda b, attrs, x, y: b.div(x, y), np.divide, _real_div_grad, "x / y of floats.", apart=0.3,
+        kinds="f",
         algebra=Algebra(identity=1.0), onnx="Div",
     )
 )  # fmt: skip
@@ -142,15 +142,15 @@ def truediv(x: Any, y: Any, name: str | None = None) -> Tensor:
     """x / y as Python divides: integers become float64 first (float32 those of 8 and 16 bits)."""
     if isinstance(x, Tensor) and isinstance(y, Tensor) and x.base_dtype.kind == "f":
         return x.op.graph.create_op(REAL_DIV, (x, y), name=name or "truediv").outputs[0]
-    x, y, scope = convert_operands((x, y), name or "truediv", ("x", "y"))
-    wide = _TRUE_DIVISION.get(x.base_dtype)
-    if wide is None or x.base_dtype is not y.base_dtype:
-        return x.op.graph.create_op(REAL_DIV, (x, y), name=scope).outputs[0]
+    a, b, scope = convert_operands((x, y), name or "truediv", ("x", "y"))
+    wide = _TRUE_DIVISION.get(a.base_dtype)
+    if wide is None or a.base_dtype is not b.base_dtype:
+        return a.op.graph.create_op(REAL_DIV, (a, b), name=scope).outputs[0]
     from graphflow.ops.cast import cast
 
-    graph = x.op.graph
+    graph = a.op.graph
     with graph.as_default(), graph.name_scope(scope) as scope:
-        return graph.create_op(REAL_DIV, (cast(x, wide), cast(y, wide)), name=scope).outputs[0]
+        return graph.create_op(REAL_DIV, (cast(a, wide), cast(b, wide)), name=scope).outputs[0]
 
 
 def divide(x: Any, y: Any, name: str | None = None) -> Tensor:
@@ -160,9 +160,9 @@ def divide(x: Any, y: Any, name: str | None = None) -> Tensor:
 
 def div(x: Any, y: Any, name: str | None = None) -> Tensor:
     """x / y as Python 2 divides: floats truly, integers by `floordiv`."""
-    x, y, scope = convert_operands((x, y), name or "div", ("x", "y"))
-    op = REAL_DIV if x.base_dtype.kind == "f" else FLOOR_DIV
-    return x.op.graph.create_op(op, (x, y), name=scope).outputs[0]
+    a, b, scope = convert_operands((x, y), name or "div", ("x", "y"))
+    op = REAL_DIV if a.base_dtype.kind == "f" else FLOOR_DIV
+    return a.op.graph.create_op(op, (a, b), name=scope).outputs[0]
 
 
 def _div_no_nan_grad(op: Operation, grad: Tensor) -> list[Tensor]:
@@ -176,7 +176,8 @@ def _div_no_nan_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 
 DIV_NO_NAN = register(
     binary_op(
-        "DivNoNan", lambda b, attrs, x, y: b.select(b.eq(y, 0), 0, b.div(x, y)), lambda x, y: np.where(y == 0, 0, x / y),
+        "DivNoNan", lambda b, attrs, x, y: b.select(b.eq(y, 0), 0, b.div(x, y)), lambda x,
+        y: np.where(y == 0, 0, x / y),
         _div_no_nan_grad, "x / y, and 0 where y is 0.", apart=0.3, kinds="f",
     )
 )  # fmt: skip
@@ -249,7 +250,8 @@ def _dim_mod(x: Dim, y: Dim) -> Dim | None:
 
 FLOOR_DIV = register(
     binary_op(
-        "FloorDiv", _floor_div_rule, _floor_div_reference, _STEPS, "x / y rounded down.", x=(-90.0, 90.0), y=(-9.0, 9.0),
+        "FloorDiv", _floor_div_rule, _floor_div_reference, _STEPS, "x / y rounded down.", x=(-90.0, 90.0),
+        y=(-9.0, 9.0),
         apart=1.0, check=_zero_divisor, check_message=_DIVISION_BY_ZERO, shape_value=dim_arithmetic(_dim_floordiv),
     )
 )  # fmt: skip
@@ -262,12 +264,12 @@ TRUNCATE_DIV = register(
 
 
 def floor_div(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """x / y rounded down. A run that meets an integer division by zero fails with InvalidArgumentError."""
+    """x / y rounded down. Integer division by zero fails the run (InvalidArgumentError)."""
     return build_binary(FLOOR_DIV, x, y, name)
 
 
 def floordiv(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """x // y: the quotient rounded down. A run that meets an integer division by zero fails with InvalidArgumentError."""
+    """x // y: the quotient rounded down. Integer division by zero fails the run (InvalidArgumentError)."""
     return build_binary(FLOOR_DIV, x, y, name or "floordiv")
 
 
@@ -306,7 +308,7 @@ TRUNCATE_MOD = register(
 
 
 def floormod(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """x % y: the remainder with the sign of y. A run that meets an integer y of 0 fails with InvalidArgumentError."""
+    """x % y: the remainder with the sign of y. An integer y of 0 fails the run (InvalidArgumentError)."""
     return build_binary(FLOOR_MOD, x, y, name)
 
 
@@ -362,7 +364,7 @@ POW = register(
 
 
 def pow(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """x to the power y. A run that meets an integer with a negative integer exponent fails with InvalidArgumentError."""
+    """x to the power y. A negative integer exponent of an integer fails the run (InvalidArgumentError)."""
     return build_binary(POW, x, y, name)
 
 
@@ -376,14 +378,16 @@ def _extreme_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 
 MAXIMUM = register(
     binary_op(
-        "Maximum", lambda b, attrs, x, y: b.maximum(x, y), np.maximum, _extreme_grad, "The larger of x and y; NaN wins.",
+        "Maximum", lambda b, attrs, x, y: b.maximum(x, y), np.maximum, _extreme_grad,
+        "The larger of x and y; NaN wins.",
         apart=-1.0, shape_value=dim_arithmetic(shapes.maximum),
         algebra=Algebra(commutative=True, associative=True, identity=float("-inf")), onnx="Max",
     )
 )  # fmt: skip
 MINIMUM = register(
     binary_op(
-        "Minimum", lambda b, attrs, x, y: b.minimum(x, y), np.minimum, _extreme_grad, "The smaller of x and y; NaN wins.",
+        "Minimum", lambda b, attrs, x, y: b.minimum(x, y), np.minimum, _extreme_grad,
+        "The smaller of x and y; NaN wins.",
         apart=-1.0, shape_value=dim_arithmetic(shapes.minimum),
         algebra=Algebra(commutative=True, associative=True, identity=float("inf")), onnx="Min",
     )

@@ -1,4 +1,4 @@
-"""What the elementwise families share: how operands become tensors, the rules of types and shapes, and sample inputs."""
+"""What the elementwise families share: making tensors of operands, rules of types and shapes, sample inputs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,22 @@ from typing import Any
 import numpy as np
 
 from graphflow.core import context
-from graphflow.core.build import convert_to_tensor, is_tensor_like
+from graphflow.core.build import as_array, convert_to_tensor, is_tensor_like
 from graphflow.core.kinds import NO_ALGEBRA, Algebra, Elementwise, ShapeValue, TensorType
-from graphflow.core.registry import NO_ATTRS, GradFn, InferContext, InferFn, NotDifferentiable, OpDef, Sample
+from graphflow.core.registry import (
+    NO_ATTRS,
+    GradFn,
+    InferContext,
+    InferFn,
+    NotDifferentiable,
+    OpDef,
+    Sample,
+    TensorValue,
+)
 from graphflow.core.tensor import Tensor
 from graphflow.dtypes import FLOATS, SIGNED, UNSIGNED, DType, bool_, int32, int64
 from graphflow.errors import DTypeError
+from graphflow.ops.source import CONST, ConstAttrs
 from graphflow.shapes import Dim, Shape, SymDim
 
 _KINDS: dict[str, tuple[DType, ...]] = {"f": FLOATS, "i": SIGNED, "u": UNSIGNED, "b": (bool_,)}
@@ -40,20 +50,28 @@ def build_binary(
     """`op` on x and y. A value that is no tensor takes the dtype of the other side and is named ``<op>/<arg>``."""
     if isinstance(x, Tensor) and isinstance(y, Tensor):
         return x.op.graph.create_op(op, (x, y), attrs, name or op.name).outputs[0]
-    x, y, scope = convert_operands((x, y), name or op.name, args)
-    return x.op.graph.create_op(op, (x, y), attrs, scope).outputs[0]
+    a, b, scope = convert_operands((x, y), name or op.name, args)
+    return a.op.graph.create_op(op, (a, b), attrs, scope).outputs[0]
 
 
 def convert_operands(values: tuple[Any, Any], name: str, args: tuple[str, str]) -> tuple[Tensor, Tensor, str]:
     """Both operands as tensors, and the name for the op: a scope to close around new constants, or `name` unchanged."""
     x, y = values
-    x_is, y_is = is_tensor_like(x), is_tensor_like(y)
+    x_is = isinstance(x, Tensor) or is_tensor_like(x)
+    y_is = isinstance(y, Tensor) or is_tensor_like(y)
     if x_is:
         x = convert_to_tensor(x)
     if y_is:
         y = convert_to_tensor(y)
     if x_is and y_is:
         return x, y, name
+    if y_is is not x_is and type(y if x_is else x) in (int, float, bool) and name[-1] != "/":
+        # The commonest case, ``x * 2``, without the cost of a scope and of a conversion of whatever it may be.
+        like, arg = (x, args[1]) if x_is else (y, args[0])
+        graph, attrs = like.op.graph, _scalar(y if x_is else x, like.base_dtype)
+        scope = graph.unique_name(name) + "/"
+        made = graph.create_op(CONST, (), attrs, f"{scope}{arg}/").outputs[0]
+        return (x, made, scope) if x_is else (made, y, scope)
     graph = x.op.graph if x_is else y.op.graph if y_is else context.get_default_graph()
     with graph.as_default(), graph.name_scope(name) as scope:
         if not x_is:
@@ -63,11 +81,25 @@ def convert_operands(values: tuple[Any, Any], name: str, args: tuple[str, str]) 
     return x, y, scope
 
 
+_scalars: dict[tuple[str, str], ConstAttrs] = {}
+
+
+def _scalar(value: float, dtype: DType) -> ConstAttrs:
+    key = (dtype.name, repr(value))
+    found = _scalars.get(key)
+    if found is None:
+        if len(_scalars) >= 4096:
+            _scalars.clear()
+        found = _scalars[key] = ConstAttrs(TensorValue(as_array(value, dtype)))
+    return found
+
+
 def zeros_like(x: Tensor) -> Tensor:
     """Zeros of the shape and dtype of x, for gradients that vanish but exist."""
     from graphflow.ops.fill import zeros_like as zeros
 
-    return zeros(x)
+    made: Tensor = zeros(x)
+    return made
 
 
 def sum_to_like(grad: Tensor, x: Tensor) -> Tensor:
@@ -93,7 +125,8 @@ def refuse(ctx: InferContext, arg: str, dtype: DType, kinds: str) -> DTypeError:
             f"Input '{arg}' of '{ctx.op_name}' Op has type {dtype.name} that does not match expected type of bool."
         )
     return DTypeError(
-        f"{ctx.op_name}: Value passed to parameter '{arg}' has DataType {dtype.name} not in list of allowed values: {names}"
+        f"{ctx.op_name}: Value passed to parameter '{arg}' has DataType {dtype.name} not in list of allowed values: "
+        + names
     )
 
 
@@ -105,7 +138,7 @@ def mismatch(ctx: InferContext, args: tuple[str, str], x: TensorType, y: TensorT
 
 
 def unary_infer(kinds: str, arg: str = "x", out: DType | None = None) -> InferFn:
-    """Type rule of one operand whose dtype is of one of `kinds` (letters f, i, u, b); the result has dtype `out` or its own."""
+    """Type rule of one operand with a dtype of `kinds` (letters f, i, u, b); the result has dtype `out` or its own."""
 
     def infer(ctx: InferContext, attrs: Any, x: TensorType) -> tuple[TensorType, ...]:
         if x.dtype.kind not in kinds:
@@ -139,8 +172,11 @@ def broadcast(ctx: InferContext, a: Shape | None, b: Shape | None) -> Shape | No
 def unequal(what: str, a: Shape, b: Shape) -> str:
     """TensorFlow's words for two shapes that ought to be one."""
     if len(a) != len(b):
-        return f"{what}: Shapes must be equal rank, but are {len(a)} and {len(b)}. Shapes are {brackets(a)} and {brackets(b)}."
-    axis = next((i for i, (x, y) in enumerate(zip(a, b, strict=True)) if isinstance(x, int) and isinstance(y, int) and x != y), 0)
+        return f"{what}: Shapes must be equal rank, but are {len(a)} and {len(b)}: {brackets(a)} and {brackets(b)}."
+    axis = next(
+        (i for i, (x, y) in enumerate(zip(a, b, strict=True)) if isinstance(x, int) and isinstance(y, int) and x != y),
+        0,
+    )
     return (
         f"{what}: Dimension {axis} in both shapes must be equal, but are {a[axis]} and {b[axis]}. Shapes are "
         f"{brackets(a)} and {brackets(b)}."
@@ -152,9 +188,11 @@ def brackets(shape: Shape) -> str:
 
 
 def dim_arithmetic(f: Callable[[Dim, Dim], Dim | None]) -> Callable[..., ShapeValue | None]:
-    """The symbolic value of integer arithmetic on sizes, so that ``tf.shape(x)[0] * 4`` is known where it is a shape."""
+    """The symbolic value of arithmetic on sizes: ``tf.shape(x)[0] * 4`` is known where it is used as a shape."""
 
-    def shape_value(attrs: Any, types: tuple[TensorType, ...], values: tuple[ShapeValue | None, ...]) -> ShapeValue | None:
+    def shape_value(
+        attrs: Any, types: tuple[TensorType, ...], values: tuple[ShapeValue | None, ...]
+    ) -> ShapeValue | None:
         a, b = values
         if a is None or b is None or types[0].dtype not in (int32, int64):
             return None
@@ -195,7 +233,8 @@ def quiet(f: Callable[..., Any], dtype: DType | None = None) -> Callable[..., An
 
 _SHAPES: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (7,), (3, 5), (2, 1, 3))
 _PAIRS: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
-    ((), ()), ((0, 3), (3,)), ((1,), (1,)), ((7,), (7,)), ((3, 5), (5,)), ((3, 1), (1, 4)), ((), (2, 3)), ((2, 3, 4), (3, 1)),
+    ((), ()), ((0, 3), (3,)), ((1,), (1,)), ((7,), (7,)), ((3, 5), (5,)), ((3, 1), (1, 4)), ((), (2, 3)),
+    ((2, 3, 4), (3, 1)),
 )  # fmt: skip
 
 
@@ -255,11 +294,12 @@ def unary_op(
 def binary_op(
     name: str, rule: Callable[..., Any], reference: Callable[..., Any], grad: GradFn | NotDifferentiable, doc: str,
     x: tuple[float, float] = (-3.0, 3.0), y: tuple[float, float] = (-3.0, 3.0), apart: float = 0.0, kinds: str = "fiu",
-    args: tuple[str, str] = ("x", "y"), out: DType | None = None, cheap: bool = True, check: Callable[..., Any] | None = None,
+    args: tuple[str, str] = ("x", "y"), out: DType | None = None, cheap: bool = True,
+    check: Callable[..., Any] | None = None,
     check_message: str = "", shape_value: Callable[..., ShapeValue | None] | None = None, algebra: Algebra = NO_ALGEBRA,
     onnx: str | None = None,
 ) -> OpDef:  # fmt: skip
-    """The definition of an op on two operands of one dtype that broadcast; x, y, apart are the domain of its samples."""
+    """The definition of an op on two operands that broadcast; x, y, apart are the domain of its samples."""
     return OpDef(
         name,
         Elementwise(rule, check, check_message, cheap),

@@ -14,6 +14,7 @@ from graphflow.core.registry import InferContext, OpDef, Sample, register
 from graphflow.core.tensor import Operation, Tensor
 from graphflow.dtypes import FLOATS, as_dtype, int32, int64
 from graphflow.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.ops.axis import axis_size
 from graphflow.ops.elementwise import brackets
 from graphflow.ops.reduce import sum_to_like
 from graphflow.shapes import Dim, Shape, format_shape, fresh_dim
@@ -220,13 +221,20 @@ def _spread(x: Tensor, other: Tensor) -> Tensor:
     own, theirs = (1,) * (rank - len(own)) + own, (1,) * (rank - len(theirs)) + theirs
     if all(d == 1 for d in own) or not any(d == 1 and e != 1 for d, e in zip(own, theirs, strict=True)):
         return x
-    from graphflow.ops.array import broadcast_to, shape
+    from graphflow.ops.array import broadcast_to
 
-    sizes, other_sizes = shape(x), shape(other)
-    # Counted from the end, where the axes of both are aligned.
-    target = [other_sizes[i - rank - 2] if own[i] == 1 else own[i] for i in range(rank)]
-    dims = [d if isinstance(d, (int, Tensor)) else sizes[i - rank - 2] for i, d in enumerate((*target, *x._shape[-2:]))]
+    # Axes are counted from the end, where those of both operands are aligned.
+    sources = [other if d == 1 else x for d in own] + [x, x]
+    dims = [_size(t, i - rank - 2) for i, t in enumerate(sources)]
     return broadcast_to(x, dims)
+
+
+def _size(x: Tensor, axis: int) -> Any:
+    assert x._shape is not None
+    if -axis > len(x._shape):
+        return 1
+    d = x._shape[axis]
+    return d if isinstance(d, int) else axis_size(x, axis)
 
 
 def matvec(

@@ -165,49 +165,49 @@ def count_reduced(x: Tensor, axis: Sequence[int], dtype: DType) -> Tensor | floa
         count = product(x._shape[a] for a in axis)
         if isinstance(count, int):
             return float(count) if dtype.is_floating else count
-    from graphflow.ops.array import shape
+    from graphflow.ops.axis import axis_size
     from graphflow.ops.math import cast, multiply
 
-    sizes = shape(x, out_type=int64)
-    total = sizes[axis[0]]
+    total = axis_size(x, axis[0])
     for a in axis[1:]:
-        total = multiply(total, sizes[a])
-    return cast(total, dtype)
+        total = multiply(total, axis_size(x, a))
+    result: Tensor = cast(total, dtype)
+    return result
 
 
 def _mean_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    from graphflow.ops.math import realdiv
+
     x = op.inputs[0]
     if not x.base_dtype.is_floating:
         return [None]
-    scaled = grad if not op.attrs.axis else grad / count_reduced(x, op.attrs.axis, x.base_dtype)
+    scaled = grad if not op.attrs.axis else realdiv(grad, count_reduced(x, op.attrs.axis, x.base_dtype))
     return [spread_to(keep_axes(scaled, op.attrs), x)]
 
 
 def _prod_grad(op: Operation, grad: Tensor) -> list[Tensor]:
     """grad times the product of the *other* elements, which exists where x has zeros too."""
-    from graphflow.ops.array import where
-    from graphflow.ops.fill import ones_like, zeros_like
-    from graphflow.ops.math import cast, equal, logical_and, multiply
+    from graphflow.ops.compare import where_v2
+    from graphflow.ops.math import cast, equal, logical_and, multiply, realdiv
 
     x, axis = op.inputs[0], list(op.attrs.axis)
-    is_zero = equal(x, zeros_like(x))
+    is_zero = equal(x, 0)
     zeros = reduce_sum(cast(is_zero, float32), axis, keepdims=True)
-    filled = where(is_zero, ones_like(x), x)
-    rest = spread_to(reduce_prod(filled, axis, keepdims=True), x)
-    count = spread_to(zeros, x)
-    alone = logical_and(is_zero, equal(count, 1.0))
-    others = where(alone, rest, where(equal(count, 0.0), rest / filled, zeros_like(x)))
-    return [multiply(spread_to(keep_axes(grad, op.attrs), x), others)]
+    filled = where_v2(is_zero, 1, x)
+    rest = reduce_prod(filled, axis, keepdims=True)
+    alone = where_v2(logical_and(is_zero, equal(zeros, 1.0)), rest, 0)
+    others = where_v2(equal(zeros, 0.0), realdiv(rest, filled), alone)
+    return [multiply(keep_axes(grad, op.attrs), others)]
 
 
 def _extreme_grad(op: Operation, grad: Tensor) -> list[Tensor]:
     """Shared equally by all elements that attain the extreme value."""
-    from graphflow.ops.math import cast, equal, multiply
+    from graphflow.ops.math import cast, equal, multiply, realdiv
 
     x = op.inputs[0]
     hits = cast(equal(x, keep_axes(op.outputs[0], op.attrs)), x.base_dtype)
     ties = reduce_sum(hits, list(op.attrs.axis), keepdims=True)
-    return [multiply(hits / ties, keep_axes(grad, op.attrs))]
+    return [multiply(realdiv(hits, ties), keep_axes(grad, op.attrs))]
 
 
 # ---------------------------------------------------------------------------------------------- the ops

@@ -73,7 +73,7 @@ VARIABLE = register(
         lambda ctx, attrs: (TensorType(attrs.dtype, attrs.shape),),
         not_differentiable("a variable has no inputs"),
         None,
-        lambda: [],
+        list,
         attrs=VariableAttrs,
         dtypes=ALL,
         doc="A value that lives in the session and stays from run to run.",
@@ -83,7 +83,9 @@ VARIABLE = register(
 
 def variable_op(shape: Any, dtype: Any, name: str = "Variable", container: str = "", shared_name: str = "") -> Tensor:
     """The op of a variable; users make `Variable` objects, which hold one."""
-    return build(VARIABLE, (), VariableAttrs(as_dtype(dtype).base_dtype, as_internal(shape), container, shared_name), name)
+    return build(
+        VARIABLE, (), VariableAttrs(as_dtype(dtype).base_dtype, as_internal(shape), container, shared_name), name
+    )
 
 
 IS_VARIABLE_INITIALIZED = register(
@@ -93,7 +95,7 @@ IS_VARIABLE_INITIALIZED = register(
         lambda ctx, attrs, ref: (TensorType(bool_, ()),),
         not_differentiable("a bool"),
         None,
-        lambda: [],
+        list,
         dtypes=ALL,
         doc="Whether a variable has a value in this session.",
     )
@@ -139,7 +141,11 @@ ASSIGN = register(
         not_differentiable(_ASSIGNED),
         lambda attrs, ref, value: (value,),
         lambda: [
-            Sample((np.zeros((2, 3), np.float32), np.arange(6, dtype=np.float32).reshape(2, 3)), AssignAttrs(), gradient=False),
+            Sample(
+                (np.zeros((2, 3), np.float32), np.arange(6, dtype=np.float32).reshape(2, 3)),
+                AssignAttrs(),
+                gradient=False,
+            ),
             Sample((np.float32(0), np.float32(2)), AssignAttrs(), gradient=False),
             Sample((np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32)), AssignAttrs(), gradient=False),
         ],
@@ -257,7 +263,7 @@ COUNT_UP_TO = register(
 
 
 def count_up_to(ref: Any, limit: int, name: str | None = None) -> Tensor:
-    """Adds 1 to the scalar integer variable `ref`; yields its value before. The run fails once it has reached `limit`."""
+    """Adds 1 to the scalar integer variable `ref`; yields its value before. The run fails once it is `limit`."""
     from graphflow.ops.math import subtract
 
     counted = build(COUNT_UP_TO, (mutable(ref, "CountUpTo"),), CountAttrs(int(limit)), name)
@@ -265,6 +271,6 @@ def count_up_to(ref: Any, limit: int, name: str | None = None) -> Tensor:
 
 
 __all__ = [
-    "assign", "assign_add", "assign_sub", "check_dtype", "count_up_to", "is_variable_initialized", "merge_shapes", "mutable",
-    "plain_shape", "variable_op",
+    "assign", "assign_add", "assign_sub", "check_dtype", "count_up_to", "is_variable_initialized", "merge_shapes",
+    "mutable", "plain_shape", "variable_op",
 ]  # fmt: skip

@@ -19,7 +19,8 @@ _ASSIGNED = "an assignment changes a variable; it is no function of it"
 
 #: combine -> how one row is combined with the row of an update (None: replaced by it)
 _COMBINE: dict[str, Callable[[Any, Any], Any] | None] = {
-    "set": None, "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "min": np.minimum, "max": np.maximum,
+    "set": None, "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide,
+    "min": np.minimum, "max": np.maximum,
 }  # fmt: skip
 
 
@@ -121,7 +122,9 @@ def _update(name: str, combine: str, row_op: OpDef, doc: str) -> OpDef:
     on_values = _rows_reference(combine)
     return OpDef(
         name,
-        StateUpdate((0,), lambda p, ref, indices, updates: p.op(row_op.name, ref, indices, full_rows(p, ref, indices, updates))),
+        StateUpdate(
+            (0,), lambda p, ref, indices, updates: p.op(row_op.name, ref, indices, full_rows(p, ref, indices, updates))
+        ),
         rows_infer,
         not_differentiable(_ASSIGNED),
         lambda attrs, ref, indices, updates: (on_values(attrs, ref, indices, updates),),
@@ -131,7 +134,9 @@ def _update(name: str, combine: str, row_op: OpDef, doc: str) -> OpDef:
     )
 
 
-SCATTER_UPDATE = register(_update("ScatterUpdate", "set", ROWS_UPDATE, "Overwrites rows of a variable; the last one wins."))
+SCATTER_UPDATE = register(
+    _update("ScatterUpdate", "set", ROWS_UPDATE, "Overwrites rows of a variable; the last one wins.")
+)
 SCATTER_ADD = register(_update("ScatterAdd", "add", ROWS_ADD, "Adds to rows of a variable; repeated rows add up."))
 SCATTER_SUB = register(_update("ScatterSub", "sub", ROWS_SUB, "Subtracts from rows of a variable."))
 SCATTER_MUL = register(_update("ScatterMul", "mul", ROWS_MUL, "Multiplies rows of a variable."))
@@ -209,8 +214,8 @@ def _nd_infer(
     depth = _depth(indices)
     if depth > len(ref.shape):
         raise ShapeError(
-            f"{ctx.op_name}: indices.shape[-1] must be <= ref.rank, but saw indices.shape {plain_shape(indices.shape)} and "
-            f"ref.shape {plain_shape(ref.shape)}"
+            f"{ctx.op_name}: indices.shape[-1] must be <= ref.rank, but saw indices.shape {plain_shape(indices.shape)} "
+            f"and ref.shape {plain_shape(ref.shape)}"
         )
     merge_shapes(ctx, indices.shape[:-1] + ref.shape[depth:], updates.shape, " (updates)")
     return (ref,)
@@ -239,7 +244,9 @@ def _nd_samples() -> list[Sample]:
     ]
 
 
-def _nd(name: str, tensor_op: str, function: Callable[[Any, Any], Any] | None, dtypes: tuple[DType, ...], doc: str) -> OpDef:
+def _nd(
+    name: str, tensor_op: str, function: Callable[[Any, Any], Any] | None, dtypes: tuple[DType, ...], doc: str
+) -> OpDef:
     return OpDef(
         name,
         StateUpdate((0,), _nd_expand(tensor_op)),
@@ -254,10 +261,14 @@ def _nd(name: str, tensor_op: str, function: Callable[[Any, Any], Any] | None, d
 
 SCATTER_ND_UPDATE = register(_nd("ScatterNdUpdate", "TensorScatterUpdate", None, ALL, "Overwrites elements or slices."))
 SCATTER_ND_ADD = register(_nd("ScatterNdAdd", "TensorScatterAdd", np.add, NUMERIC, "Adds to elements or slices."))
-SCATTER_ND_SUB = register(_nd("ScatterNdSub", "TensorScatterSub", np.subtract, NUMERIC, "Subtracts from elements or slices."))
+SCATTER_ND_SUB = register(
+    _nd("ScatterNdSub", "TensorScatterSub", np.subtract, NUMERIC, "Subtracts from elements or slices.")
+)
 
 
-def scatter_nd_update(ref: Any, indices: Any, updates: Any, use_locking: bool = True, name: str | None = None) -> Tensor:
+def scatter_nd_update(
+    ref: Any, indices: Any, updates: Any, use_locking: bool = True, name: str | None = None
+) -> Tensor:
     """``ref[indices[i]] = updates[i]`` in place, ``indices[i]`` being the first coordinates; yields the new value.
 
     Args:
@@ -277,6 +288,6 @@ def scatter_nd_sub(ref: Any, indices: Any, updates: Any, use_locking: bool = Fal
 
 
 __all__ = [
-    "full_rows", "scatter_add", "scatter_div", "scatter_max", "scatter_min", "scatter_mul", "scatter_nd_add", "scatter_nd_sub",
-    "scatter_nd_update", "scatter_sub", "scatter_update",
+    "full_rows", "scatter_add", "scatter_div", "scatter_max", "scatter_min", "scatter_mul", "scatter_nd_add",
+    "scatter_nd_sub", "scatter_nd_update", "scatter_sub", "scatter_update",
 ]  # fmt: skip

@@ -60,7 +60,6 @@ class Term:
         return self._op("Neg")
 
 
-
 def _function(op: str, on_arrays: Callable[..., Any]) -> Callable[..., Any]:
     """A function of formulas: the op `op` on Terms, `on_arrays` on numpy arrays."""
     return lambda x, *others: x._op(op, *others) if isinstance(x, Term) else on_arrays(x, *others)
@@ -141,7 +140,16 @@ def _adadelta(
 
 
 def _ftrl(
-    attrs: Any, var: Any, accum: Any, linear: Any, lr: Any, l1: Any, l2: Any, l2_shrinkage: Any, lr_power: Any, grad: Any
+    attrs: Any,
+    var: Any,
+    accum: Any,
+    linear: Any,
+    lr: Any,
+    l1: Any,
+    l2: Any,
+    l2_shrinkage: Any,
+    lr_power: Any,
+    grad: Any,
 ) -> Sequence[Any]:
     with_shrinkage = grad + 2.0 * l2_shrinkage * var
     new_accum = accum + _square(grad)
@@ -259,7 +267,9 @@ def _samples(scalars: tuple[float, ...], n: int, attrs: Any, sparse: bool) -> Ca
             slots = tuple(np.linspace(0.5, 1.5 + i, size, dtype=np.float32).reshape(shape) for i in range(n - 1))
             if sparse:
                 indices = np.array([1, 3, 1] if shape[0] else [], np.int32)
-                grad = np.linspace(0.2, 0.9, 3 * size // max(shape[0], 1), dtype=np.float32).reshape(len(indices), *shape[1:])
+                grad = np.linspace(0.2, 0.9, 3 * size // max(shape[0], 1), dtype=np.float32).reshape(
+                    len(indices), *shape[1:]
+                )
                 cases.append(Sample((var, *slots, *hyper, grad, indices), attrs, gradient=False))
             else:
                 grad = np.linspace(-0.7, 0.9, size, dtype=np.float32).reshape(shape)

@@ -28,7 +28,8 @@ COS = register(
 TAN = register(
     unary_op(
         "Tan", lambda b, attrs, x: b.call("tan", x), np.tan,
-        lambda op, grad: [divide(grad, square(cos(op.inputs[0])))], "Tangent of an angle in radians.", low=-1.2, high=1.2,
+        lambda op, grad: [divide(grad, square(cos(op.inputs[0])))], "Tangent of an angle in radians.", low=-1.2,
+        high=1.2,
         cheap=False, onnx="Tan",
     )
 )  # fmt: skip
@@ -123,13 +124,15 @@ COSH = register(
 )  # fmt: skip
 ASINH = register(
     unary_op(
-        "Asinh", lambda b, attrs, x: b.call("asinh", x), np.arcsinh, lambda op, grad: [divide(grad, cosh(op.outputs[0]))],
+        "Asinh", lambda b, attrs, x: b.call("asinh", x), np.arcsinh, lambda op,
+        grad: [divide(grad, cosh(op.outputs[0]))],
         "Inverse hyperbolic sine.", cheap=False, onnx="Asinh",
     )
 )  # fmt: skip
 ACOSH = register(
     unary_op(
-        "Acosh", lambda b, attrs, x: b.call("acosh", x), np.arccosh, lambda op, grad: [divide(grad, sinh(op.outputs[0]))],
+        "Acosh", lambda b, attrs, x: b.call("acosh", x), np.arccosh, lambda op,
+        grad: [divide(grad, sinh(op.outputs[0]))],
         "Inverse hyperbolic cosine.", low=1.2, high=4.0, cheap=False, onnx="Acosh",
     )
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Functions of one operand, element by element: signs, roots, exponentials, trigonometry, rounding, special functions."""
+"""Functions of one operand, element by element: signs, roots, exponentials, rounding, special functions."""
 
 from __future__ import annotations
 
@@ -78,10 +78,13 @@ def square(x: Any, name: str | None = None) -> Tensor:
     return build_unary(SQUARE, x, name)
 
 
+def _sqrt_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    return [build_binary(SQRT_GRAD, op.outputs[0], grad, None)]
+
+
 SQRT = register(
     unary_op(
-        "Sqrt", lambda b, attrs, x: b.sqrt(x), np.sqrt,
-        lambda op, grad: [build_binary(SQRT_GRAD, op.outputs[0], grad, None)], "Square root; NaN below zero.",
+        "Sqrt", lambda b, attrs, x: b.sqrt(x), np.sqrt, _sqrt_grad, "Square root; NaN below zero.",
         low=0.2, high=4.0, onnx="Sqrt",
     )
 )  # fmt: skip
@@ -163,7 +166,7 @@ def reciprocal(x: Any, name: str | None = None) -> Tensor:
     return build_unary(RECIPROCAL, x, name)
 
 
-# ---------------------------------------------------------------------------------------------- exponentials, logarithms
+# ---------------------------------------------------------------------------------------------- exponentials
 
 
 EXP = register(
@@ -280,7 +283,8 @@ IS_INF = register(
 )  # fmt: skip
 IS_FINITE = register(
     unary_op(
-        "IsFinite", lambda b, attrs, x: b.lt(b.abs(x), math.inf), np.isfinite, _BOOL, "Whether x is neither infinite nor NaN.",
+        "IsFinite", lambda b, attrs, x: b.lt(b.abs(x), math.inf), np.isfinite, _BOOL,
+        "Whether x is neither infinite nor NaN.",
         out=bool_,
     )
 )  # fmt: skip
@@ -387,5 +391,3 @@ DIGAMMA = register(
 def digamma(x: Any, name: str | None = None) -> Tensor:
     """The derivative of `lgamma`. No gradient."""
     return build_unary(DIGAMMA, x, name)
-
-

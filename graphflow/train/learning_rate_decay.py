@@ -10,7 +10,6 @@ from graphflow.core.build import convert_to_tensor, name_scope
 from graphflow.core.graph import Tensor
 from graphflow.errors import ArgumentError, DTypeError
 from graphflow.ops import math
-from graphflow.ops.array import where
 
 __all__ = [
     "cosine_decay", "cosine_decay_restarts", "exponential_decay", "inverse_time_decay", "linear_cosine_decay",
@@ -28,7 +27,12 @@ def _operands(kind: str, learning_rate: Any, global_step: Any, *others: Any) -> 
 
 
 def exponential_decay(
-    learning_rate: Any, global_step: Any, decay_steps: Any, decay_rate: Any, staircase: bool = False, name: str | None = None
+    learning_rate: Any,
+    global_step: Any,
+    decay_steps: Any,
+    decay_rate: Any,
+    staircase: bool = False,
+    name: str | None = None,
 ) -> Tensor:
     """learning_rate * decay_rate ** (global_step / decay_steps), the quotient floored if `staircase`."""
     with name_scope(name, "ExponentialDecay") as scope:
@@ -40,7 +44,12 @@ def exponential_decay(
 
 
 def natural_exp_decay(
-    learning_rate: Any, global_step: Any, decay_steps: Any, decay_rate: Any, staircase: bool = False, name: str | None = None
+    learning_rate: Any,
+    global_step: Any,
+    decay_steps: Any,
+    decay_rate: Any,
+    staircase: bool = False,
+    name: str | None = None,
 ) -> Tensor:
     """learning_rate * exp(-decay_rate * global_step / decay_steps)."""
     with name_scope(name, "NaturalExpDecay") as scope:
@@ -52,7 +61,12 @@ def natural_exp_decay(
 
 
 def inverse_time_decay(
-    learning_rate: Any, global_step: Any, decay_steps: Any, decay_rate: Any, staircase: bool = False, name: str | None = None
+    learning_rate: Any,
+    global_step: Any,
+    decay_steps: Any,
+    decay_rate: Any,
+    staircase: bool = False,
+    name: str | None = None,
 ) -> Tensor:
     """learning_rate / (1 + decay_rate * global_step / decay_steps)."""
     with name_scope(name, "InverseTimeDecay") as scope:
@@ -82,7 +96,7 @@ def piecewise_constant(x: Any, boundaries: Sequence[Any], values: Sequence[Any],
         outcome = convert_to_tensor(values[-1])
         for limit, value in zip(reversed(limits), reversed(values[:-1]), strict=True):
             chosen = convert_to_tensor(value, None if isinstance(value, Tensor) else outcome.base_dtype)
-            outcome = where(math.less_equal(position, math.cast(limit, position.base_dtype)), chosen, outcome)
+            outcome = math.where(math.less_equal(position, math.cast(limit, position.base_dtype)), chosen, outcome)
         return outcome
 
 
@@ -95,14 +109,14 @@ def polynomial_decay(
     cycle: bool = False,
     name: str | None = None,
 ) -> Tensor:
-    """(learning_rate - end) * (1 - step / decay_steps) ** power + end, the step held at decay_steps or, cycling, restarted."""
+    """(learning_rate - end) * (1 - step / decay_steps) ** power + end; the step stops at decay_steps or, cycling, restarts."""
     with name_scope(name, "PolynomialDecay") as scope:
         rate, step, steps, end, exponent = _operands(
             "polynomial_decay", learning_rate, global_step, decay_steps, end_learning_rate, power
         )
         if cycle:
             turns = math.ceil(math.divide(step, steps))
-            steps = steps * where(math.equal(step, 0.0), math.cast(1.0, rate.base_dtype), turns)
+            steps = steps * math.where(math.equal(step, 0.0), math.cast(1.0, rate.base_dtype), turns)
         else:
             step = math.minimum(step, steps)
         left = math.pow(1.0 - math.divide(step, steps), exponent)
@@ -164,5 +178,3 @@ def linear_cosine_decay(
         rate, step, steps = _operands("linear_cosine_decay", learning_rate, global_step, decay_steps)
         share = _share(step, steps)
         return math.multiply(rate, (alpha + (1.0 - share)) * _cosine(share * (2.0 * num_periods)) + beta)
-
-

@@ -119,7 +119,9 @@ class ExponentialMovingAverage:
 
     def variables_to_restore(self, moving_avg_variables: Iterable[Any] | None = None) -> dict[str, Any]:
         """For a Saver: shadow names to the averaged variables, and the other global variables under their own names."""
-        averaged = trainable_variables() + moving_average_variables() if moving_avg_variables is None else moving_avg_variables
+        averaged = (
+            trainable_variables() + moving_average_variables() if moving_avg_variables is None else moving_avg_variables
+        )
         names = {self.average_name(v): v for v in dict.fromkeys(averaged)}
         taken = {v.op.name for v in names.values()}
         names |= {v.op.name: v for v in global_variables() if v.op.name not in taken and v.op.name not in names}

@@ -26,8 +26,8 @@ GradientAndVariable = tuple[Any, Any]
 class Optimizer:
     """Base of the optimizers; subclass it for one of your own.
 
-    A subclass gives `_apply_dense` (and `_apply_sparse` for gradients of gather), and where it needs them `_create_slots`,
-    `_prepare` (hyper-parameters as tensors) and `_finish`.
+    A subclass gives `_apply_dense` (and `_apply_sparse` for gradients of gather), and where it needs them
+    `_create_slots`, `_prepare` (hyper-parameters as tensors) and `_finish`.
     """
 
     GATE_NONE = 0
@@ -74,8 +74,8 @@ class Optimizer:
         )
         if all(g is None for g, _ in pairs):
             raise ArgumentError(
-                "No gradients provided for any variable, check your graph for ops that do not support gradients, between "
-                f"variables {[str(v) for _, v in pairs]} and loss {loss}."
+                "No gradients provided for any variable, check your graph for ops that do not support gradients, "
+                f"between variables {[str(v) for _, v in pairs]} and loss {loss}."
             )
         return self.apply_gradients(pairs, global_step, name)
 
@@ -90,7 +90,9 @@ class Optimizer:
     ) -> list[GradientAndVariable]:
         """(gradient, variable) for each variable; the gradient is None where `loss` does not depend on it."""
         if callable(loss):
-            raise RuntimeError("`loss` passed to Optimizer.compute_gradients should be a tensor when eager execution is off.")
+            raise RuntimeError(
+                "`loss` passed to Optimizer.compute_gradients should be a tensor when eager execution is off."
+            )
         if gate_gradients not in (self.GATE_NONE, self.GATE_OP, self.GATE_GRAPH):
             raise ArgumentError(
                 "gate_gradients must be one of: Optimizer.GATE_NONE, Optimizer.GATE_OP, Optimizer.GATE_GRAPH. Not "
@@ -263,7 +265,11 @@ def _flatten(variables: Any) -> list[Any]:
     todo = [variables]
     while todo:
         v = todo.pop(0)
-        if isinstance(v, (list, tuple, set, frozenset)) or hasattr(v, "__next__") or type(v).__name__.startswith("dict_"):
+        if (
+            isinstance(v, (list, tuple, set, frozenset))
+            or hasattr(v, "__next__")
+            or type(v).__name__.startswith("dict_")
+        ):
             todo[:0] = list(v)
         else:
             found.append(v)

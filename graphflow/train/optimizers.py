@@ -1,4 +1,4 @@
-"""The optimizers: gradient descent, momentum, Adam, RMSProp, Adagrad, Adadelta, FTRL. Formulas are in `ops.training`."""
+"""The optimizers: gradient descent, momentum, Adam, RMSProp, Adagrad, Adadelta, FTRL. Formulas: `ops.training`."""
 
 from __future__ import annotations
 
@@ -110,7 +110,8 @@ class MomentumOptimizer(_SlotOptimizer):
 class AdamOptimizer(_SlotOptimizer):
     """Adam (Kingma and Ba), epsilon being the paper's "epsilon hat": outside the bias correction.
 
-    Slots ``m`` and ``v`` are the variables ``<var>/Adam`` and ``<var>/Adam_1``; ``beta1_power`` and ``beta2_power`` are shared.
+    Slots ``m`` and ``v`` are the variables ``<var>/Adam`` and ``<var>/Adam_1``; ``beta1_power`` and ``beta2_power``
+    are shared.
     """
 
     _dense_op = training.APPLY_ADAM
@@ -318,7 +319,9 @@ class FtrlOptimizer(_SlotOptimizer):
             dtype = v.dtype.base_dtype
             start = Constant(self._initial_accumulator_value)
             self._get_or_make_slot_with_initializer(v, start, v.shape, dtype, "accum", self._accum_name or self._name)
-            self._get_or_make_slot_with_initializer(v, Zeros(), v.shape, dtype, "linear", self._linear_name or self._name)
+            self._get_or_make_slot_with_initializer(
+                v, Zeros(), v.shape, dtype, "linear", self._linear_name or self._name
+            )
 
     def _prepare(self) -> None:
         self._learning_rate_tensor = self._hyper(self._learning_rate, "learning_rate")

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from graphflow.core.graph import Graph, Operation, Tensor
-from graphflow.errors import InvalidArgumentError, NumericError, OutOfMemoryError, UninitializedVariableError
+from graphflow.errors import InvalidArgumentError, NumericError, OutOfMemoryError
 from graphflow.shapes import evaluate
 from graphflow_compiler.codegen.dispatch import CONTROL_HEADER, runner
 from graphflow_compiler.codegen.jit import Engine, compile_module
 from graphflow_compiler.compilation import CannotCompile, compile
 from graphflow_compiler.frontend import Signature, generalise
 from graphflow_compiler.plan import Plan, SizeMismatch
+from graphflow_runtime.failures import uninitialized
 from graphflow_runtime.store import VariableStore
 
 _log = logging.getLogger("graphflow")
@@ -144,16 +145,6 @@ class _Failure(Exception):
         self.step, self.code = divmod(status, 65536)
 
 
-def uninitialized(names: Sequence[str]) -> UninitializedVariableError:
-    first = names[0]
-    others = f" (and also {', '.join(names[1:])})" if len(names) > 1 else ""
-    return UninitializedVariableError(
-        message=f"Attempting to use uninitialized value {first}{others}\n"
-        f"  run tf.global_variables_initializer(), assign a value, or restore a checkpoint first\n"
-        f"\t [[{{{{node {first}}}}}]]"
-    )
-
-
 class NativeExecutable:
     """One (fetches, feeds) pair of a session: its plans by kind of size, bound plans by sizes."""
 
@@ -238,10 +229,22 @@ class NativeExecutable:
             self.statistics.kernels_compiled += len(plan.kernels)
         return found
 
+    def prepare(self, shapes: Shapes) -> None:
+        """Compiles for feeds of these shapes without running; what cannot be compiled is left to the reference backend."""
+        try:
+            self.compiled(generalise(self.feeds, shapes))
+        except CannotCompile as e:
+            self.fallback_reason = str(e)
+            self.fallback = self.reference(self.graph, self.fetches, self.feeds, self.store)
+
     def explanation(self) -> str:
         if self.fallback is not None:
             return f"reference backend (numpy): {self.fallback_reason}\n"
         return "\n".join(c.plan.explanation for c in self.plans.values())
+
+    def kernels(self) -> list[tuple[str, ...]]:
+        """The operations in each kernel of the plans made so far."""
+        return [step.origin for c in self.plans.values() for step in c.plan.steps]
 
     def failure(self, plan: Plan, failure: _Failure) -> InvalidArgumentError:
         step = plan.steps[failure.step]

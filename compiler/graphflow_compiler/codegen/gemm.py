@@ -1,10 +1,12 @@
-"""Matrix products as LLVM IR: register tiles of explicit vectors, with the epilogue on the accumulators.
+"""Matrix products as LLVM IR: register tiles of explicit vectors, with the epilogue on the finished sums.
 
 The nest, outermost first: batch, blocks of rows (only where partial sums go to scratch), blocks of columns, blocks of the
-sum, row tiles, column panels, terms. Rows of A are read by scalar broadcasts, panels of B as vectors. Every element is one
-chain of additions in the order of k, so results depend neither on tiles nor on threads.
+sum, row tiles, column panels, then one case for each height of tile, whose loop over the terms keeps its sums in
+registers. Elements of A are broadcast, rows of B are vectors. Every element is one chain of additions in the order of k,
+so results depend neither on tiles nor on threads.
 
-`gemm_tile` makes the choices, `gemm_pack` copies into scratch, this file writes the loops.
+`gemm_tile` makes the choices, `gemm_pack` copies into scratch, `gemm_sums` writes the inner loop, `gemm_epilogue` what
+follows it.
 """
 
 from __future__ import annotations
@@ -13,26 +15,22 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from graphflow.dtypes import DType
-from graphflow_compiler.codegen.gemm_pack import (
-    Lanes,
-    load_vector,
-    pack_row_tiles,
-    pack_transposed_panels,
-    store_vector,
-)
-from graphflow_compiler.codegen.gemm_sums import Mask, Panel, RowTile, SumLoop, Sums
-from graphflow_compiler.codegen.gemm_text import FunctionText, Size, dim_argument
-from graphflow_compiler.codegen.gemm_tile import Blocking, VectorUnit, choose_blocking, constant, cut_rows, cut_table
-from graphflow_compiler.ir.loops import GemmKernel, Store, Var
+from graphflow_compiler.codegen.gemm_epilogue import Epilogue, Spot
+from graphflow_compiler.codegen.gemm_pack import Lanes, pack_last_panel, pack_row_tiles, pack_transposed_panels
+from graphflow_compiler.codegen.gemm_sums import Rows, RowTile, SumLoop
+from graphflow_compiler.codegen.gemm_text import Flag, NestLines, Size
+from graphflow_compiler.codegen.gemm_tile import choose_blocking, constant, cut_rows, cut_table, has_fma, is_plain
+from graphflow_compiler.codegen.llvm_text import Target
+from graphflow_compiler.ir.loops import Check, GemmKernel
 
 _ELEMENTS = {"float32": "float", "float64": "double", "int32": "i32", "int64": "i64", "uint32": "i32", "uint64": "i64"}
-_UNROLL = 4  # terms of the sum in one round of the loop of a full tile
+_UNROLL = 2  # terms of the sum in one round of the loop
+_CACHE_LINE = 64
 
-Flag: TypeAlias = str | bool
 _Range: TypeAlias = tuple[Size, Size]  # [first, last)
 
 
-def gemm_scratch_elements(kernel: GemmKernel, target: VectorUnit) -> int | None:
+def gemm_scratch_elements(kernel: GemmKernel, target: Target) -> int | None:
     """Elements of `accumulate_dtype` of scratch for each thread, None where the kernel takes no scratch.
 
     A kernel with scratch has one more argument, ``ptr scratch`` after the buffers: 64-byte aligned room for
@@ -42,13 +40,13 @@ def gemm_scratch_elements(kernel: GemmKernel, target: VectorUnit) -> int | None:
     return choose_blocking(kernel, target).scratch or None
 
 
-def gemm_to_llvm(kernel: GemmKernel, target: VectorUnit) -> str:
-    """The text of a module that defines the kernel: ``i32 name(ptr buffers..., [ptr scratch,] i64 dims..., i64, i64)``.
+def gemm_to_llvm(kernel: GemmKernel, target: Target) -> str:
+    """The function ``i32 @name(ptr buffers..., [ptr scratch,] i64 dims..., i64 thread, i64 threads)`` and what it declares.
 
     Raises:
-        ValueError: the kernel has an element type or a statement that is not supported.
+        ValueError: there is no matrix kernel for the element types.
     """
-    return _GemmWriter(kernel, target).module()
+    return _GemmWriter(kernel, target).function()
 
 
 def _element(dtype: DType, accumulate: DType) -> str:
@@ -59,35 +57,16 @@ def _element(dtype: DType, accumulate: DType) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """`tiles` row tiles of one height, the first starting at row `row`. This thread does those of [first, last)."""
+    """`tiles` row tiles of one height, the first starting at `row`."""
 
     height: int
     row: Size
-    first: Size
-    last: Size
-
-
-@dataclass(frozen=True, slots=True)
-class _Panels:
-    """The panels of a block of columns: panel p of it starts at ``pointer + p * pitch``, its row k at ``+ k * step``."""
-
-    pointer: str
-    pitch: Size
-    step: Size
-
-
-@dataclass(frozen=True, slots=True)
-class _Spot:
-    """The first element of a tile."""
-
-    row: Size
-    column: Size
-    column_in_block: Size
+    tiles: Size
 
 
 @dataclass(frozen=True, slots=True)
 class _SumBlock:
-    """Terms [start, start + count) of the sums; `first` and `last` block or not."""
+    """Terms [start, start + count) of the sums. `first`, `last`: whether there is no block before, after."""
 
     start: Size
     count: Size
@@ -95,352 +74,371 @@ class _SumBlock:
     last: Flag
 
 
+@dataclass(frozen=True, slots=True)
+class _TilePlace:
+    """Where a tile is: which tile of the thread, its first row, which run it is of (if there are several)."""
+
+    number: Size
+    row: Size
+    run: Size
+
+
 class _GemmWriter:
-    def __init__(self, kernel: GemmKernel, target: VectorUnit) -> None:
+    """The state of writing one kernel. What varies in the nest (`self.a`, `self.sums`, ...) is set by the loop that
+    varies it."""
+
+    def __init__(self, kernel: GemmKernel, target: Target) -> None:
         self.kernel = kernel
-        self.blocking: Blocking = choose_blocking(kernel, target)
+        self.blocking = choose_blocking(kernel, target)
         self.tile = self.blocking.tile
-        element = _element(kernel.dtype, kernel.accumulate_dtype)
-        self.lanes = Lanes(element, kernel.dtype.size, self.tile.lanes)
-        self.vector_bits = 8 * target.vector_bytes
-        self.text = FunctionText()
-        self.globals: list[str] = []
-        t = self.text
-        self.m, self.n, self.k = t.index(kernel.m), t.index(kernel.n), t.index(kernel.k)
-        self.sum_loop = SumLoop(t, self.lanes, target.has_fma, _UNROLL)
-        self.copy: _Panels | None = None  # where the tiles being written copy B to
+        self.lanes = Lanes(_element(kernel.dtype, kernel.accumulate_dtype), kernel.dtype.size, self.tile.lanes)
+        self.vector_bits = target.vector_bits
+        self.lines = NestLines()
+        self.sum_loop = SumLoop(self.lines, self.lanes, has_fma(target), _UNROLL)
+        self.buffers = {x.name: f"%p{i}" for i, x in enumerate(kernel.buffers)}
+        self.dims = {name: f"%d{i}" for i, name in enumerate(kernel.dims)}
+        self.plain = is_plain(kernel)
+        self.b_scratch = self.edge_scratch = self.a_scratch = self.sums_scratch = ""
 
     # ------------------------------------------------------------------------------------------ the function
-    def module(self) -> str:
-        t = self.text
+    def function(self) -> str:
+        lines = self.lines
+        flag = None
+        if any(isinstance(s, Check) for s in self.kernel.epilogue):
+            flag = lines.slot("i32")
+            lines.do(f"store i32 0, ptr {flag}")
+        self.epilogue = Epilogue(lines, self.kernel, self.lanes, self.tile.vectors, self.buffers, self.dims, flag)
         self.body()
-        arguments = [f"ptr {_buffer(x.name)}" for x in self.kernel.buffers]
+        status = "0" if flag is None else lines.value(f"load i32, ptr {flag}")
+        parameters = [f"ptr {p}" for p in self.buffers.values()]
         if self.blocking.scratch:
-            arguments.append("ptr %scratch")
-        arguments += [f"i64 {dim_argument(d)}" for d in self.kernel.dims]
-        arguments += ["i64 %thread", "i64 %threads"]
-        return "\n".join(
-            [
-                *sorted(t.declarations),
-                *self.globals,
-                f'define i32 @{self.kernel.name}({", ".join(arguments)}) nounwind '
-                f'"prefer-vector-width"="{self.vector_bits}" {{',
-                "entry:",
-                *t.slots,
-                "  br label %start",
-                "start:",
-                *t.lines,
-                "  ret i32 0",
-                "}",
-                "",
-            ]
-        )
+            parameters.append("ptr %scratch")
+        parameters += [f"i64 {d}" for d in self.dims.values()]
+        head = f"define i32 @{self.kernel.name}({', '.join([*parameters, 'i64 %thread', 'i64 %threads'])})"
+        head += f' nounwind "prefer-vector-width"="{self.vector_bits}" {{'
+        body = ["entry:", *lines.entry, *lines.text, f"  ret i32 {status}", "}", ""]
+        return "\n".join([*sorted(lines.declarations), head, *body])
 
     def body(self) -> None:
-        t, blocking, columns = self.text, self.blocking, self.tile.columns
-        self.scratch_b = self.scratch_a = self.scratch_sums = ""
+        lines, blocking, element = self.lines, self.blocking, self.lanes.element
+        self.m, self.n, self.k = (self.epilogue.size(x) for x in (self.kernel.m, self.kernel.n, self.kernel.k))
         if blocking.scratch:
-            own = t.at(self.lanes.element, "%scratch", t.mul("%thread", blocking.scratch))
-            self.scratch_b = own
-            self.scratch_a = t.at(self.lanes.element, own, blocking.b_scratch)
-            self.scratch_sums = t.at(self.lanes.element, own, blocking.b_scratch + blocking.a_scratch)
-        panels = t.div(t.add(self.n, columns - 1), columns)
-        batch = t.index(self.kernel.batch)
-        batches, rows, panel_range = self.shares(batch, panels)
-        with t.loop(batches[0], batches[1]) as b:
-            a = t.at(self.lanes.element, _buffer(self.kernel.a), t.mul(b, t.index(self.kernel.a_batch_stride)))
-            bb = t.at(self.lanes.element, _buffer(self.kernel.b), t.mul(b, t.index(self.kernel.b_batch_stride)))
-            self.batch, self.a, self.b = b, a, bb
-            if isinstance(rows, list):
-                self.columns(rows, 0, panel_range)
+            own = lines.at(element, "%scratch", lines.mul("%thread", blocking.scratch))
+            self.b_scratch = own
+            self.edge_scratch = lines.at(element, own, blocking.b_scratch)
+            self.a_scratch = lines.at(element, own, blocking.b_scratch + blocking.edge_scratch)
+            self.sums_scratch = lines.at(element, own, blocking.scratch - blocking.sums_scratch)
+        self.finished = self.tile_slot()  # the sums of a tile, where they do not go straight to the result
+        if blocking.depth:
+            self.zeros = self.tile_slot()
+            for i in range(self.tile.rows * self.tile.vectors):
+                self.lanes.store(lines, self.lanes.zero, lines.at(element, self.zeros, i * self.lanes.count))
+        self.columns = self.tile.columns
+        self.whole_panels = lines.div(self.n, self.columns)
+        self.ragged = lines.compare("ne", lines.mod(self.n, self.columns), 0)
+        panels = lines.div(lines.add(self.n, self.columns - 1), self.columns)
+        batch = self.epilogue.size(self.kernel.batch)
+        batches, runs, rows, panel_range = self.shares(batch, panels)
+        with lines.loop(*batches) as b:
+            self.batch = b
+            self.a = lines.at(element, self.buffers[self.kernel.a], lines.mul(b, self.epilogue.size(self.kernel.a_batch_stride)))
+            self.b = lines.at(element, self.buffers[self.kernel.b], lines.mul(b, self.epilogue.size(self.kernel.b_batch_stride)))
+            if runs:
+                self.row_block(runs, 0, panel_range)
             else:
-                height = blocking.height or t.sub(rows[1], rows[0])
-                with t.loop(rows[0], rows[1], height) as row:
-                    self.columns(self.cut(row, t.min(t.add(row, height), rows[1])), row, panel_range)
+                height = blocking.height or lines.sub(rows[1], rows[0])
+                with lines.loop(rows[0], rows[1], height) as row:
+                    end = lines.least(lines.add(row, height), rows[1])
+                    self.row_block(self.cut(row, end), row, panel_range)
+
+    def tile_slot(self) -> str:
+        name = self.lines.fresh("s")
+        count = self.tile.rows * self.tile.columns
+        self.lines.entry.append(f"  {name} = alloca [{count} x {self.lanes.element}], align {_CACHE_LINE}")
+        return name
 
     # ------------------------------------------------------------------------------------------ sharing out the work
-    def shares(self, batch: Size, panels: Size) -> tuple[_Range, list[_Run] | _Range, _Range]:
-        """What this thread does: its batches, its rows (cut into tiles where m is known) and its column panels.
+    def shares(self, batch: Size, panels: Size) -> tuple[_Range, list[_Run], _Range, _Range]:
+        """What this thread does: its batches, its row tiles (where m is known) or else its rows, its column panels.
 
-        One of the three is divided. Columns, where each thread would otherwise copy all of B or columns outnumber rows.
+        One of the three is divided: columns where each thread would otherwise copy all of B, or where there are more
+        columns than rows.
         """
-        t, blocking, kernel = self.text, self.blocking, self.kernel
-        heights = cut_rows(self.m, self.tile.rows) if isinstance(self.m, int) and not blocking.height else None
-        totals = [batch, panels]
-        totals += [self.m] if heights is None else [tiles for _, tiles in heights]
-        slots = [(t.slot("i64"), t.slot("i64")) for _ in totals]
+        lines, blocking = self.lines, self.blocking
+        known = cut_rows(self.m, self.tile.rows) if isinstance(self.m, int) and not blocking.height else ()
+        totals: list[Size] = [batch, panels, *([tiles for _, tiles in known] or [self.m])]
+        slots = [(lines.slot("i64"), lines.slot("i64")) for _ in totals]
         for (low, high), total in zip(slots, totals, strict=True):
-            t.do(f"store i64 0, ptr {low}")
-            t.do(f"store i64 {total}, ptr {high}")
-        with t.when(t.compare("ne", "%threads", 1)):
-            by_batch = False if constant(kernel.batch) == 1 else t.compare("sge", batch, "%threads")
-            tiles = t.div(t.add(self.m, self.tile.rows - 1), self.tile.rows)
-            few_rows = t.compare("slt", tiles, "%threads")
-            wide = blocking.pack_b != "none" or t.known("sgt", self.n, self.m)
-            prefer = few_rows if wide is False else "true" if wide is True else t.value(f"or i1 {wide}, {few_rows}")
-            enough = t.compare("sge", panels, "%threads")
-            by_columns = t.value(f"and i1 {prefer}, {enough}")
-            if by_batch is not False:
-                by_columns = t.value(f"select i1 {by_batch}, i1 false, i1 {by_columns}")
-            either = by_columns if by_batch is False else t.value(f"or i1 {by_batch}, {by_columns}")
-            by_rows = t.value(f"xor i1 {either}, true")
+            lines.do(f"store i64 0, ptr {low}")
+            lines.do(f"store i64 {total}, ptr {high}")
+        with lines.when(lines.compare("ne", "%threads", 1)):  # spares one thread the divisions
+            by_batch = False if batch == 1 else lines.compare("sge", batch, "%threads")
+            tiles = lines.div(lines.add(self.m, self.tile.rows - 1), self.tile.rows)
+            prefer = lines.either(
+                blocking.pack_b != "none" or lines.compare("sgt", self.n, self.m), lines.compare("slt", tiles, "%threads")
+            )
+            enough = lines.compare("sge", panels, "%threads")
+            by_columns = lines.both(lines.negate(by_batch), lines.both(prefer, enough))
+            by_rows = lines.negate(lines.either(by_batch, by_columns))
             for number, ((low, high), total) in enumerate(zip(slots, totals, strict=True)):
-                chosen = by_batch if number == 0 else by_columns if number == 1 else by_rows
-                if chosen is False:
-                    continue
-                # every other height is dealt out from the other end, so that odd tiles do not all go to the same thread
-                turned = number > 2 and number % 2 == 1
-                thread = t.sub(t.sub("%threads", 1), "%thread") if turned else "%thread"
-                for slot, part in ((low, thread), (high, t.add(thread, 1))):
-                    bound = t.div(t.mul(total, part), "%threads")
-                    default = 0 if slot is low else total
-                    t.do(f"store i64 {t.choose(chosen, bound, default)}, ptr {slot}")
-        ranges = [(t.value(f"load i64, ptr {low}"), t.value(f"load i64, ptr {high}")) for low, high in slots]
-        if heights is None:
-            return ranges[0], ranges[2], ranges[1]
+                chosen = (by_batch, by_columns, by_rows)[min(number, 2)]
+                # tiles of the second height are dealt out from the other end: not both odd ones to the same thread
+                thread = lines.sub(lines.sub("%threads", 1), "%thread") if number == 3 else "%thread"
+                bounds = [lines.div(lines.mul(total, part), "%threads") for part in (thread, lines.add(thread, 1))]
+                lines.do(f"store i64 {lines.choose(chosen, bounds[0], 0)}, ptr {low}")
+                lines.do(f"store i64 {lines.choose(chosen, bounds[1], total)}, ptr {high}")
+        ranges: list[_Range] = [(lines.value(f"load i64, ptr {x}"), lines.value(f"load i64, ptr {y}")) for x, y in slots]
+        ranges[:2] = [(0, 1) if total == 1 else r for total, r in zip(totals, ranges[:2], strict=False)]
         runs, row = [], 0
-        for (height, tiles), (first, last) in zip(heights, ranges[2:], strict=True):
-            runs.append(_Run(height, row, first, last))
-            row += height * tiles
-        return ranges[0], runs, ranges[1]
+        for (height, tiles_of_height), (first, last) in zip(known, ranges[2:], strict=False):
+            runs.append(_Run(height, lines.add(lines.mul(first, height), row), lines.sub(last, first)))
+            row += height * tiles_of_height
+        return ranges[0], runs, ranges[2], ranges[1]
 
     def cut(self, row: Size, end: Size) -> list[_Run]:
         """The rows [row, end), known only at run time, as tiles of the heights for which there is code."""
-        t, heights = self.text, self.tile.heights
+        lines, heights = self.lines, self.tile.heights
         table = cut_table(heights)
-        if not self.globals:
-            entries = ", ".join(f"i32 {sum(c << 8 * i for i, c in enumerate(counts))}" for counts in table)
-            self.globals.append(f"@{self.kernel.name}.cuts = private constant [{len(table)} x i32] [{entries}]")
-        rows = t.sub(end, row)
-        spare = t.max(t.sub(rows, len(table) - heights[0]), 0)
-        whole = t.div(spare, heights[0])
-        rest = t.sub(rows, t.mul(whole, heights[0]))
-        packed = t.load("i32", t.at("i32", f"@{self.kernel.name}.cuts", rest), 4)
-        runs = []
-        for number, height in enumerate(heights):
-            shifted = t.value(f"lshr i32 {packed}, {8 * number}")
-            count: Size = t.value(f"zext i32 {t.value(f'and i32 {shifted}, 255')} to i64")
-            if number == 0:
-                count = t.add(count, whole)
-            runs.append(_Run(height, row, 0, count))
-            row = t.add(row, t.mul(count, height))
+        rows = lines.sub(end, row)
+        spare = lines.most(lines.sub(rows, table.length - heights[0]), 0)
+        whole = lines.div(spare, heights[0])
+        rest = lines.sub(rows, lines.mul(whole, heights[0]))
+        number = lines.div(rest, table.entries_per_word)
+        word: Size = table.words[-1]
+        for i in range(len(table.words) - 2, -1, -1):
+            word = lines.choose(lines.compare("eq", number, i), table.words[i], word)
+        shift = lines.mul(lines.mod(rest, table.entries_per_word), table.entry_bits)
+        entry = lines.once("lshr i64 ", word, ", ", shift)
+        runs, done = [], 0
+        for height, bits in zip(heights, table.bits, strict=True):
+            field = lines.once("lshr i64 ", entry, ", ", done)
+            count: Size = lines.once("and i64 ", field, ", ", (1 << bits) - 1)
+            done += bits
+            if height == heights[0]:
+                count = lines.add(count, whole)
+            runs.append(_Run(height, row, count))
+            row = lines.add(row, lines.mul(count, height))
         return runs
 
     # ------------------------------------------------------------------------------------------ blocks
-    def columns(self, runs: list[_Run], base_row: Size, panels: _Range) -> None:
-        t = self.text
-        self.base_row = base_row
+    def row_block(self, runs: list[_Run], first_row: Size, panels: _Range) -> None:
+        lines = self.lines
+        self.runs, self.first_row = runs, first_row
+        self.tiles: Size = 0
+        for run in runs:
+            self.tiles = lines.add(self.tiles, run.tiles)
         if not self.blocking.width:
-            self.panels = panels
-            self.depths(runs)
+            self.column_block(panels)
             return
-        wide = self.blocking.width // self.tile.columns
-        with t.loop(panels[0], panels[1], wide) as first:
-            self.panels = first, t.min(t.add(first, wide), panels[1])
-            self.depths(runs)
+        width = self.blocking.width // self.columns
+        with lines.loop(panels[0], panels[1], width) as first:
+            self.column_block((first, lines.least(lines.add(first, width), panels[1])))
 
-    def depths(self, runs: list[_Run]) -> None:
-        t, depth = self.text, self.blocking.depth
+    def column_block(self, panels: _Range) -> None:
+        lines, depth = self.lines, self.blocking.depth
+        self.panels = panels
         if not depth:
             self.sums = _SumBlock(0, self.k, True, True)
-            self.block(runs)
+            self.sum_block()
             return
-        with t.loop(0, t.max(self.k, 1), depth) as start:  # k = 0 has one empty block, which stores zeros
-            left = t.sub(self.k, start)
+        with lines.loop(0, lines.most(self.k, 1), depth) as start:  # k = 0 has one empty block, which stores zeros
+            left = lines.sub(self.k, start)
             even = isinstance(self.k, int) and self.k % depth == 0
-            count = depth if even else t.min(left, depth)
-            self.sums = _SumBlock(start, count, t.known("eq", start, 0), t.known("sle", left, depth))
-            self.block(runs)
+            count: Size = depth if even else lines.least(left, depth)
+            self.sums = _SumBlock(start, count, lines.compare("eq", start, 0), lines.compare("sle", left, depth))
+            self.sum_block()
 
-    def block(self, runs: list[_Run]) -> None:
-        """One block of columns and of the sum: all row tiles of this thread over it."""
-        t, element, columns = self.text, self.lanes.element, self.tile.columns
-        room = (self.blocking.depth or constant(self.kernel.k) or 0) * columns
-        first_panel = self.panels[0]
-        if self.blocking.pack_b == "transpose":
-            source = t.at(element, self.b, self.sums.start)
+    def sum_block(self) -> None:
+        """One block of rows, columns and terms: B into scratch as far as needed, then the row tiles."""
+        lines, element, blocking = self.lines, self.lanes.element, self.blocking
+        self.copies: Flag = False
+        if blocking.pack_b == "transpose":
+            source = lines.at(element, self.b, self.sums.start)
+            vectors, count = self.tile.vectors, self.sums.count
             pack_transposed_panels(
-                t, self.lanes, self.tile.vectors, source, self.k, self.sums.count, self.panels, self.n, self.scratch_b, room
+                lines, self.lanes, vectors, source, self.k, count, self.panels, self.n, self.b_scratch, blocking.panel_room
             )
-            self.panel = _Panels(self.scratch_b, room, columns)
-            self.tiles(runs)
-            return
-        start = t.at(element, self.b, t.mul(self.sums.start, self.n))
-        direct = _Panels(t.at(element, start, t.mul(first_panel, columns)), columns, self.n)
-        self.edge = direct
-        self.panel = direct
-        if self.blocking.pack_b == "none":
-            self.tiles(runs)
-            return
-        # The first row tile copies the panels it reads, if there are other tiles to read the copies.
-        lead = runs[0]
-        total: Size = 0
-        for run in runs:
-            total = t.add(total, t.sub(run.last, run.first))
-        several, some = t.compare("sgt", total, 1), t.compare("sgt", lead.last, lead.first)
-        copies = t.value(f"and i1 {several}, {some}")
-        with t.when(copies):
-            self.copy = _Panels(self.scratch_b, room, columns)
-            self.tiles([_Run(lead.height, lead.row, lead.first, t.add(lead.first, 1))])
-            self.copy = None
-        self.panel = _Panels(
-            t.value(f"select i1 {copies}, ptr {self.scratch_b}, ptr {direct.pointer}"),
-            t.choose(copies, room, columns),
-            t.choose(copies, columns, self.n),
-        )
-        rest = t.choose(copies, t.add(lead.first, 1), lead.first)
-        self.tiles([_Run(lead.height, lead.row, rest, lead.last), *runs[1:]])
+        else:
+            terms = lines.at(element, self.b, lines.mul(self.sums.start, self.n))
+            self.b_here = lines.at(element, terms, lines.mul(self.panels[0], self.columns))
+            if blocking.edge:
+                has_edge = lines.both(self.ragged, lines.compare("sgt", self.panels[1], self.whole_panels))
+                with lines.when(has_edge):
+                    last = lines.mul(self.whole_panels, self.columns)
+                    pack_last_panel(
+                        lines,
+                        self.lanes,
+                        lines.at(element, terms, last),
+                        self.n,
+                        self.sums.count,
+                        self.masks(lines.sub(self.n, last)),
+                        self.edge_scratch,
+                    )
+        if blocking.pack_b == "first tile":  # if there are others, and it is of the height that has code to copy
+            self.copies = lines.both(lines.compare("sgt", self.runs[0].tiles, 0), lines.compare("sgt", self.tiles, 1))
+        self.row_tiles()
 
-    def tiles(self, runs: list[_Run]) -> None:
-        t, element = self.text, self.lanes.element
-        for run in runs:
-            if isinstance(run.first, int) and isinstance(run.last, int) and run.first >= run.last:
-                continue
-            if not self.blocking.pack_a:
-                with t.loop(run.first, run.last) as number:
-                    row = t.add(run.row, t.mul(number, run.height))
-                    if self.kernel.transpose_a:
-                        at = t.add(t.mul(self.sums.start, self.m), row)
-                        rows = RowTile(t.at(element, self.a, at), tuple(range(run.height)), self.m)
-                    else:
-                        at = t.add(t.mul(row, self.k), self.sums.start)
-                        offsets = tuple(t.mul(r, self.k) for r in range(run.height))
-                        rows = RowTile(t.at(element, self.a, at), offsets, 1)
-                    self.row_of_tiles(row, rows)
-                continue
-            vectors = -(-self.tile.rows // self.lanes.count)
-            room = (self.blocking.depth or constant(self.kernel.k) or 0) * self.tile.rows + vectors * self.lanes.count
-            with t.loop(run.first, run.last, self.blocking.pack_a) as number:
-                end = t.min(t.add(number, self.blocking.pack_a), run.last)
-                row = t.add(run.row, t.mul(number, run.height))
-                source = t.at(element, self.a, t.add(t.mul(self.sums.start, self.m), row))
-                count = t.sub(end, number)
-                pack_row_tiles(
-                    t, self.lanes, source, self.m, self.sums.count, run.height, count, self.scratch_a, room
-                )
-                with t.loop(0, count) as j:
-                    pointer = t.at(element, self.scratch_a, t.mul(j, room))
-                    rows = RowTile(pointer, tuple(range(run.height)), run.height)
-                    self.row_of_tiles(t.add(row, t.mul(j, run.height)), rows)
+    def masks(self, left: Size) -> list[str | None]:
+        """The masks of the vectors of a panel with `left` columns."""
+        lines, width = self.lines, self.lanes.count
+        return [self.lanes.mask(lines, lines.sub(left, v * width)) for v in range(self.tile.vectors)]
 
-    def row_of_tiles(self, row: Size, rows: RowTile) -> None:
+    def row_tiles(self) -> None:
+        lines, element, blocking = self.lines, self.lanes.element, self.blocking
+        if not blocking.pack_a:
+            with lines.loop(0, self.tiles) as number:
+                place = self.place(number)
+                if self.kernel.transpose_a:
+                    at = lines.add(lines.mul(self.sums.start, self.m), place.row)
+                    offsets: tuple[Size, ...] = tuple(range(self.tile.rows))
+                    step = self.m
+                else:
+                    at = lines.add(lines.mul(place.row, self.k), self.sums.start)
+                    offsets = tuple(lines.mul(self.k, r) for r in range(self.tile.rows))
+                    step = 1
+                self.row_tile(place, RowTile(lines.at(element, self.a, at), offsets, step))
+            return
+        first_rows = lines.fresh("s")
+        lines.entry.append(f"  {first_rows} = alloca [{blocking.pack_a} x i64]")
+        source = lines.at(element, self.a, lines.mul(self.sums.start, self.m))
+        with lines.loop(0, self.tiles, blocking.pack_a) as first:
+            count = lines.least(lines.sub(self.tiles, first), blocking.pack_a)
+            with lines.loop(0, count) as t:
+                row = self.place(lines.add(first, t)).row
+                lines.do(f"store i64 {row}, ptr {lines.at('i64', first_rows, t)}")
+            rows, depth, room = self.tile.rows, self.sums.count, blocking.tile_room
+            pack_row_tiles(lines, self.lanes, source, self.m, depth, first_rows, count, rows, self.a_scratch, room)
+            with lines.loop(0, count) as t:
+                pointer = lines.at(element, self.a_scratch, lines.mul(t, room))
+                self.row_tile(self.place(lines.add(first, t)), RowTile(pointer, tuple(range(rows)), rows))
+
+    def place(self, number: Size) -> _TilePlace:
+        """Tile `number` of the thread: tiles are numbered through all runs."""
+        lines = self.lines
+        row = lines.add(self.runs[0].row, lines.mul(number, self.runs[0].height))
+        run: Size = 0
+        before: Size = 0
+        for i, (previous, current) in enumerate(zip(self.runs, self.runs[1:], strict=False)):
+            before = lines.add(before, previous.tiles)
+            beyond = lines.compare("sge", number, before)
+            here = lines.add(current.row, lines.mul(lines.sub(number, before), current.height))
+            row, run = lines.choose(beyond, here, row), lines.choose(beyond, i + 1, run)
+        return _TilePlace(number, row, run)
+
+    # ------------------------------------------------------------------------------------------ tiles
+    def row_tile(self, place: _TilePlace, rows: RowTile) -> None:
         """One row tile against all panels of the block."""
-        t, columns = self.text, self.tile.columns
-        first, last = self.panels
-        ragged = t.known("ne", t.mod(self.n, columns), 0)
-        if self.blocking.pack_b == "transpose":
-            with t.loop(first, last) as p:
-                self.tile_at(row, rows, p, self.panel, [], ragged)
-            return
-        if not isinstance(self.n, int):
-            with t.loop(first, last) as p:
-                self.tile_at(row, rows, p, self.panel, self.masks(p), False)
-            return
-        whole = self.n // columns
-        with t.loop(first, t.min(last, whole) if ragged else last) as p:
-            self.tile_at(row, rows, p, self.panel, [], False)
-        if ragged:
-            with t.when(t.known("sgt", last, whole)):
-                self.tile_at(row, rows, whole, self.edge, self.masks(whole), False)
+        with self.lines.loop(*self.panels) as panel:
+            self.register_tile(place, rows, panel)
 
-    def masks(self, panel: Size) -> list[Mask | None]:
-        """Of the vectors of the last panel."""
-        t, lanes = self.text, self.lanes.count
-        left = t.sub(self.n, t.mul(panel, self.tile.columns))
-        if isinstance(left, int):
-            full, part = divmod(left, lanes)
-            return [None] * full + ([Mask(constant=self.lanes.first(part))] if part else [])
-        masks: list[Mask | None] = []
-        for v in range(self.tile.vectors):
-            active = t.min(t.max(t.sub(left, v * lanes), 0), lanes)
-            narrow = active if self.lanes.index == "i64" else t.value(f"trunc i64 {active} to {self.lanes.index}")
-            masks.append(Mask(count=t.splat(self.lanes.index, lanes, str(narrow))))
-        return masks
+    def register_tile(self, place: _TilePlace, rows: RowTile, panel: Size) -> None:
+        """The sums of one tile, by the case of its height, then the epilogue or the keeping of partial sums."""
+        lines, element, blocking, block = self.lines, self.lanes.element, self.blocking, self.sums
+        column = lines.mul(panel, self.columns)
+        left = lines.sub(self.n, column)
+        whole: Flag = True if self.ragged is False else lines.compare("sge", left, self.columns)
+        on_stack = Rows(self.finished, self.columns)
+        result = on_stack
+        if blocking.result:
+            row = lines.add(lines.mul(self.batch, self.m), place.row)
+            at = lines.add(lines.mul(row, self.n), column)
+            result = Rows(lines.at(element, self.buffers[blocking.result], at), self.n)
+        kept = self.choose(whole, result, on_stack)
+        if blocking.sums == "scratch":
+            at = lines.mul(lines.sub(place.row, self.first_row), blocking.width)
+            at = lines.add(at, lines.mul(lines.sub(panel, self.panels[0]), self.columns))
+            kept = Rows(lines.at(element, self.sums_scratch, at), blocking.width)
+        height = self.height(place)
+        start = None
+        if block.first is not True:
+            start = self.choose(block.first, Rows(self.zeros, self.columns), kept)
+            if blocking.sums == "result":
+                with lines.when(lines.negate(lines.either(whole, block.first))):
+                    self.epilogue.move(result, on_stack, height, self.masks(left))
+        self.narrow = whole is False and self.plain and not blocking.depth
+        end = result if self.narrow else self.choose(lines.both(block.last, not self.plain), on_stack, kept)
+        self.cases(place, rows, panel, whole, start, end)
+        if self.narrow:
+            return
+        spot = Spot(self.batch, place.row, column)
+        if self.plain:
+            with lines.when(lines.negate(whole)):
+                self.epilogue.move(on_stack, result, height, self.masks(left))
+            return
+        if block.last is not True and blocking.sums == "result":
+            with lines.when(lines.negate(lines.either(whole, block.last))):
+                self.epilogue.move(on_stack, result, height, self.masks(left))
+        with lines.when(lines.both(block.last, whole)):
+            self.epilogue.run(on_stack, spot, height, None, left)
+        with lines.when(lines.both(block.last, lines.negate(whole))):
+            self.epilogue.run(on_stack, spot, height, self.masks(left), left)
 
-    # ------------------------------------------------------------------------------------------ one tile
-    def tile_at(
-        self, row: Size, rows: RowTile, number: Size, panels: _Panels, masks: list[Mask | None], ragged: Flag
+    def choose(self, condition: Flag, a: Rows, b: Rows) -> Rows:
+        if isinstance(condition, bool) or a == b:
+            return a if condition else b
+        pointer = self.lines.once("select i1 ", condition, ", ptr ", a.pointer, ", ptr ", b.pointer)
+        return Rows(pointer, self.lines.choose(condition, a.step, b.step))
+
+    def height(self, place: _TilePlace) -> Size:
+        height: Size = self.runs[0].height
+        for i, run in enumerate(self.runs[1:], 1):
+            height = self.lines.choose(self.lines.compare("eq", place.run, i), run.height, height)
+        return height
+
+    def cases(
+        self, place: _TilePlace, rows: RowTile, panel: Size, whole: Flag, start: Rows | None, end: Rows
     ) -> None:
-        """The tile at `row` and panel `number`. Without `masks` whole vectors of B are read; where `ragged` holds, some
-        columns of the last panel do not exist all the same."""
-        t, lanes, columns = self.text, self.lanes, self.tile.columns
-        within = t.sub(number, self.panels[0])
-        panel = Panel(t.at(lanes.element, panels.pointer, t.mul(within, panels.pitch)), panels.step)
-        copy = None
-        if self.copy and not masks:
-            copy = Panel(t.at(lanes.element, self.copy.pointer, t.mul(within, self.copy.pitch)), self.copy.step)
-        whole: list[Mask | None] = [None] * self.tile.vectors
-        used = masks or whole
-        spot = _Spot(row, t.mul(number, columns), t.mul(within, columns))
-        known = self.masks(number) if ragged is not False and self.blocking.sums == "result" else used
-        sums = self.sum_loop.emit(rows, panel, used, self.sums.count, self.start(rows, spot, known), copy)
-        if ragged is False:
-            self.finish(sums, spot, used)
-            return
-        full = t.compare("sle", t.add(spot.column, columns), self.n)
-        with t.when(full):
-            self.finish(sums, spot, whole)
-        with t.when(t.value(f"xor i1 {full}, true")):
-            self.finish(sums, spot, self.masks(self.n // columns if isinstance(self.n, int) else number))
+        """Code for each height of tile, and for the tile that copies B."""
+        lines, element, blocking = self.lines, self.lanes.element, self.blocking
+        within = lines.sub(panel, self.panels[0])
+        packed = here = Rows("", 0)
+        copying: Flag = False
+        if blocking.pack_b != "none":
+            packed = Rows(lines.at(element, self.b_scratch, lines.mul(within, blocking.panel_room)), self.columns)
+        if blocking.pack_b != "transpose":
+            here = Rows(lines.at(element, self.b_here, lines.mul(within, self.columns)), self.n)
+            copying = lines.both(lines.both(self.copies, whole), lines.compare("eq", place.number, 0))
+        if blocking.pack_b == "transpose":
+            panel_rows = packed
+        else:
+            panel_rows = self.choose(lines.both(self.copies, lines.negate(copying)), packed, here)
+            if blocking.edge:
+                panel_rows = self.choose(whole, panel_rows, Rows(self.edge_scratch, self.columns))
+        masks: list[str | None] = [None] * self.tile.vectors
+        if whole is False and blocking.pack_b == "none":
+            masks = self.masks(self.n)  # the only panel, read where it is
+        end_masks = self.masks(self.n) if self.narrow else [None] * self.tile.vectors
+        for place_of_rows in (end, start):
+            for r in range(self.tile.rows):
+                if place_of_rows:
+                    lines.mul(place_of_rows.step, r)  # once for all cases
+        after = lines.label()
+        if copying is not False:
+            copy_case, other = lines.label(), lines.label()
+            lines.branch(copying, copy_case, other)
+            self.case(copy_case, after, rows.cut(self.runs[0].height), here, masks, start, end, end_masks, packed)
+            lines.place(other)
+        labels = [lines.label() for _ in self.runs]
+        targets = " ".join(f"i64 {i}, label %{label}" for i, label in enumerate(labels))
+        lines.do(f"switch i64 {place.run}, label %{labels[0]} [{targets}]")
+        for run, label in zip(self.runs, labels, strict=True):
+            self.case(label, after, rows.cut(run.height), panel_rows, masks, start, end, end_masks, None)
+        lines.place(after)
 
-    def start(self, rows: RowTile, spot: _Spot, masks: list[Mask | None]) -> Sums:
-        """The sums before this block: zeros in the first one, else the partial sums of the blocks before."""
-        t, kind = self.text, self.lanes.vector
-        zeros = [["zeroinitializer"] * len(masks) for _ in rows.offsets]
-        if self.sums.first is True:
-            return zeros
-        before, load, after = t.new_label(), t.new_label(), t.new_label()
-        t.begin(before)
-        t.branch(str(self.sums.first), after, load)
-        t.place(load)
-        found = [
-            [self.load(self.partial(spot, r, v), mask) for v, mask in enumerate(masks)] for r in range(len(rows.offsets))
-        ]
-        end = t.new_label()
-        t.begin(end)
-        t.begin(after)
-        return [[t.value(f"phi {kind} [ {zeros[0][0]}, %{before} ], [ {x}, %{end} ]") for x in line] for line in found]
-
-    def finish(self, sums: Sums, spot: _Spot, masks: list[Mask | None]) -> None:
-        """Ends a tile: the epilogue after the last block of the sum, else the partial sums are kept. Only the vectors
-        that `masks` lists exist."""
-        t, last = self.text, self.sums.last
-        if last is not False:
-            with t.when(last):
-                self.epilogue(sums, spot, masks)
-        if last is not True:
-            with t.when(True if last is False else t.value(f"xor i1 {last}, true")):
-                for r, line in enumerate(sums):
-                    for v, mask in enumerate(masks):
-                        self.store(line[v], self.partial(spot, r, v), mask)
-
-    def partial(self, spot: _Spot, r: int, v: int) -> str:
-        """Where the partial sums of vector v of row r of a tile are kept."""
-        t, element = self.text, self.lanes.element
-        if self.blocking.sums == "result":
-            row = t.add(t.mul(self.batch, self.m), t.add(spot.row, r))
-            at = t.add(t.mul(row, self.n), t.add(spot.column, v * self.lanes.count))
-            return t.at(element, _buffer(self.blocking.result), at)
-        row = t.sub(t.add(spot.row, r), self.base_row)
-        at = t.add(t.mul(row, self.blocking.width), t.add(spot.column_in_block, v * self.lanes.count))
-        return t.at(element, self.scratch_sums, at)
-
-    def load(self, pointer: str, mask: Mask | None) -> str:
-        return load_vector(self.text, self.lanes, pointer, mask.emit(self.text, self.lanes) if mask else None)
-
-    def store(self, value: str, pointer: str, mask: Mask | None) -> None:
-        store_vector(self.text, self.lanes, value, pointer, mask.emit(self.text, self.lanes) if mask else None)
-
-    def epilogue(self, sums: Sums, spot: _Spot, masks: list[Mask | None]) -> None:
-        t = self.text
-        [store] = self.kernel.epilogue
-        assert isinstance(store, Store) and isinstance(store.value, Var)
-        for r, line in enumerate(sums):
-            row = t.add(t.mul(self.batch, self.m), t.add(spot.row, r))
-            for v, mask in enumerate(masks):
-                at = t.add(t.mul(row, self.n), t.add(spot.column, v * self.lanes.count))
-                self.store(line[v], t.at(self.lanes.element, _buffer(store.buffer), at), mask)
-
-
-def _buffer(name: str) -> str:
-    return f"%buffer.{name}"
+    def case(
+        self,
+        label: str,
+        after: str,
+        rows: RowTile,
+        panel: Rows,
+        masks: list[str | None],
+        start: Rows | None,
+        end: Rows,
+        end_masks: list[str | None],
+        copy: Rows | None,
+    ) -> None:
+        self.lines.place(label)
+        with self.lines.scope():
+            sums = self.sum_loop.sums(rows, panel, masks, self.sums.count, start, copy)
+            self.sum_loop.store(sums, end, end_masks)
+        self.lines.do(f"br label %{after}")

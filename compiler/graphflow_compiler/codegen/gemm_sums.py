@@ -96,8 +96,11 @@ class SumLoop:
         lines, element = self.lines, self.lanes.element
         before, loop, after = lines.label(), lines.label(), lines.label()
         lines.begin(before)
-        lines.branch(lines.compare("sgt", terms, 0), loop, after)
-        lines.place(loop)
+        if isinstance(terms, int):
+            lines.begin(loop)
+        else:
+            lines.branch(lines.compare("sgt", terms, 0), loop, after)
+            lines.place(loop)
         mark = len(lines.text)
         pointers = [(rows.pointer, rows.step), (panel.pointer, panel.step)]
         if copy is not None:

@@ -112,8 +112,8 @@ class NestLines(Lines):
 
     def add(self, a: Size, b: Size) -> Size:
         (x, c), (y, d) = self._split(a), self._split(b)
-        x, y = min(x, y), max(x, y)
-        return self._sum(self.once("add i64 ", x, ", ", y) if x else y, c + d)
+        base = self.once("add i64 ", min(x, y), ", ", max(x, y)) if x and y else x or y
+        return self._sum(base, c + d)
 
     def sub(self, a: Size, b: Size) -> Size:
         (x, c), (y, d) = self._split(a), self._split(b)
@@ -125,8 +125,7 @@ class NestLines(Lines):
     def mul(self, a: Size, b: Size) -> Size:
         (x, c), (y, d) = self._split(a), self._split(b)
         if x and y:  # (x + c) * (y + d): the products with constants are shared between rows
-            x, y = min(x, y), max(x, y)
-            product: Size = self.once("mul i64 ", x, ", ", y)
+            product: Size = self.once("mul i64 ", min(x, y), ", ", max(x, y))
             return self.add(product, self.add(self.add(self._scaled(x, d), self._scaled(y, c)), c * d))
         return self._sum(self._base(self._scaled(x or y, d if x else c)), c * d)
 

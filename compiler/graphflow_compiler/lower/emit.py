@@ -128,7 +128,7 @@ class Emitter:
         if isinstance(kind, Elementwise):
             operands = self._operands(node, index)
             if kind.check is not None:
-                self.fail_if(kind.check(b, node.attrs, *operands), node, kind.check_message)
+                self.fail_if(kind.check(b, node.attrs, *operands), node, kind.failure(node.attrs))
             result = kind.rule(b, node.attrs, *operands)
         elif isinstance(kind, View):
             result = self._operands(node, index)[0]

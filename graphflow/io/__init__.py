@@ -1,0 +1,1 @@
+"""Files: the native format, checkpoints."""

@@ -1,0 +1,88 @@
+"""Reading checkpoints without a graph."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from graphflow.dtypes import DType
+from graphflow.errors import NotFoundError
+from graphflow.io.checkpoint_state import checkpoint_exists, checkpoint_file, latest_checkpoint
+from graphflow.io.container import read_container
+from graphflow.io.native import step_of, variable_names
+
+
+class CheckpointReader:
+    """The values in a checkpoint, by name.
+
+    Raises:
+        NotFoundError: there is no such checkpoint.
+        FormatError: the file is damaged or something else.
+    """
+
+    def __init__(self, filepattern: str | os.PathLike[str]) -> None:
+        prefix = os.fspath(filepattern)
+        if not checkpoint_exists(prefix):
+            raise NotFoundError(
+                message=f"Unsuccessful TensorSliceReader constructor: Failed to find any matching files for {prefix}"
+            )
+        self.path = checkpoint_file(prefix)
+        self._container = read_container(self.path)
+        self._names = variable_names(self._container)
+
+    def has_tensor(self, tensor_str: str) -> bool:
+        return tensor_str in self._names
+
+    def get_variable_to_shape_map(self) -> dict[str, list[int]]:
+        return {name: list(self._container.entries[f"var/{name}"].shape) for name in self._names}
+
+    def get_variable_to_dtype_map(self) -> dict[str, DType]:
+        return {name: self._container.entries[f"var/{name}"].dtype for name in self._names}
+
+    def get_tensor(self, tensor_str: str) -> np.ndarray[Any, Any]:
+        """A copy of the value `tensor_str`. NotFoundError if there is none."""
+        return self.view(tensor_str).copy()
+
+    def view(self, name: str) -> np.ndarray[Any, Any]:
+        """The value `name` as it lies in the mapped file, maybe unaligned."""
+        if name not in self._names:
+            raise NotFoundError(message=f"Key {name} not found in checkpoint")
+        return self._container.tensor(f"var/{name}")
+
+    @property
+    def step(self) -> int | None:
+        """The global step that the checkpoint was saved with."""
+        return step_of(self._container)
+
+    def debug_string(self) -> str:
+        """A line per value: name, type and shape."""
+        entries = {n: self._container.entries[f"var/{n}"] for n in sorted(self._names)}
+        return "\n".join(f"{n} ({e.dtype.name}) {list(e.shape)}" for n, e in entries.items())
+
+
+def NewCheckpointReader(filepattern: str | os.PathLike[str]) -> CheckpointReader:
+    """TensorFlow's name for `CheckpointReader`."""
+    return CheckpointReader(filepattern)
+
+
+def load_checkpoint(ckpt_dir_or_file: str | os.PathLike[str]) -> CheckpointReader:
+    """The reader of a checkpoint, or of the newest one in a folder. ValueError if the folder has none."""
+    path = os.fspath(ckpt_dir_or_file)
+    if os.path.isdir(path):
+        latest = latest_checkpoint(path)
+        if latest is None:
+            raise ValueError(f"Couldn't find 'checkpoint' file or checkpoints in given directory {path}")
+        path = latest
+    return CheckpointReader(path)
+
+
+def list_variables(ckpt_dir_or_file: str | os.PathLike[str]) -> list[tuple[str, list[int]]]:
+    """(name, shape) of each value in a checkpoint, by name."""
+    return sorted(load_checkpoint(ckpt_dir_or_file).get_variable_to_shape_map().items())
+
+
+def load_variable(ckpt_dir_or_file: str | os.PathLike[str], name: str) -> np.ndarray[Any, Any]:
+    """One value of a checkpoint. `name` may end in ``:0``."""
+    return load_checkpoint(ckpt_dir_or_file).get_tensor(name[:-2] if name.endswith(":0") else name)

@@ -1,0 +1,302 @@
+"""`train.Saver`: checkpoints of a session's variables."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphflow.core.context import get_default_graph
+from graphflow.core.graph import Graph, Operation
+from graphflow.errors import ArgumentError, FormatError, InvalidArgumentError, NotFoundError
+from graphflow.graph_keys import GraphKeys
+from graphflow.io.checkpoint_state import (
+    checkpoint_exists,
+    checkpoint_file,
+    get_checkpoint_mtimes,
+    remove_checkpoint,
+    update_checkpoint_state,
+)
+from graphflow.io.graph_json import is_variable
+from graphflow.io.native import write_model
+from graphflow.io.reader import CheckpointReader
+
+__all__ = ["Saver"]
+
+_LOG = logging.getLogger("graphflow")
+_FAILED = (
+    "Restoring from checkpoint failed. This is most likely due to a {what}. Please ensure that you have not altered "
+    "the graph expected based on the checkpoint. Original error:\n\n{error}"
+)
+
+
+class Saver:
+    """Saves the variables of a session to checkpoints and restores them.
+
+    A checkpoint ``model-3`` is the file ``model-3.safetensors``, which also holds the graph; a text file ``checkpoint``
+    in the same folder names the last ones. It adds no ops to the graph.
+
+    Args:
+        var_list: variables, or {name in the checkpoint: variable}; by default the default graph's global variables.
+        reshape: lets a value of another shape but as many elements be restored.
+        max_to_keep: older checkpoints of this Saver are deleted; None or 0 keeps all.
+        keep_checkpoint_every_n_hours: of those to be deleted, one in so many hours is kept.
+        defer_build: chooses the variables only when `build` is called.
+        allow_empty: accepts that there is nothing to save.
+        pad_step_number: ``model-00000003``.
+        save_relative_paths: the file ``checkpoint`` holds paths relative to its folder.
+        sharded, name, restore_sequentially, saver_def, builder, write_version, filename: accepted, without effect.
+
+    Raises:
+        ValueError: no variables to save, or two of one name.
+        TypeError: something else than variables.
+    """
+
+    def __init__(
+        self,
+        var_list: Any = None,
+        reshape: bool = False,
+        sharded: bool = False,
+        max_to_keep: int | None = 5,
+        keep_checkpoint_every_n_hours: float = 10000.0,
+        name: str | None = None,
+        restore_sequentially: bool = False,
+        saver_def: Any = None,
+        builder: Any = None,
+        defer_build: bool = False,
+        allow_empty: bool = False,
+        write_version: Any = 2,
+        pad_step_number: bool = False,
+        save_relative_paths: bool = False,
+        filename: str | None = None,
+    ) -> None:
+        if defer_build and var_list:
+            raise ValueError(
+                "If `var_list` is provided then build cannot be deferred. "
+                "Either set defer_build=False or var_list=None."
+            )
+        self._var_list = var_list
+        self._reshape = reshape
+        self._max_to_keep = max_to_keep or 0
+        self._keep_seconds = keep_checkpoint_every_n_hours * 3600
+        self._next_checkpoint_time = time.time() + self._keep_seconds
+        self._allow_empty = allow_empty
+        self._pad_step_number = pad_step_number
+        self._save_relative_paths = save_relative_paths
+        self._last_checkpoints: list[tuple[str, float]] = []
+        self._to_be_deleted: list[tuple[str, float]] = []
+        self._variables: dict[str, Operation] | None = None
+        if not defer_build:
+            self.build()
+
+    def build(self) -> None:
+        """Chooses the variables, where `defer_build` had put that off."""
+        if self._variables is not None:
+            return
+        chosen = self._var_list
+        if chosen is None:
+            graph = get_default_graph()
+            chosen = graph.get_collection(GraphKeys.GLOBAL_VARIABLES) + graph.get_collection(GraphKeys.SAVEABLE_OBJECTS)
+        if not chosen and not self._allow_empty:
+            raise ValueError("No variables to save")
+        self._variables = _by_name(chosen)
+
+    def _built(self, verb: str) -> dict[str, Operation]:
+        if self._variables is None:
+            raise RuntimeError(f"`build()` should be called before {verb} if defer_build==True")
+        return self._variables
+
+    # ------------------------------------------------------------------ saving
+    def save(
+        self,
+        sess: Any,
+        save_path: str | os.PathLike[str],
+        global_step: Any = None,
+        latest_filename: str | None = None,
+        meta_graph_suffix: str = "meta",
+        write_meta_graph: bool = True,
+        write_state: bool = True,
+        strip_default_attrs: bool = False,
+        save_debug_info: bool = False,
+    ) -> str | None:
+        """Saves the variables and returns the checkpoint's name (``save_path`` or ``save_path-<global_step>``).
+
+        Args:
+            sess: whose values are saved.
+            save_path: name of the checkpoint, with its folder, which must exist.
+            global_step: a number, tensor or variable that becomes part of the name.
+            latest_filename: the state file, ``checkpoint`` by default.
+            write_meta_graph: False leaves the graph out of the file.
+            write_state: False leaves the state file and older checkpoints alone.
+
+        Raises:
+            FailedPreconditionError: a variable has no value.
+            ValueError: the folder does not exist, or `latest_filename` cannot be.
+            OSError: the file cannot be written; older checkpoints are untouched.
+        """
+        variables = self._built("save")
+        latest_filename = latest_filename or "checkpoint"
+        if os.path.split(latest_filename)[0]:
+            raise ValueError("'latest_filename' must not contain path components")
+        if not hasattr(sess, "run") or not hasattr(sess, "graph"):
+            raise TypeError(f"'sess' must be a Session; {sess}")
+        prefix = os.fspath(save_path)
+        step: int | None = None
+        if global_step is not None:
+            step = int(global_step if isinstance(global_step, (int, np.integer)) else sess.run(global_step))
+            prefix = f"{prefix}-{step:08d}" if self._pad_step_number else f"{prefix}-{step}"
+        elif os.path.basename(prefix) == latest_filename:
+            raise ValueError(f"'latest_filename' collides with 'save_path': '{latest_filename}' and '{prefix}'")
+        folder = os.path.dirname(prefix)
+        if not os.path.isdir(folder or "."):
+            raise ValueError(f"Parent directory of {prefix} doesn't exist, can't save.")
+        if not variables:
+            return None
+        values = sess.run([op.outputs[0] for op in variables.values()])
+        stored = {name: (op, value) for (name, op), value in zip(variables.items(), values, strict=True)}
+        self._write(prefix, sess.graph if write_meta_graph else None, stored, step)
+        if write_state:
+            self._record(prefix)
+            update_checkpoint_state(
+                folder,
+                prefix,
+                self.last_checkpoints,
+                latest_filename,
+                save_relative_paths=self._save_relative_paths,
+            )
+            self._delete_old()
+        return prefix
+
+    def _write(
+        self, prefix: str, graph: Graph | None, stored: Mapping[str, tuple[Operation, Any]], step: int | None
+    ) -> None:
+        path = checkpoint_file(prefix)
+        if graph is not None:
+            try:
+                write_model(path, graph, stored, step=step)
+                return
+            except FormatError as e:
+                # A py_func must not keep anybody from saving weights: whoever restores builds the graph himself.
+                _LOG.warning("%s: saved without its graph: %s", path, e)
+        write_model(path, None, stored, step=step)
+
+    def _record(self, prefix: str) -> None:
+        if not self._max_to_keep:
+            return
+        self._last_checkpoints = [c for c in self._last_checkpoints if c[0] != prefix]
+        self._last_checkpoints.append((prefix, time.time()))
+        if len(self._last_checkpoints) > self._max_to_keep:
+            self._to_be_deleted.append(self._last_checkpoints.pop(0))
+
+    def _delete_old(self) -> None:
+        while self._to_be_deleted:
+            prefix, saved = self._to_be_deleted.pop(0)
+            if saved > self._next_checkpoint_time:
+                self._next_checkpoint_time += self._keep_seconds
+                continue
+            try:
+                remove_checkpoint(prefix)
+            except OSError as e:
+                _LOG.warning("Ignoring: %s", e)
+
+    # ------------------------------------------------------------------ restoring
+    def restore(self, sess: Any, save_path: str | os.PathLike[str] | None) -> None:
+        """Gives the variables the values of a checkpoint; they need no initialiser then. All change, or none.
+
+        Raises:
+            ValueError: there is no such checkpoint.
+            NotFoundError: a variable is not in it.
+            InvalidArgumentError: a value is of another shape or type than its variable.
+            FormatError: the file is damaged.
+        """
+        variables = self._built("restore")
+        if not variables:
+            return
+        if save_path is None:
+            raise ValueError("Can't load save_path when it is None.")
+        prefix = os.fspath(save_path)
+        if not checkpoint_exists(prefix):
+            raise ValueError(f"The passed save_path is not a valid checkpoint: {prefix}")
+        _LOG.info("Restoring parameters from %s", prefix)
+        reader = CheckpointReader(prefix)
+        missing = [name for name in variables if not reader.has_tensor(name)]
+        if missing:
+            error = f"Key {missing[0]} not found in checkpoint" + (
+                f" (nor {', '.join(missing[1:])})" if missing[1:] else ""
+            )
+            what = "Variable name or other graph key that is missing from the checkpoint"
+            raise NotFoundError(op=variables[missing[0]], message=_FAILED.format(what=what, error=error))
+        values = {name: self._fitting(name, op, reader.view(name)) for name, op in variables.items()}
+        for name, op in variables.items():
+            sess._load_variable(op, values[name])
+
+    def _fitting(self, name: str, op: Operation, value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        type_ = op.outputs[0].type
+        what = "mismatch between the current graph and the graph from the checkpoint"
+        if value.dtype != type_.dtype.numpy_dtype:
+            found, expected = value.dtype.name, type_.dtype.name
+            error = f"tensor_name = {name}; expected dtype {expected} does not equal original dtype {found}"
+            raise InvalidArgumentError(op=op, message=_FAILED.format(what=what, error=error))
+        if type_.shape is None:
+            return value
+        wanted = [d if isinstance(d, int) else None for d in type_.shape]
+        if len(wanted) == value.ndim and all(w in (None, n) for w, n in zip(wanted, value.shape, strict=True)):
+            return value
+        known = [w for w in wanted if w is not None]
+        if self._reshape and len(known) == len(wanted) and math.prod(known) == value.size:
+            return value.reshape(known)
+        shown = ",".join("?" if w is None else str(w) for w in wanted)
+        error = (
+            f"Assign requires shapes of both tensors to match. lhs shape= [{shown}] rhs shape= "
+            f"[{','.join(map(str, value.shape))}] (variable '{op.name}', '{name}' in the checkpoint)"
+        )
+        raise InvalidArgumentError(op=op, message=_FAILED.format(what=what, error=error))
+
+    # ------------------------------------------------------------------ the list of checkpoints
+    @property
+    def last_checkpoints(self) -> list[str]:
+        """The names of the checkpoints that this Saver keeps, oldest first."""
+        return [prefix for prefix, _ in self._last_checkpoints]
+
+    def set_last_checkpoints(self, last_checkpoints: Sequence[str]) -> None:
+        """Takes over checkpoints whose age is unknown."""
+        if not isinstance(last_checkpoints, (list, tuple)):
+            raise AssertionError(f"a list of names is expected, not {last_checkpoints!r}")
+        self._last_checkpoints = [(prefix, float("inf")) for prefix in last_checkpoints]
+
+    def set_last_checkpoints_with_time(self, last_checkpoints_with_time: Sequence[tuple[str, float]]) -> None:
+        """Takes over (name, seconds since the epoch) pairs."""
+        self._last_checkpoints = [(str(prefix), float(saved)) for prefix, saved in last_checkpoints_with_time]
+
+    def recover_last_checkpoints(self, checkpoint_paths: Sequence[str]) -> None:
+        """Takes over the checkpoints of an earlier process that still exist, so that they are deleted in turn."""
+        existing = [p for p in checkpoint_paths if checkpoint_exists(p)]
+        self.set_last_checkpoints_with_time(list(zip(existing, get_checkpoint_mtimes(existing), strict=True)))
+
+
+def _by_name(chosen: Any) -> dict[str, Operation]:
+    """The operations of variables by their names in the checkpoint."""
+    if isinstance(chosen, Mapping):
+        return {str(name): _operation(v) for name, v in chosen.items()}
+    if not isinstance(chosen, Iterable) or isinstance(chosen, (str, bytes)):
+        raise TypeError(f"Variables to save should be passed in a dict or a list: {chosen!r}")
+    found: dict[str, Operation] = {}
+    for v in chosen:
+        op = _operation(v)
+        if found.setdefault(op.name, op) is not op:
+            raise ArgumentError(f"At least two variables have the same name: {op.name}")
+    return found
+
+
+def _operation(variable: Any) -> Operation:
+    convert = getattr(variable, "_as_graph_element", None)
+    element = variable if convert is None else convert()
+    op = getattr(element, "op", None)
+    if not isinstance(op, Operation) or not is_variable(op):
+        raise TypeError(f"Variable to save is not a Variable: {variable}")
+    return op

@@ -1,0 +1,70 @@
+"""Facts about one axis: how long it is, and where an element stands along it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphflow.core.build import build
+from graphflow.core.kinds import Generate, ShapeOf, ShapeValue, TensorType
+from graphflow.core.registry import OpDef, Sample, not_differentiable, register
+from graphflow.core.tensor import Tensor
+from graphflow.dtypes import ALL, DType, int32, int64
+from graphflow.shapes import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class AxisAttrs:
+    """An axis; negative ones count from the end."""
+
+    axis: int = -1
+
+
+def _size_value(attrs: AxisAttrs, types: tuple[TensorType, ...], values: Any) -> ShapeValue | None:
+    shape = types[0].shape
+    return None if shape is None else shape[attrs.axis]
+
+
+AXIS_SIZE = register(
+    OpDef(
+        "AxisSize",
+        ShapeOf(),
+        lambda ctx, attrs, x: (TensorType(int64, ()),),
+        not_differentiable("a size"),
+        lambda attrs, x: np.asarray(np.shape(x)[attrs.axis], np.int64),
+        lambda: [Sample((np.zeros((2, 3), np.float32),), AxisAttrs(), gradient=False)],
+        attrs=AxisAttrs,
+        shape_value=_size_value,
+        dtypes=ALL,
+        doc="How long an axis is, as an int64 scalar.",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PositionAttrs:
+    shape: Shape
+    axis: int
+    dtype: DType
+
+
+AXIS_POSITION = register(
+    OpDef(
+        "AxisPosition",
+        Generate(lambda b, ctx, index: b.cast(index[ctx.attrs.axis], ctx.attrs.dtype)),
+        lambda ctx, attrs: (TensorType(attrs.dtype, attrs.shape),),
+        not_differentiable("positions"),
+        lambda attrs: np.indices(attrs.shape)[attrs.axis].astype(attrs.dtype.numpy_dtype),
+        lambda: [Sample((), PositionAttrs((2, 3), 1, int32), gradient=False)],
+        attrs=PositionAttrs,
+        dtypes=(int32, int64),
+        doc="The position of each element along an axis.",
+    )
+)
+
+
+def axis_size(x: Tensor, axis: int) -> Tensor:
+    """The size of an axis of x as an int64 scalar."""
+    return build(AXIS_SIZE, (x,), AxisAttrs(axis))

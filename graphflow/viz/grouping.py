@@ -1,0 +1,130 @@
+"""What a picture shows as one node: a variable with the ops that hold and initialise it, a scope that is folded away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from graphflow.core.graph import Operation
+from graphflow.core.kinds import NoOp, Source, StateUpdate
+
+MAX_NODES = 300  # Graphviz needs a second for 1,000 nodes and minutes for 3,000; nobody reads 300
+
+
+@dataclass
+class Box:
+    """One node of the picture: an op, a variable with its helpers, or a folded scope."""
+
+    name: str  # of the op or scope
+    operations: list[Operation] = field(default_factory=list)
+    folded: bool = False
+    gradient: bool = False
+
+    @property
+    def main(self) -> Operation:
+        """The op whose look the box has."""
+        return self.operations[0]
+
+
+def is_gradient(name: str) -> bool:
+    """Whether an op was made by `gradients`: below a scope ``gradients`` or ``..._grad``."""
+    parts = name.split("/")[:-1]
+    return any(p == "gradients" or p.startswith("gradients_") or p.endswith("_grad") for p in parts)
+
+
+def is_variable(op: Operation) -> bool:
+    return isinstance(op.op_def.kind, Source) and op.op_def.kind.what == "variable"
+
+
+def boxes(operations: Iterable[Operation], variables: bool, gradients: str, limit: int | None) -> dict[Operation, Box]:
+    """Which box each op is drawn in; ops that are hidden are missing.
+
+    Args:
+        operations: in creation order.
+        variables: whether a variable is one box with its helpers.
+        gradients: "full", "folded" (a box for each outermost gradient scope) or "hidden".
+        limit: scopes are folded, the innermost first, until there are no more boxes; None folds none.
+    """
+    ops = list(operations)
+    result: dict[Operation, Box] = {}
+    hidden: set[Operation] = set()
+    if variables:
+        helpers, hidden = _helpers(ops)
+        for helper, variable in helpers.items():
+            result[helper] = result.setdefault(variable, Box(variable.name, [variable]))
+            if helper is not variable:
+                result[helper].operations.append(helper)
+    scopes: dict[str, Box] = {}
+    for op in ops:
+        if op in result or op in hidden:
+            continue
+        gradient = is_gradient(op.name)
+        if gradient and gradients == "hidden":
+            continue
+        if gradient and gradients == "folded":
+            scope = _outermost_gradient_scope(op.name)
+            result[op] = scopes.setdefault(scope, Box(scope, folded=True, gradient=True))
+            result[op].operations.append(op)
+        else:
+            result[op] = Box(op.name, [op], gradient=gradient)
+    return result if limit is None else _folded(result, limit)
+
+
+def _outermost_gradient_scope(name: str) -> str:
+    parts = name.split("/")
+    for i, p in enumerate(parts[:-1]):
+        if p == "gradients" or p.startswith("gradients_") or p.endswith("_grad"):
+            return "/".join(parts[: i + 1])
+    return name
+
+
+def _helpers(ops: list[Operation]) -> tuple[dict[Operation, Operation], set[Operation]]:
+    """{op: variable} for the ops that only hold, read or initialise a variable, and the ops that only start them all."""
+    shown = set(ops)
+    found: dict[Operation, Operation] = {}
+    for op in ops:
+        if is_variable(op):
+            found[op] = op
+        elif op.inputs and op.name.rpartition("/")[0] == op.inputs[0].op.name and is_variable(op.inputs[0].op):
+            first_assign = isinstance(op.op_def.kind, StateUpdate) and len(op.inputs) == 2
+            if first_assign or (len(op.inputs) == 1 and op.inputs[0].is_ref):
+                found[op] = op.inputs[0].op
+    reads = {op for op, v in found.items() if op is not v and len(op.inputs) == 1}
+    starters: set[Operation] = set()
+    for op in ops:
+        before = op.control_inputs
+        if isinstance(op.op_def.kind, NoOp) and before:
+            if all(b in starters or (b in found and b not in reads and found[b] is not b) for b in before):
+                starters.add(op)
+    # What leads to nothing but initial values belongs to the variable it starts.
+    for op in reversed(ops):
+        users = [c for t in op.outputs for c in t.consumers() if c in shown]
+        if op not in found and users and not op.op_def.name == "" and all(u in found and u not in reads for u in users):
+            if not isinstance(op.op_def.kind, Source) or op.op_def.kind.what != "placeholder":
+                found[op] = found[users[0]]
+    return found, starters
+
+
+def _folded(result: dict[Operation, Box], limit: int) -> dict[Operation, Box]:
+    """Folds the deepest scopes, level by level, until the picture is small enough."""
+    while len({id(b) for b in result.values()}) > limit:
+        depth = max(b.name.count("/") for b in result.values())
+        if depth == 0:
+            break
+        scopes: dict[str, Box] = {}
+        changed: dict[int, Box] = {}
+        for box in {id(b): b for b in result.values()}.values():
+            if box.name.count("/") == depth:
+                scope = box.name.rpartition("/")[0]
+                into = scopes.setdefault(scope, Box(scope, folded=True, gradient=True))
+                into.operations += box.operations
+                into.gradient = into.gradient and box.gradient
+                changed[id(box)] = into
+        # A scope may be called like an op: they become one box.
+        for box in {id(b): b for b in result.values()}.values():
+            if box.name in scopes and id(box) not in changed:
+                scopes[box.name].operations[:0] = box.operations
+                scopes[box.name].gradient = box.gradient
+                changed[id(box)] = scopes[box.name]
+        result = {op: changed.get(id(box), box) for op, box in result.items()}
+    return result

@@ -1,0 +1,143 @@
+"""The kernels view: a box per kernel around the ops fused into it, with what it costs and what it passes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from graphflow.shapes import Dim
+from graphflow.viz.text import FONT, attributes, escaped, shortened
+
+#: A count that may depend on sizes known only at run time.
+Amount: TypeAlias = "Dim | str | None"
+
+_MAX_LINES = 12
+_FILLS = ("#cdebc5", "#e6e4f7", "#f9d5e0", "#fdf3b5", "#d9eeee", "#efd9f5", "#fbd0b0", "#d3e8fb")
+_HEAT = ("#ffffff", "#fff3d6", "#ffe0a8", "#ffc57a", "#ff9f5c", "#f4744f")
+
+
+@dataclass(frozen=True, slots=True)
+class KernelBox:
+    """One kernel as the picture shows it; the order of the boxes is the order of execution.
+
+    name: unique. kind: what the colour says. operations: the user's ops fused into it. reads, writes: names of buffers;
+    one that is read before any kernel writes it comes from outside, one that nobody reads is a result. updates: names of
+    variables that it changes in place. bytes, flops: moved and computed. microseconds: measured; colours the box.
+    """
+
+    name: str
+    kind: str
+    operations: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    updates: tuple[str, ...] = ()
+    bytes: Amount = None
+    flops: Amount = None
+    microseconds: float | None = None
+
+
+def kernels_to_dot(
+    kernels: Sequence[KernelBox], buffers: Mapping[str, str] | None = None, title: str = "", rankdir: str = "TB"
+) -> str:
+    """The kernels as DOT text.
+
+    Args:
+        kernels: in order of execution.
+        buffers: {name: text for the edge}, such as ``float32 (?, 128)``.
+        title: a line above the picture.
+        rankdir: ``TB`` or ``LR``.
+    """
+    labels = buffers or {}
+    slowest = max((k.microseconds or 0.0 for k in kernels), default=0.0)
+    fills = {kind: _FILLS[i % len(_FILLS)] for i, kind in enumerate(dict.fromkeys(k.kind for k in kernels))}
+    lines = [
+        "digraph kernels {",
+        f'  graph [rankdir="{rankdir}", fontname="{FONT}", fontsize="13", labelloc="t", nodesep="0.35", ranksep="0.5"'
+        + (f', label=<{escaped(title)}<br/> >]' if title else "]"),
+        f'  node [fontname="{FONT}", fontsize="11", shape="plain"]',
+        f'  edge [fontname="{FONT}", fontsize="9", color="#606060", fontcolor="#404040", arrowsize="0.7"]',
+    ]
+    for i, kernel in enumerate(kernels):
+        share = None if kernel.microseconds is None or not slowest else kernel.microseconds / slowest
+        fill = fills[kernel.kind] if share is None else _HEAT[min(int(share * len(_HEAT)), len(_HEAT) - 1)]
+        lines.append(f"  k{i}{attributes({'label': _box(i, kernel, fill), 'tooltip': ', '.join(kernel.operations)})}")
+    return "\n".join([*lines, *_edges(kernels, labels), "}"]) + "\n"
+
+
+def _edges(kernels: Sequence[KernelBox], labels: Mapping[str, str]) -> list[str]:
+    lines: list[str] = []
+    writer: dict[str, int] = {}
+    outside: dict[str, str] = {}
+    unread: dict[str, int] = {}
+    for i, kernel in enumerate(kernels):
+        for buffer in dict.fromkeys(kernel.reads):
+            if buffer in writer:
+                unread.pop(buffer, None)
+                lines.append(f"  k{writer[buffer]} -> k{i}{attributes({'label': labels.get(buffer, '')})}")
+                continue
+            if buffer not in outside:
+                outside[buffer] = f"in{len(outside)}"
+                lines.append(f"  {outside[buffer]}{attributes(_end(buffer, '#eef5fc', '#3477b5'))}")
+            lines.append(f"  {outside[buffer]} -> k{i}{attributes({'label': labels.get(buffer, '')})}")
+        for buffer in kernel.writes:
+            writer[buffer] = unread[buffer] = i
+    for n, (buffer, i) in enumerate(unread.items()):
+        lines.append(f"  out{n}{attributes(_end(buffer, '#ffffff', '#555555'))}")
+        lines.append(f"  k{i} -> out{n}{attributes({'label': labels.get(buffer, '')})}")
+    return lines
+
+
+def _end(name: str, fill: str, line: str) -> dict[str, str]:
+    shown = shortened(name)
+    return {"label": shown, "shape": "box", "style": "filled,rounded", "fillcolor": fill, "color": line, "margin": "0.08,0.03"}
+
+
+def _box(number: int, kernel: KernelBox, fill: str) -> str:
+    """An HTML-like table: number, kind and name; the fused ops; the costs."""
+    rows = [
+        f'<tr><td bgcolor="{fill}" align="left"><b>{number}&#160;&#160;{escaped(kernel.kind)}</b>&#160;&#160;'
+        f'<font color="#606060" point-size="9">{escaped(shortened(kernel.name))}</font></td></tr>'
+    ]
+    shown = [escaped(shortened(op, 56)) for op in kernel.operations[:_MAX_LINES]]
+    if len(kernel.operations) > _MAX_LINES:
+        shown.append(f"<i>and {len(kernel.operations) - _MAX_LINES} more</i>")
+    if shown:
+        rows.append('<tr><td align="left" balign="left">' + "<br/>".join(shown) + "</td></tr>")
+    if kernel.updates:
+        updated = escaped(shortened(", ".join(kernel.updates), 72))
+        rows.append(f'<tr><td align="left"><font color="#c2560e">updates {updated}</font></td></tr>')
+    costs = [
+        text
+        for text in (_amount(kernel.bytes, "B", 1024), _amount(kernel.flops, "flop", 1000), _time(kernel.microseconds))
+        if text
+    ]
+    if costs:
+        rows.append(
+            '<tr><td align="left"><font point-size="9" color="#404040">'
+            + " &#183; ".join(map(escaped, costs))
+            + "</font></td></tr>"
+        )
+    table = '<table border="1" cellborder="0" cellspacing="0" cellpadding="4" color="#555555" bgcolor="#ffffff">'
+    return f"<{table}{''.join(rows)}</table>>"
+
+
+def _amount(value: Amount, unit: str, step: int) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, int):
+        return f"{shortened(str(value), 32)} {unit}"
+    if value < step:
+        return f"{value} {unit}"
+    scaled = float(value)
+    for prefix in ("k", "M", "G", "T"):
+        scaled /= step
+        if scaled < step or prefix == "T":
+            return f"{scaled:.3g} {prefix}{'i' if step == 1024 else ''}{unit}"
+    raise AssertionError
+
+
+def _time(microseconds: float | None) -> str:
+    if microseconds is None:
+        return ""
+    return f"{microseconds:.3g} µs" if microseconds < 1000 else f"{microseconds / 1000:.3g} ms"

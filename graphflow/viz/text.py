@@ -1,0 +1,46 @@
+"""DOT text: quoting, attributes, statements."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+
+from graphflow.core.kinds import TensorType
+from graphflow.shapes import SymDim
+
+FONT = "Helvetica,Arial,sans-serif"
+
+
+def quoted(text: str) -> str:
+    """A DOT string that shows exactly `text`."""
+    plain = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+    return '"' + plain.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def escaped(text: str) -> str:
+    """`text` inside an HTML-like label."""
+    return html.escape("".join(c if c.isprintable() else "\ufffd" for c in text))
+
+
+def attributes(values: Mapping[str, str]) -> str:
+    """`` [key="value", ...]``, or nothing. A value in ``<...>`` is an HTML-like label and stays as it is."""
+    items = [f"{k}={v if v.startswith('<') and v.endswith('>') else quoted(v)}" for k, v in values.items() if v]
+    return f" [{', '.join(items)}]" if items else ""
+
+
+def type_text(type_: TensorType) -> str:
+    """``float32 (?, 10)``: sizes that have a name by their name."""
+    if type_.shape is None:
+        return f"{type_.dtype.name} <unknown>"
+    dims = [
+        "?" if isinstance(d, SymDim) and any(n.startswith("?") for n in d.names()) else str(d) for d in type_.shape
+    ]
+    return f"{type_.dtype.name} ({', '.join(dims)}{',' if len(dims) == 1 else ''})"
+
+
+def shortened(text: str, limit: int = 40) -> str:
+    """`text` with its middle left out where it is long: both ends of a name tell more than its start."""
+    if len(text) <= limit:
+        return text
+    tail = (limit - 1) // 2
+    return text[: limit - 1 - tail] + "…" + text[-tail:]

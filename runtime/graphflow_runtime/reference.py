@@ -1,0 +1,187 @@
+"""The reference backend: runs the user's graph op by op in numpy. The oracle of every test, and the way without LLVM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphflow.core import philox
+from graphflow.core.graph import Graph, Operation, Tensor
+from graphflow.core.kinds import (
+    Assertion,
+    Elementwise,
+    LowerContext,
+    NoOp,
+    Random,
+    Source,
+    StateUpdate,
+    TensorType,
+    VariableIsInitialized,
+)
+from graphflow.core.numpy_builder import NumpyBuilder
+from graphflow.errors import GraphFlowError, InvalidArgumentError, NumericError, OpError, OutOfMemoryError
+from graphflow_compiler.frontend import is_alias_of_variable, needed_operations, variable_of
+from graphflow_runtime.failures import describe, uninitialized, unfed
+from graphflow_runtime.store import VariableStore
+
+Array = np.ndarray[Any, Any]
+
+
+class ReferenceExecutable:
+    """One (fetches, feeds) pair. Assignments become visible in the session only when the whole run has succeeded."""
+
+    def __init__(
+        self, graph: Graph, fetches: tuple[Tensor | Operation, ...], feeds: tuple[Tensor, ...], store: VariableStore
+    ) -> None:
+        self.graph = graph
+        self.fetches = fetches
+        self.feeds = feeds
+        self.store = store
+        self.operations = needed_operations(fetches, feeds)
+
+    def run(self, feeds: Sequence[Array]) -> list[Array | None]:
+        return _Run(self, dict(zip(self.feeds, feeds, strict=True))).result()
+
+    def kernels(self) -> list[tuple[str, ...]]:
+        return [(op.name,) for op in self.operations]
+
+    def explanation(self) -> str:
+        return f"reference backend (numpy): {len(self.operations)} operations, one by one\n"
+
+
+class _Run:
+    def __init__(self, executable: ReferenceExecutable, values: dict[Tensor, Array]) -> None:
+        self.executable = executable
+        self.store = executable.store
+        self.values = values
+        self.assigned: dict[str, Array] = {}
+
+    def result(self) -> list[Array | None]:
+        for op in self.executable.operations:
+            if any(t not in self.values for t in op.outputs) or not op.outputs:
+                self.step(op)
+        results = [self.value(f).copy() if isinstance(f, Tensor) else None for f in self.executable.fetches]
+        for name, array in self.assigned.items():
+            self.store.set(name, array)
+        return results
+
+    def value(self, t: Tensor) -> Array:
+        found = self.values.get(t)
+        if found is not None:
+            return found
+        variable = variable_of(t)
+        if variable is None:
+            raise InvalidArgumentError(op=t.op, node_def=t.op, message=f"{t.name} was not computed in this run")
+        return self.read(variable)
+
+    def read(self, variable: Operation) -> Array:
+        fed = self.values.get(variable.outputs[0])
+        if fed is not None:
+            return fed
+        name = variable.name
+        if name in self.assigned:
+            return self.assigned[name]
+        array = self.store.array(name)
+        if array is None or not self.store.is_initialized(name):
+            raise uninitialized([name])
+        return array
+
+    def step(self, op: Operation) -> None:
+        kind = op.op_def.kind
+        if isinstance(kind, NoOp) or is_alias_of_variable(op):
+            return
+        if isinstance(kind, Source) and kind.what == "variable":
+            return
+        if isinstance(kind, Source) and kind.what == "placeholder":
+            raise unfed([op])
+        if isinstance(kind, VariableIsInitialized):
+            variable = variable_of(op.inputs[0])
+            known = variable is not None and (variable.name in self.assigned or self.store.is_initialized(variable.name))
+            self.values[op.outputs[0]] = np.asarray(known)
+            return
+        try:
+            with np.errstate(all="ignore"):
+                results = self.compute(op, kind)
+        except OpError:
+            raise
+        except MemoryError as e:
+            raise OutOfMemoryError(op=op, node_def=op, message=describe(op, f"out of memory: {e}")) from None
+        except (ValueError, IndexError, ZeroDivisionError, OverflowError, GraphFlowError) as e:
+            raise InvalidArgumentError(op=op, node_def=op, message=describe(op, str(e))) from None
+        for t, r in zip(op.outputs, results, strict=True):
+            self.values[t] = np.asarray(r, dtype=t.base_dtype.numpy_dtype)
+
+    def compute(self, op: Operation, kind: object) -> Sequence[Array]:
+        if isinstance(kind, StateUpdate):
+            return self.update(op, kind)
+        inputs = [self.value(t) for t in op.inputs]
+        if isinstance(kind, Assertion):
+            if not bool(np.all(inputs[0])):
+                shown = ", ".join(f"[{' '.join(map(str, a.ravel()[:8].tolist()))}]" for a in inputs[1:])
+                raise InvalidArgumentError(op=op, node_def=op, message=describe(op, f"assertion failed: {shown}"))
+            return []
+        if isinstance(kind, Random):
+            return [self.random(op, kind, inputs)]
+        if isinstance(kind, Elementwise) and kind.check is not None:
+            failed = kind.check(NumpyBuilder(), op.attrs, *np.broadcast_arrays(*inputs))
+            if bool(np.any(failed)):
+                message = kind.failure(op.attrs)
+                error = NumericError if "Tensor had" in message else InvalidArgumentError
+                raise error(op=op, node_def=op, message=describe(op, message))
+        assert op.op_def.reference is not None, f"{op.type} has no reference"
+        result = op.op_def.reference(op.attrs, *inputs)
+        return list(result) if isinstance(result, (tuple, list)) else [result]
+
+    def update(self, op: Operation, kind: StateUpdate) -> Sequence[Array]:
+        inputs: list[Array] = []
+        targets: list[Operation] = []
+        for i, t in enumerate(op.inputs):
+            if i not in kind.refs:
+                inputs.append(self.value(t))
+                continue
+            variable = variable_behind(t)
+            targets.append(variable)
+            try:
+                inputs.append(self.read(variable))
+            except OpError:
+                if op.type != "Assign":
+                    raise
+                inputs.append(np.zeros((), t.base_dtype.numpy_dtype))  # its first value: the old one is not looked at
+        assert op.op_def.reference is not None
+        result = op.op_def.reference(op.attrs, *inputs)
+        news = list(result) if isinstance(result, (tuple, list)) else [result]
+        for variable, new in zip(targets, news, strict=True):
+            self.assigned[variable.name] = np.array(new, dtype=variable.outputs[0].base_dtype.numpy_dtype, copy=True)
+        return [self.assigned[v.name] for v in targets][: len(op.outputs)]
+
+    def random(self, op: Operation, kind: Random, inputs: list[Array]) -> Array:
+        b = NumpyBuilder()
+        types = tuple(TensorType(t.base_dtype, a.shape) for t, a in zip(op.inputs, inputs, strict=True))
+        operands = op.op_def.shape_operands
+        shape = tuple(int(d) for d in np.asarray(inputs[operands[0]]).ravel()) if operands else inputs[0].shape
+        out = TensorType(op.outputs[0].base_dtype, shape)
+        values = tuple(
+            tuple(int(d) for d in a.ravel()) if i in operands and a.ndim else int(a) if i in operands else None
+            for i, a in enumerate(inputs)
+        )
+        element = np.arange(int(np.prod(shape, dtype=np.int64)), dtype=np.uint64).reshape(shape)
+        run = np.asarray(self.store.run_index, np.uint64)
+        draw = philox.draws(b, element, np.broadcast_to(run, shape), op.attrs.seed, op.attrs.seed2)
+        scalars = [a for i, a in enumerate(inputs) if i not in operands]
+        result: Array = np.broadcast_to(kind.rule(b, LowerContext(op.attrs, types, (out,), values), draw, *scalars), shape)
+        return result
+
+
+def variable_behind(t: Tensor) -> Operation:
+    """The variable a ref stands for; the output of an assignment stands for the variable assigned to."""
+    while True:
+        found = variable_of(t)
+        if found is not None:
+            return found
+        kind = t.op.op_def.kind
+        assert isinstance(kind, StateUpdate), f"{t.name} is no variable"
+        t = t.op.inputs[kind.refs[t.value_index]]
+
+

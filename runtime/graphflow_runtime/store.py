@@ -1,0 +1,76 @@
+"""The variables of one session: one C-contiguous array each, updated in place by plans."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from graphflow.core.graph import Graph
+from graphflow.core.kinds import Source
+from graphflow.shapes import static_shape
+
+
+class VariableStore:
+    """Arrays by the name of the variable's op. `version` grows whenever an array is replaced or gains its first value,
+    so that bound plans know when to take addresses anew."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, np.ndarray[Any, Any]] = {}
+        self._initialized: set[str] = set()
+        self.version = 0
+        self.runs = 0
+        # Ops without any seed mix this into their counters, so that two sessions draw different numbers.
+        self._salt = int.from_bytes(os.urandom(4), "little")
+
+    @property
+    def run_index(self) -> int:
+        """What random ops read: the session's salt in the high word, the number of this run in the low one."""
+        return self._salt << 32 | self.runs & 0xFFFFFFFF
+
+    def is_initialized(self, name: str) -> bool:
+        return name in self._initialized
+
+    def array(self, name: str) -> np.ndarray[Any, Any] | None:
+        """The storage of a variable, whether it has a value yet or not; None if there is none."""
+        return self._arrays.get(name)
+
+    def allocate(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        """Storage for a variable that is about to get its first value."""
+        array = np.empty(shape, dtype)
+        self._arrays[name] = array
+        self.version += 1
+        return array
+
+    def set(self, name: str, value: np.ndarray[Any, Any]) -> None:
+        """Gives a variable a value: in place where shape and dtype allow."""
+        old = self._arrays.get(name)
+        if old is not None and old.shape == value.shape and old.dtype == value.dtype:
+            old[...] = value
+            if name not in self._initialized:
+                self._initialized.add(name)
+                self.version += 1
+            return
+        self._arrays[name] = np.array(value, order="C", copy=True)
+        self._initialized.add(name)
+        self.version += 1
+
+    def mark_initialized(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self._initialized:
+                self._initialized.add(name)
+                self.version += 1
+
+    def open_shapes(self, graph: Graph) -> Mapping[str, tuple[int, ...]]:
+        """Shapes of the variables whose static shape is open: plans are made for the shape they have now."""
+        found: dict[str, tuple[int, ...]] = {}
+        for name, array in self._arrays.items():
+            op = graph._by_name.get(name)
+            if op is None or not isinstance(op.op_def.kind, Source):
+                continue
+            shape = op.outputs[0].type.shape
+            if shape is None or static_shape(shape) is None:
+                found[name] = array.shape
+        return found

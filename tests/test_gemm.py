@@ -1,0 +1,360 @@
+"""Matrix kernels, compiled and run: against numpy for every layout, size, element type, register tile and epilogue."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graphflow.dtypes import DType, as_dtype, bool_, float32
+from graphflow_compiler.access import add, mul
+from graphflow_compiler.codegen.gemm import gemm_scratch_elements, gemm_to_llvm
+from graphflow_compiler.codegen.gemm_tile import choose_blocking, cut_rows, cut_table
+from graphflow_compiler.codegen.jit import compile_module
+from graphflow_compiler.codegen.llvm_text import Target, host_target
+from graphflow_compiler.ir.loops import Buffer, Const, GemmKernel, IConst, IDim, Index, IVar, Var
+from graphflow_compiler.ir.loops_build import LoopBuilder
+from graphflow_compiler.ir.loops_verify import verify_kernel
+
+Array = np.ndarray[Any, np.dtype[Any]]
+B, I, J = IVar("b"), IVar("i"), IVar("j")  # noqa: E741
+M, N = IDim("m"), IDim("n")
+
+
+def size(name: str, value: int, known: str) -> Index:
+    return IConst(value) if name in known else IDim(name)
+
+
+class Product:
+    """One product of random matrices, and the kernel that should compute it.
+
+    `known` lists the sizes (of m, n, k, t; t is the batch) that are constants of the kernel.
+    """
+
+    def __init__(
+        self,
+        m: int,
+        n: int,
+        k: int,
+        dtype: str = "float32",
+        transpose: str = "NN",
+        batch: int = 1,
+        known: str = "mnkt",
+        broadcast: str = "",
+        epilogue: Callable[[LoopBuilder, Product], None] | None = None,
+        extra: dict[str, Array] | None = None,
+        seed: int = 0,
+    ) -> None:
+        rng = np.random.default_rng(seed)
+        self.values = {"m": m, "n": n, "k": k, "t": batch}
+        self.dtype = as_dtype(dtype)
+        self.ta, self.tb = transpose[0] == "T", transpose[1] == "T"
+        self.a = self.random(rng, 1 if "a" in broadcast else batch, *((k, m) if self.ta else (m, k)))
+        self.b = self.random(rng, 1 if "b" in broadcast else batch, *((n, k) if self.tb else (k, n)))
+        self.m, self.n, self.k = (size(x, self.values[x], known) for x in "mnk")
+        self.extra = extra or {}
+        builder = LoopBuilder()
+        # the index of a dense [batch, m, n] array
+        self.dense = add(mul(add(mul(B, self.m), I) if batch > 1 or "t" not in known else I, self.n), J)
+        self.acc = Var("acc", self.dtype)
+        (epilogue or Product.store)(builder, self)
+        buffers = [Buffer("a", self.dtype, IConst(1), "read"), Buffer("b", self.dtype, IConst(1), "read")]
+        for name, array in {"c": np.zeros(0, self.dtype.numpy_dtype), **self.extra}.items():
+            buffers.append(Buffer(name, as_dtype(array.dtype), IConst(1), "readwrite"))
+        self.kernel = GemmKernel(
+            "kernel",
+            "a",
+            "b",
+            self.dtype,
+            self.dtype,
+            self.m,
+            self.n,
+            self.k,
+            size("t", batch, known),
+            IConst(0) if "a" in broadcast else mul(self.m, self.k),
+            IConst(0) if "b" in broadcast else mul(self.k, self.n),
+            self.ta,
+            self.tb,
+            builder.build(),
+            tuple(buffers),
+            tuple(x for x in "mnkt" if x not in known),
+        )
+
+    def random(self, rng: np.random.Generator, *shape: int) -> Array:
+        if self.dtype.is_integer:
+            return rng.integers(0, 100, shape).astype(self.dtype.numpy_dtype)
+        return rng.standard_normal(shape).astype(self.dtype.numpy_dtype)
+
+    def store(self: Product | LoopBuilder, p: Any) -> None:
+        """The epilogue that only stores the sums."""
+        assert isinstance(self, LoopBuilder)
+        self.store("c", p.dense, p.acc)
+
+    @property
+    def exact(self) -> Array:
+        a, b = (x.astype(np.int64 if self.dtype.is_integer else np.float64) for x in (self.a, self.b))
+        return (a.swapaxes(1, 2) if self.ta else a) @ (b.swapaxes(1, 2) if self.tb else b)
+
+    def run(self, threads: int = 1, target: Target | None = None, **values: int) -> Array:
+        """The buffer c after all threads (one after the other) have run. `values` replace run-time sizes."""
+        target = target or host_target()
+        verify_kernel(self.kernel)
+        sizes = {**self.values, **values}
+        count = sizes["t"] * sizes["m"] * sizes["n"]
+        result = guarded(count, self.dtype)
+        arrays = [self.a, self.b, result, *self.extra.values()]
+        scratch = gemm_scratch_elements(self.kernel, target)
+        if scratch is not None:
+            arrays.append(guarded(scratch * threads, self.dtype))
+        engine = compile_module([gemm_to_llvm(self.kernel, target)], target)
+        kinds = [ctypes.c_void_p] * len(arrays) + [ctypes.c_int64] * (len(self.kernel.dims) + 2)
+        function = ctypes.CFUNCTYPE(ctypes.c_int32, *kinds)(engine.address("kernel"))
+        self.codes = [
+            function(*(x.ctypes.data for x in arrays), *(sizes[d] for d in self.kernel.dims), thread, threads)
+            for thread in range(threads)
+        ]
+        for array, used in ((result, count), *([(arrays[-1], scratch * threads)] if scratch is not None else [])):
+            assert (array[used:] == guarded(0, self.dtype)).all(), "written past the end"
+        return result[:count].reshape(sizes["t"], sizes["m"], sizes["n"])
+
+
+def guarded(count: int, dtype: DType) -> Array:
+    """`count` elements, 64-byte aligned, of a value that no product has, and 16 more."""
+    size = dtype.numpy_dtype.itemsize
+    memory = np.empty((count + 16) * size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    array: Array = memory[start : start + (count + 16) * size].view(dtype.numpy_dtype)
+    array[...] = 123456
+    return array
+
+
+def check(product: Product, threads: int = 1, target: Target | None = None) -> Array:
+    got = product.run(threads, target)
+    assert product.codes == [0] * threads
+    if product.dtype.is_integer:
+        np.testing.assert_array_equal(got, product.exact.astype(got.dtype))
+    else:
+        tolerance = 1e-5 if product.dtype == float32 else 1e-13
+        scale = np.sqrt(product.values["k"]) + 1
+        np.testing.assert_allclose(got, product.exact, rtol=tolerance, atol=tolerance * scale * 4)
+    return got
+
+
+TRANSPOSES = ["NN", "NT", "TN", "TT"]
+SHAPES = [(1, 1, 1), (6, 16, 8), (7, 10, 5), (5, 1, 9), (1, 33, 40), (13, 17, 3), (25, 100, 31), (32, 128, 64), (3, 8, 2)]
+
+
+@pytest.mark.parametrize("transpose", TRANSPOSES)
+@pytest.mark.parametrize("known", ["mnkt", "nkt", "mnt", ""])
+def test_layouts_and_sizes(transpose: str, known: str) -> None:
+    for i, (m, n, k) in enumerate(SHAPES):
+        check(Product(m, n, k, transpose=transpose, known=known), threads=1 + i % 3)
+
+
+@pytest.mark.parametrize("transpose", TRANSPOSES)
+def test_random_sizes(transpose: str) -> None:
+    rng = np.random.default_rng(TRANSPOSES.index(transpose))
+    for _ in range(12):
+        m, n, k = (int(2 ** rng.uniform(0, 8)) for _ in range(3))
+        dtype = str(rng.choice(["float32", "float64"]))
+        known = "".join(x for x in "mnkt" if rng.random() < 0.6)
+        check(Product(m, n, k, dtype, transpose, known=known), threads=int(rng.integers(1, 5)))
+
+
+@pytest.mark.parametrize("transpose", TRANSPOSES)
+@pytest.mark.parametrize(
+    ("m", "n", "k", "known"),
+    [
+        (40, 70, 1300, "mnkt"),  # blocks of the sum
+        (40, 70, 1300, "nt"),
+        (33, 300, 600, "nkt"),  # packed blocks of columns
+        (200, 40, 100, "mkt"),
+        (20, 300, 1100, "m"),
+    ],
+)
+def test_blocks(m: int, n: int, k: int, known: str, transpose: str) -> None:
+    check(Product(m, n, k, "float32", transpose, known=known), threads=2)
+
+
+@pytest.mark.parametrize("transpose", ["NN", "TT"])
+@pytest.mark.parametrize("known", ["mnkt", ""])
+@pytest.mark.parametrize(("m", "n", "k"), [(0, 5, 3), (5, 0, 3), (5, 20, 0), (0, 0, 0)])
+def test_empty(m: int, n: int, k: int, known: str, transpose: str) -> None:
+    check(Product(m, n, k, transpose=transpose, known=known), threads=2)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int32", "int64", "uint32"])
+@pytest.mark.parametrize("transpose", TRANSPOSES)
+def test_element_types(dtype: str, transpose: str) -> None:
+    for m, n, k in [(19, 21, 70), (8, 3, 130)]:
+        check(Product(m, n, k, dtype, transpose, known="nkt"))
+
+
+def test_half_precision_is_refused() -> None:
+    kernel = Product(4, 4, 4).kernel
+    with pytest.raises(ValueError, match="no matrix kernel for float16 operands with float32 sums"):
+        gemm_to_llvm(replace(kernel, dtype=as_dtype("float16")), host_target())
+
+
+@pytest.mark.parametrize("broadcast", ["", "a", "b"])
+@pytest.mark.parametrize("known", ["mnkt", "nk", ""])
+def test_batches(broadcast: str, known: str) -> None:
+    for threads in (1, 2, 9):
+        check(Product(10, 20, 15, batch=5, broadcast=broadcast, known=known, transpose="NT"), threads)
+
+
+@pytest.mark.parametrize(("bits", "registers"), [(128, 16), (128, 32), (256, 32), (512, 32), (256, 64)])
+@pytest.mark.parametrize("transpose", TRANSPOSES)
+def test_register_tiles_of_other_machines(bits: int, registers: int, transpose: str) -> None:
+    """LLVM splits vectors that the machine does not have: slow, but the same numbers."""
+    target = replace(host_target(), vector_bits=bits, vector_registers=registers)
+    for m, n, k, known in [(29, 75, 33, "nkt"), (50, 64, 20, "mnkt"), (30, 5, 7, "nkt"), (70, 300, 90, "nt")]:
+        check(Product(m, n, k, transpose=transpose, known=known), 2, target)
+
+
+def test_machine_without_fma() -> None:
+    target = replace(host_target(), vector_bits=128, vector_registers=16, features="")
+    text = gemm_to_llvm(Product(8, 8, 8).kernel, target)
+    assert "llvm.fma" not in text
+    check(Product(20, 30, 40), 1, target)
+
+
+# ---------------------------------------------------------------------------------------------- one order of addition
+@pytest.mark.parametrize("transpose", TRANSPOSES)
+def test_bits_depend_neither_on_threads_nor_on_tiles(transpose: str) -> None:
+    whole = Product(37, 90, 700, transpose=transpose)
+    expected = whole.run()
+    for threads in (2, 3, 8):
+        np.testing.assert_array_equal(whole.run(threads), expected)
+    np.testing.assert_array_equal(Product(37, 90, 700, transpose=transpose, known="").run(2), expected)
+    if not whole.ta:
+        by_batch = Product(37, 90, 700, transpose=transpose, known="nkt")
+        for rows in (1, 2, 5, 9):
+            np.testing.assert_array_equal(by_batch.run(m=rows)[0], expected[0, :rows])
+
+
+def test_unaligned_operands() -> None:
+    p = Product(20, 40, 30)
+    shifted = np.empty(p.a.size + 1, np.float32)
+    shifted[1:] = p.a.ravel()
+    p.a = shifted[1:].reshape(p.a.shape)
+    check(p)
+
+
+# ---------------------------------------------------------------------------------------------- epilogues
+def bias_relu(b: LoopBuilder, p: Product) -> None:
+    b.store("c", p.dense, b.maximum(b.add(p.acc, b.load("bias", J, p.dtype)), 0.0))
+
+
+def residual(b: LoopBuilder, p: Product) -> None:
+    b.store("c", p.dense, b.add(p.acc, b.load("r", p.dense, p.dtype)))
+
+
+def tanh_of_rows(b: LoopBuilder, p: Product) -> None:
+    b.store("c", p.dense, b.call("tanh", b.mul(p.acc, b.load("scale", I, p.dtype))))
+
+
+def two_results(b: LoopBuilder, p: Product) -> None:
+    b.store("c", p.dense, p.acc)
+    b.store("positive", p.dense, b.binary("gt", p.acc, Const(0.0, p.dtype)))
+
+
+def transposed_result(b: LoopBuilder, p: Product) -> None:
+    b.store("c", add(mul(J, p.m), I), b.mul(p.acc, 2.0))
+
+
+@pytest.mark.parametrize("known", ["mnkt", "nkt", "mnt", ""])
+@pytest.mark.parametrize("transpose", ["NN", "NT", "TN"])
+@pytest.mark.parametrize(("m", "n", "k"), [(14, 16, 9), (9, 43, 20), (31, 10, 12), (17, 37, 1100)])
+def test_epilogues(m: int, n: int, k: int, transpose: str, known: str) -> None:
+    rng = np.random.default_rng(1)
+    bias, scale = rng.standard_normal(n).astype("f"), rng.standard_normal(m).astype("f")
+    tolerance = {"rtol": 1e-4, "atol": 1e-4}
+
+    p = Product(m, n, k, transpose=transpose, known=known, epilogue=bias_relu, extra={"bias": bias})
+    np.testing.assert_allclose(p.run(2), np.maximum(p.exact + bias, 0), **tolerance)
+
+    r = rng.standard_normal((1, m, n)).astype("f")
+    p = Product(m, n, k, transpose=transpose, known=known, epilogue=residual, extra={"r": r})
+    np.testing.assert_allclose(p.run(2), p.exact + r, **tolerance)
+
+    p = Product(m, n, k, transpose=transpose, known=known, epilogue=tanh_of_rows, extra={"scale": scale})
+    np.testing.assert_allclose(p.run(), np.tanh(p.exact * scale[:, None]), **tolerance)
+
+    positive = np.zeros((1, m, n), bool)
+    p = Product(m, n, k, transpose=transpose, known=known, epilogue=two_results, extra={"positive": positive})
+    result = p.run()
+    np.testing.assert_allclose(result, p.exact, **tolerance)
+    np.testing.assert_array_equal(positive, result > 0)
+
+    p = Product(m, n, k, transpose=transpose, known=known, epilogue=transposed_result)
+    np.testing.assert_allclose(p.run().reshape(n, m), 2 * p.exact[0].T, **tolerance)
+
+
+def test_in_place_result() -> None:
+    """c += a b, with partial sums that must not touch c before the end."""
+
+    def accumulate(b: LoopBuilder, p: Product) -> None:
+        b.store("r", p.dense, b.add(b.load("r", p.dense, p.dtype), p.acc))
+
+    r = np.ones((1, 20, 50), np.float32)
+    p = Product(20, 50, 1200, known="nt", epilogue=accumulate, extra={"r": r})
+    assert choose_blocking(p.kernel, host_target()).sums == "scratch"
+    p.run(2)
+    np.testing.assert_allclose(r, 1 + p.exact, rtol=1e-4, atol=1e-3)
+
+
+def test_checks() -> None:
+    def small(b: LoopBuilder, p: Product) -> None:
+        b.check(b.binary("gt", p.acc, Const(1e6, p.dtype)), 7)
+        b.store("c", p.dense, p.acc)
+
+    p = Product(9, 21, 10, epilogue=small)
+    p.run(2)
+    assert p.codes == [0, 0]
+    p.a[0, 8] = p.b[0, :, 20] = 1e6
+    p.run(2)
+    assert sorted(p.codes) == [0, 7]
+
+
+def test_bool_result() -> None:
+    def positive(b: LoopBuilder, p: Product) -> None:
+        b.store("flags", p.dense, b.select(b.binary("gt", p.acc, Const(0.0, p.dtype)), b.true(), Const(False, bool_)))
+
+    flags = np.zeros((1, 11, 29), bool)
+    p = Product(11, 29, 13, epilogue=positive, extra={"flags": flags})
+    p.run()
+    np.testing.assert_array_equal(flags, p.exact > 0)
+
+
+# ---------------------------------------------------------------------------------------------- choices
+def test_known_rows_are_cut_into_at_most_two_heights() -> None:
+    assert cut_rows(32, 6) == ((6, 2), (5, 4))
+    assert cut_rows(0, 6) == ()
+    for rows in range(1, 200):
+        for tallest in (4, 6, 8, 12):
+            cut = cut_rows(rows, tallest)
+            assert sum(h * tiles for h, tiles in cut) == rows
+            assert len(cut) <= 2 and all(0 < h <= tallest for h, _ in cut)
+
+
+@pytest.mark.parametrize("heights", [(6, 5, 3, 1), (12, 5, 4, 1), (8, 5, 3, 1), (4, 1)])
+def test_cut_table(heights: tuple[int, ...]) -> None:
+    table = cut_table(heights)
+    for rest in range(table.length):
+        entry = table.words[rest // table.entries_per_word] >> rest % table.entries_per_word * table.entry_bits
+        total = 0
+        for height, bits in zip(heights, table.bits, strict=True):
+            total += height * (entry & ((1 << bits) - 1))
+            entry >>= bits
+        assert total == rest
+
+
+def test_small_products_need_no_scratch() -> None:
+    assert gemm_scratch_elements(Product(32, 128, 64, known="nkt").kernel, host_target()) is None
+    assert gemm_scratch_elements(Product(32, 10, 784, known="nkt").kernel, host_target()) is None
+    assert gemm_scratch_elements(Product(32, 64, 128, transpose="NT", known="nkt").kernel, host_target())
