@@ -19,8 +19,8 @@ __all__ = [
     "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity", "Initializer", "LecunNormal",
     "LecunUniform", "Ones", "Orthogonal", "RandomNormal", "RandomUniform", "TruncatedNormal", "UniformUnitScaling",
     "VarianceScaling", "Zeros", "constant_initializer", "contrib_variance_scaling_initializer",
-    "glorot_normal_initializer", "glorot_uniform_initializer", "he_normal", "he_uniform", "identity_initializer", "lecun_normal", "lecun_uniform",
-    "ones_initializer", "orthogonal_initializer", "random_normal_initializer", "random_uniform_initializer",
+    "glorot_normal_initializer", "glorot_uniform_initializer", "he_normal", "he_uniform", "identity_initializer",
+    "lecun_normal", "lecun_uniform", "ones_initializer", "orthogonal_initializer", "random_normal_initializer", "random_uniform_initializer",
     "truncated_normal_initializer", "uniform_unit_scaling_initializer", "variance_scaling_initializer",
     "xavier_initializer", "xavier_initializer_conv2d", "zeros_initializer",
 ]  # fmt: skip

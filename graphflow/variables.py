@@ -291,8 +291,8 @@ class Variable:
 
 _OPERATORS = (
     "add", "radd", "sub", "rsub", "mul", "rmul", "div", "rdiv", "truediv", "rtruediv", "floordiv", "rfloordiv", "mod",
-    "rmod", "lt", "le", "gt", "ge", "and", "rand", "or", "ror", "xor", "rxor", "getitem", "pow", "rpow", "invert", "neg", "abs",
-    "matmul", "rmatmul",
+    "rmod", "lt", "le", "gt", "ge", "and", "rand", "or", "ror", "xor", "rxor", "getitem", "pow", "rpow", "invert",
+    "neg", "abs", "matmul", "rmatmul",
 )  # fmt: skip
 
 
@@ -328,7 +328,7 @@ def _collection(key: str, scope: str | None) -> list[Any]:
 
 
 def global_variables(scope: str | None = None) -> list[Any]:
-    """The variables of the default graph that a checkpoint holds; `scope` keeps those whose names match (``re.match``)."""
+    """The default graph's variables that a checkpoint holds; `scope` keeps those whose names match (``re.match``)."""
     return _collection(GraphKeys.GLOBAL_VARIABLES, scope)
 
 

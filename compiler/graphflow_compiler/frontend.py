@@ -106,8 +106,14 @@ def needed_operations(fetches: Sequence[Tensor | Operation], feeds: Sequence[Ten
 
 
 def is_alias_of_variable(op: Operation) -> bool:
-    """An Identity of a ref (``W/read``): it stands for whatever value the variable has where it is used."""
-    return isinstance(op.op_def.kind, View) and bool(op.inputs) and op.inputs[0].is_ref and op.op_def.name == "Identity"
+    """An Identity of a variable (``W/read``): it stands for whatever value the variable has where it is used.
+
+    An Identity of what an assignment yields is no alias: that is a value, fixed where the assignment is.
+    """
+    if op.op_def.name != "Identity" or not isinstance(op.op_def.kind, View):
+        return False
+    source = op.inputs[0].op.op_def.kind
+    return isinstance(source, Source) and source.what == "variable"
 
 
 def variable_of(t: Tensor) -> Operation | None:

@@ -106,7 +106,10 @@ class Operation:
 
 
 class Tensor:
-    """One output of an Operation: a value that exists only inside a run. Hashable by identity; `==` is identity."""
+    """One output of an Operation: a value that exists only inside a run. Hashable by identity; `==` is identity.
+
+    (Both are object's own, in C: tensors are dict keys on the path of every run.)
+    """
 
     __slots__ = (
         "__weakref__", "_consumers", "_shape", "_shape_value", "_type", "base_dtype", "is_ref", "op", "value_index",
@@ -227,15 +230,6 @@ class Tensor:
             f"Cannot convert a symbolic Tensor ({self.name}) to a numpy array: it has no value until "
             "Session.run(tensor) computes it."
         )
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __ne__(self, other: object) -> bool:
-        return self is not other
-
-    def __hash__(self) -> int:
-        return id(self)
 
     def __copy__(self) -> Tensor:
         return self

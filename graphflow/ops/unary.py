@@ -13,7 +13,7 @@ from graphflow.core.kinds import Algebra
 from graphflow.core.numpy_builder import lgamma as scalar_lgamma
 from graphflow.core.registry import not_differentiable, register
 from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import bool_
+from graphflow.dtypes import bool_, float32
 from graphflow.ops.binary import add, divide, multiply
 from graphflow.ops.elementwise import binary_op, build_binary, build_unary, sum_to_like, unary_op, zeros_like
 
@@ -356,7 +356,10 @@ _PSI_SERIES = (-1 / 12, 1 / 120, -1 / 252, 1 / 240, -1 / 132, 691 / 32760)  # of
 
 def _digamma_rule(b: ScalarBuilder[Any], attrs: Any, x: Any) -> Any:
     # psi(1 - x) = psi(x) + pi / tan(pi x) mirrors the left side; eight steps of psi(x) = psi(x + 1) - 1 / x lead to
-    # where the asymptotic series has converged.
+    # where the asymptotic series has converged. The differences of such sums need more than half precision.
+    dtype = b.dtype(x)
+    if dtype.size == 2:
+        return b.cast(_digamma_rule(b, attrs, b.cast(x, float32)), dtype)
     left = b.lt(x, 0.5)
     z = b.select(left, b.sub(1.0, x), x)
     below = b.div(1.0, z)

@@ -109,7 +109,7 @@ def polynomial_decay(
     cycle: bool = False,
     name: str | None = None,
 ) -> Tensor:
-    """(learning_rate - end) * (1 - step / decay_steps) ** power + end; the step stops at decay_steps or, cycling, restarts."""
+    """(learning_rate - end) * (1 - step / decay_steps) ** power + end; the step stops at decay_steps or restarts."""
     with name_scope(name, "PolynomialDecay") as scope:
         rate, step, steps, end, exponent = _operands(
             "polynomial_decay", learning_rate, global_step, decay_steps, end_learning_rate, power

@@ -22,6 +22,8 @@ class FetchPlan:
         self._number: dict[Element, int] = {}
         self.rebuild: Rebuild = self._structure(fetches)
         self.elements: tuple[Element, ...] = tuple(self._number)
+        #: Whether the value of the one element is the result, without a structure around it.
+        self.is_single = len(self.elements) == 1 and not isinstance(fetches, (dict, list, tuple, IndexedSlices))
 
     def _structure(self, fetch: Any) -> Rebuild:
         if isinstance(fetch, dict):

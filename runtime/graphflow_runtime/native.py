@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from graphflow.core.graph import Graph, Operation, Tensor
-from graphflow.errors import InvalidArgumentError, NumericError, OutOfMemoryError
+from graphflow.dtypes import DType, bfloat16
+from graphflow.errors import InternalError, InvalidArgumentError, NumericError, OutOfMemoryError
 from graphflow.shapes import evaluate
-from graphflow_compiler.codegen.dispatch import CONTROL_HEADER, runner
+from graphflow_compiler.codegen.dispatch import CONTROL_HEADER, MISMATCH, runner
 from graphflow_compiler.codegen.jit import Engine, compile_module
 from graphflow_compiler.compilation import CannotCompile, compile
 from graphflow_compiler.frontend import Signature, generalise
@@ -35,7 +36,6 @@ Shapes = tuple[tuple[int, ...], ...]
 class Statistics:
     """What a session has compiled and run."""
 
-    runs: int = 0
     plans_compiled: int = 0
     kernels_compiled: int = 0
     bound_sizes: int = 0
@@ -58,13 +58,13 @@ class BoundPlan:
         self.compiled = compiled
         self.plan = plan
         self.store = store
-        self.lock = threading.Lock()
+        self.writes = plan.writes
         sizes = plan.sizes(shapes)
         offsets, total = plan.arena(sizes)
         try:
             arena = np.empty(total + 64, np.uint8)
             self.outputs = [
-                (tuple(evaluate(d, sizes) for d in t.shape or ()), t.dtype.numpy_dtype) for t in plan.output_types
+                (tuple(evaluate(d, sizes) for d in t.shape or ()), storage(t.dtype)) for t in plan.output_types
             ]
         except MemoryError as e:
             raise OutOfMemoryError(message=f"a run needs {total} bytes for temporaries, which are not to be had") from e
@@ -101,7 +101,10 @@ class BoundPlan:
         slots += [outputs.get(i, spare) for i in range(len(plan.output_types))]
         header = [compiled.entry, self.table.ctypes.data, self.dims.ctypes.data, len(plan.feed_types), int(work > _GIL_WORK)]
         assert len(header) == CONTROL_HEADER
-        self.control = np.array(header + slots, np.int64)
+        specs: list[int] = []
+        for t, shape in zip(plan.feed_types, shapes, strict=True):
+            specs += [ord(storage(t.dtype).char), len(shape), *shape]
+        self.control = np.array(header + slots + specs, np.int64)
         self.address = self.control.ctypes.data
         self.arena = arena
         self.store_version = -1
@@ -125,19 +128,33 @@ class BoundPlan:
             flag[...] = self.store.is_initialized(str(self.plan.buffers[i].key))
         self.store_version = self.store.version
 
-    def run(self, feeds: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-        with self.lock:
-            if self.store_version != self.store.version:
-                self.refresh()
-            if self.plan.uses_run_index:
-                self.run_index[...] = self.store.run_index
-            results = [np.empty(shape, dtype) for shape, dtype in self.outputs]
-            status = self.run_native(self.address, *feeds, *results)
-            if status:
-                raise _Failure(status)
-            if self.plan.writes:
-                self.store.mark_initialized(self.plan.writes)
-            return results
+    def run(self, values: Sequence[Any]) -> list[np.ndarray[Any, Any]] | None:
+        """Runs the plan on values that are, or may be, arrays of the bound shapes; None (and nothing has run) if not.
+
+        The caller holds the session's lock.
+        """
+        store = self.store
+        if self.store_version != store.version:
+            self.refresh()
+        if self.plan.uses_run_index:
+            self.run_index[...] = store.run_index
+        results = [empty(shape, dtype) for shape, dtype in self.outputs]
+        status = self.run_native(self.address, *values, *results)
+        if status:
+            if status == MISMATCH:
+                return None
+            raise _Failure(status)
+        if self.writes:
+            store.mark_initialized(self.writes)
+        return results
+
+
+empty = np.empty
+
+
+def storage(dtype: DType) -> np.dtype[Any]:
+    """The numpy type whose memory is handed to native code: bfloat16 goes as its bits, which every Python understands."""
+    return np.dtype(np.uint16) if dtype is bfloat16 else dtype.numpy_dtype
 
 
 class _Failure(Exception):
@@ -167,30 +184,42 @@ class NativeExecutable:
         self.bound: OrderedDict[Shapes, BoundPlan] = OrderedDict()
         self.fallback: Any = None
         self.fallback_reason = ""
-        self.wanted = [i for i, f in enumerate(fetches) if isinstance(f, Tensor)]
-        self.all_tensors = len(self.wanted) == len(fetches)
+        self.plain = not any(t.base_dtype is bfloat16 for t in (*feeds, *(f for f in fetches if isinstance(f, Tensor))))
+        self.last: BoundPlan | None = None
         self.lock = threading.RLock()
 
-    def run(self, feeds: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any] | None]:
-        if self.fallback is not None:
-            slow: list[np.ndarray[Any, Any] | None] = self.fallback.run(feeds)
-            return slow
-        shapes = tuple([a.shape for a in feeds])
-        bound = self.bound.get(shapes)
+    def fast(self, values: Sequence[Any]) -> list[np.ndarray[Any, Any]] | None:
+        """Results of the tensors among the fetches if the values are arrays like those of the last run; else None."""
+        bound = self.last
         if bound is None:
-            bound = self.bind(shapes)
-            if bound is None:
-                return self.run(feeds)
+            return None
         try:
-            results = bound.run(feeds)
+            return bound.run(values)
         except _Failure as failure:
             raise self.failure(bound.plan, failure) from None
-        if self.all_tensors:
-            return results  # type: ignore[return-value]
-        complete: list[np.ndarray[Any, Any] | None] = [None] * len(self.fetches)
-        for i, r in zip(self.wanted, results, strict=True):
-            complete[i] = r
-        return complete
+
+    def run(self, feeds: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        """Results of the tensors among the fetches, for feeds that are contiguous arrays of the right dtype."""
+        if self.fallback is None:
+            shapes = tuple([a.shape for a in feeds])
+            bound = self.bound.get(shapes)
+            if bound is None:
+                bound = self.bind(shapes)
+            if bound is not None:
+                self.last = bound if self.plain else None
+                views = [a.view(np.uint16) if t.base_dtype is bfloat16 else a for t, a in zip(self.feeds, feeds, strict=True)]
+                try:
+                    results = bound.run(views)
+                except _Failure as failure:
+                    raise self.failure(bound.plan, failure) from None
+                if results is None:
+                    raise InternalError(message="the plan refused arrays that were made for it")
+                return [
+                    r.view(t.dtype.numpy_dtype) if t.dtype is bfloat16 else r
+                    for t, r in zip(bound.plan.output_types, results, strict=True)
+                ]
+        slow: list[np.ndarray[Any, Any]] = self.fallback.run(feeds)
+        return slow
 
     # ------------------------------------------------------------------ slow path: new sizes
     def bind(self, shapes: Shapes) -> BoundPlan | None:

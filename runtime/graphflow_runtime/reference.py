@@ -41,7 +41,11 @@ class ReferenceExecutable:
         self.store = store
         self.operations = needed_operations(fetches, feeds)
 
-    def run(self, feeds: Sequence[Array]) -> list[Array | None]:
+    def fast(self, values: Sequence[object]) -> None:
+        """There is no fast path here."""
+
+    def run(self, feeds: Sequence[Array]) -> list[Array]:
+        """Values of the tensors among the fetches."""
         return _Run(self, dict(zip(self.feeds, feeds, strict=True))).result()
 
     def kernels(self) -> list[tuple[str, ...]]:
@@ -58,11 +62,11 @@ class _Run:
         self.values = values
         self.assigned: dict[str, Array] = {}
 
-    def result(self) -> list[Array | None]:
+    def result(self) -> list[Array]:
         for op in self.executable.operations:
             if any(t not in self.values for t in op.outputs) or not op.outputs:
                 self.step(op)
-        results = [self.value(f).copy() if isinstance(f, Tensor) else None for f in self.executable.fetches]
+        results = [self.value(f).copy() for f in self.executable.fetches if isinstance(f, Tensor)]
         for name, array in self.assigned.items():
             self.store.set(name, array)
         return results

@@ -30,7 +30,7 @@ MAX_PREPARED = 256
 class _Prepared:
     """Everything that one (fetches, feeds) pair needs, worked out once."""
 
-    __slots__ = ("convert", "executable", "fed", "keep", "named", "plan", "slots", "tensors")
+    __slots__ = ("convert", "executable", "fed", "keep", "named", "plan", "single", "slots", "tensors")
 
     def __init__(self, session: BaseSession, plan: FetchPlan, tensors: tuple[Tensor, ...], keep: Any) -> None:
         self.plan = plan
@@ -40,10 +40,14 @@ class _Prepared:
         self.named = any(not isinstance(d, int) and not str(d).startswith("?") for t in tensors for d in t._shape or ())
         position = {t: i for i, t in enumerate(tensors)}
         computed = tuple(e for e in plan.elements if not (isinstance(e, Tensor) and e in position))
-        number = {e: i for i, e in enumerate(computed)}
-        #: For each fetched element: (True, index of the feed) or (False, index of the result).
-        self.slots = [(True, position[e]) if e in position else (False, number[e]) for e in plan.elements]  # type: ignore[index]
-        self.fed = any(fed for fed, _ in self.slots)
+        number = {e: i for i, e in enumerate(e for e in computed if isinstance(e, Tensor))}
+        #: For each fetched element the index of its result; of its feed, as -2 - index; -1 for an operation.
+        self.slots = tuple(
+            -2 - position[e] if isinstance(e, Tensor) and e in position else number[e] if isinstance(e, Tensor) else -1
+            for e in plan.elements
+        )
+        self.fed = any(s < -1 for s in self.slots)
+        self.single = self.slots == (0,) and plan.is_single
         missing = [
             op
             for op in needed_operations(computed, tensors)
@@ -54,19 +58,37 @@ class _Prepared:
         self.executable = session._make(computed, tensors)
 
     def run(self, session: BaseSession, values: Sequence[Any]) -> Any:
-        arrays = [convert(v) for convert, v in zip(self.convert, values, strict=True)]
-        if self.named:
-            check_named_sizes(self.tensors, arrays)
         with session._lock:
             if session._closed:
                 raise SessionClosedError("Attempted to use a closed Session.")
-            store = session._store
-            store.runs += 1
-            session.stats.runs += 1
-            results = self.executable.run(arrays)
-        if self.fed:
-            results = [np.array(arrays[i]) if fed else results[i] for fed, i in self.slots]
-        return self.plan.rebuild([r[()] if r is not None and not r.ndim else r for r in results])
+            session._store.runs += 1
+            results = self.executable.fast(values) if not self.named else None
+            if results is None:
+                return self.convert_and_run(values)
+        if self.single:
+            only = results[0]
+            return only if only.ndim else only[()]
+        return self.finish(results, values)
+
+    def convert_and_run(self, values: Sequence[Any]) -> Any:
+        """The path for values that are no arrays of the right kind yet, and for new sizes."""
+        arrays = [convert(v) for convert, v in zip(self.convert, values, strict=True)]
+        if self.named:
+            check_named_sizes(self.tensors, arrays)
+        return self.finish(self.executable.run(arrays), arrays)
+
+    def finish(self, results: Sequence[Any], feeds: Sequence[Any]) -> Any:
+        found = []
+        for s in self.slots:
+            if s >= 0:
+                r = results[s]
+                found.append(r if r.ndim else r[()])
+            elif s == -1:
+                found.append(None)
+            else:
+                fed = np.array(self.convert[-2 - s](feeds[-2 - s]))
+                found.append(fed if fed.ndim else fed[()])
+        return self.plan.rebuild(found)
 
 
 class BaseSession:
@@ -85,8 +107,7 @@ class BaseSession:
         self._closed = False
         self._lock = threading.RLock()
         self._prepared: OrderedDict[Any, _Prepared] = OrderedDict()
-        #: What this session has compiled and run.
-        self.stats = Statistics()
+        self._statistics = Statistics()
 
     # ------------------------------------------------------------------ what it is
     @property
@@ -96,6 +117,11 @@ class BaseSession:
     @property
     def graph_def(self) -> str:
         return "".join(str(op) for op in self._graph.get_operations())
+
+    @property
+    def stats(self) -> Statistics:
+        """What this session has compiled."""
+        return self._statistics
 
     @property
     def sess_str(self) -> str:
@@ -183,7 +209,7 @@ class BaseSession:
     def _make(self, fetches: tuple[Any, ...], feeds: tuple[Tensor, ...]) -> Any:
         if self._backend == "reference":
             return ReferenceExecutable(self._graph, fetches, feeds, self._store)
-        return NativeExecutable(self._graph, fetches, feeds, self._store, self.stats, ReferenceExecutable)
+        return NativeExecutable(self._graph, fetches, feeds, self._store, self._statistics, ReferenceExecutable)
 
     def make_callable(
         self, fetches: Any, feed_list: Sequence[Any] | None = None, accept_options: bool = False

@@ -296,7 +296,9 @@ class _GemmWriter:
                     at = lines.add(lines.mul(place.row, self.k), self.sums.start)
                     offsets = tuple(lines.mul(self.k, r) for r in range(self.tile.rows))
                     step = 1
-                self.row_tile(place, RowTile(lines.at(element, self.a, at), offsets, step))
+                rows_of_a = RowTile(lines.at(element, self.a, at), offsets, step)
+                with lines.loop(*self.panels) as panel:
+                    self.register_tile(place, rows_of_a, panel)
             return
         first_rows = lines.fresh("s")
         lines.entry.append(f"  {first_rows} = alloca [{blocking.pack_a} x i64]")
@@ -308,9 +310,9 @@ class _GemmWriter:
                 lines.do(f"store i64 {row}, ptr {lines.at('i64', first_rows, t)}")
             rows, depth, room = self.tile.rows, self.sums.count, blocking.tile_room
             pack_row_tiles(lines, self.lanes, source, self.m, depth, first_rows, count, rows, self.a_scratch, room)
-            with lines.loop(0, count) as t:
+            with lines.loop(*self.panels) as panel, lines.loop(0, count) as t:
                 pointer = lines.at(element, self.a_scratch, lines.mul(t, room))
-                self.row_tile(self.place(lines.add(first, t)), RowTile(pointer, tuple(range(rows)), rows))
+                self.register_tile(self.place(lines.add(first, t)), RowTile(pointer, tuple(range(rows)), rows), panel)
 
     def place(self, number: Size) -> _TilePlace:
         """Tile `number` of the thread: tiles are numbered through all runs."""
@@ -326,11 +328,6 @@ class _GemmWriter:
         return _TilePlace(number, row, run)
 
     # ------------------------------------------------------------------------------------------ tiles
-    def row_tile(self, place: _TilePlace, rows: RowTile) -> None:
-        """One row tile against all panels of the block."""
-        with self.lines.loop(*self.panels) as panel:
-            self.register_tile(place, rows, panel)
-
     def register_tile(self, place: _TilePlace, rows: RowTile, panel: Size) -> None:
         """The sums of one tile, by the case of its height, then the epilogue or the keeping of partial sums."""
         lines, element, blocking, block = self.lines, self.lanes.element, self.blocking, self.sums

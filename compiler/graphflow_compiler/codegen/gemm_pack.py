@@ -85,20 +85,23 @@ def pack_row_tiles(
 
     Tile t starts at the row that entry t of the array `first_rows` says; it is written from ``to + t * room``, term k at
     ``+ k * rows``. k is the outer loop: a line of A, which holds parts of several tiles, is fetched once. Whole vectors
-    are written: what is too much belongs to the next term of the tile, which is written later, or to the vector that
-    `room` has in excess.
+    are copied. What is read too much is the start of the next line of A, except after the last one, where masks keep
+    reads inside; what is written too much belongs to the next term of the tile, which is written later, or to the
+    vector that `room` has in excess.
     """
-    with lines.loop(0, depth) as k:
-        line = lines.at(lanes.element, source, lines.mul(k, size))
-        out = lines.at(lanes.element, to, lines.mul(k, rows))
-        with lines.loop(0, tiles) as t:
-            row = lines.value(f"load i64, ptr {lines.at('i64', first_rows, t)}")
-            at = lines.at(lanes.element, line, row)
-            target = lines.at(lanes.element, out, lines.mul(t, room))
-            for first in range(0, rows, lanes.count):
-                mask = lanes.mask(lines, lines.sub(lines.sub(size, row), first)) if lanes.count > 1 else None
-                value = lanes.load(lines, lines.at(lanes.element, at, first), mask)
-                lanes.store(lines, value, lines.at(lanes.element, target, first))
+    last = lines.sub(depth, 1)
+    for first_term, end, masked in ((0, last, False), (last, depth, True)):
+        with lines.loop(lines.most(first_term, 0), end) as k:
+            line = lines.at(lanes.element, source, lines.mul(k, size))
+            out = lines.at(lanes.element, to, lines.mul(k, rows))
+            with lines.loop(0, tiles) as t:
+                row = lines.value(f"load i64, ptr {lines.at('i64', first_rows, t)}")
+                at = lines.at(lanes.element, line, row)
+                target = lines.at(lanes.element, out, lines.mul(t, room))
+                for first in range(0, rows, lanes.count):
+                    mask = lanes.mask(lines, lines.sub(lines.sub(size, row), first)) if masked else None
+                    value = lanes.load(lines, lines.at(lanes.element, at, first), mask)
+                    lanes.store(lines, value, lines.at(lanes.element, target, first))
 
 
 def pack_last_panel(

@@ -171,6 +171,8 @@ _PACK_B_BYTES = 96 * 1024  # a smaller B is read where it is
 _SUMS_HEIGHT = 768
 _SUMS_WIDTH = 512
 _PACK_A_DEPTH = 64  # fewer terms: the lines of a tile of A stay in the first-level cache
+_PACKED_DEPTH_BYTES = 1024
+_PACKED_BLOCK_BYTES = 1024 * 4096
 _PACK_A_TILES = 16  # whole cache lines of A are read for 16 x 6 rows
 
 
@@ -179,9 +181,12 @@ def choose_blocking(kernel: GemmKernel, target: Target) -> Blocking:
     size = kernel.dtype.size
     tile = choose_tile(target, size, n)
     one_panel = n is not None and n <= tile.columns
+    pack_a = 0
+    if kernel.transpose_a and (k is None or k > _PACK_A_DEPTH) and (n is None or n > 2 * tile.columns):
+        pack_a = _PACK_A_TILES if m is None or m > 2 * tile.rows else 0
     depth = 0
-    if k is None or k * size > _WHOLE_DEPTH_BYTES:
-        most = _DEPTH_BYTES // size
+    if k is None or k * size > (_PACKED_DEPTH_BYTES if pack_a else _WHOLE_DEPTH_BYTES):
+        most = (_PACKED_DEPTH_BYTES if pack_a else _DEPTH_BYTES) // size
         depth = most if k is None else _round_up(_ceil_div(k, _ceil_div(k, most)), 8)
     if one_panel and not kernel.transpose_b:
         depth = 0  # each element of A is used once: nothing to keep in a cache
@@ -193,13 +198,10 @@ def choose_blocking(kernel: GemmKernel, target: Target) -> Blocking:
         pack_b = "first tile"
     width = 0
     if pack_b != "none":
-        panels = max(1, _BLOCK_BYTES // (terms * size * tile.columns))
+        panels = max(1, (_PACKED_BLOCK_BYTES if pack_a else _BLOCK_BYTES) // (terms * size * tile.columns))
         if n:  # blocks of equal width
             panels = _ceil_div(_ceil_div(n, tile.columns), _ceil_div(_ceil_div(n, tile.columns), panels))
         width = panels * tile.columns
-    pack_a = 0
-    if kernel.transpose_a and (k is None or k > _PACK_A_DEPTH) and (n is None or n > 2 * tile.columns):
-        pack_a = _PACK_A_TILES if m is None or m > 2 * tile.rows else 0
     sums: Literal["none", "result", "scratch"] = "none"
     result = result_buffer(kernel)
     height = 0

@@ -1,0 +1,10 @@
+"""``python -m graphflow``."""
+
+from __future__ import annotations
+
+import sys
+
+from graphflow.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
