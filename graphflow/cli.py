@@ -53,8 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     for command in (info, check):
         command.add_argument("--json", action="store_true", help="machine-readable output")
     dot.add_argument("-o", "--output", help="write there; the ending says the format (.dot, .svg, .png, .pdf)")
-    dot.add_argument("--gradients", choices=("full", "folded", "hidden"), default="full", help="how to draw gradient ops")
-    dot.add_argument("--variables", choices=("full", "folded"), default="folded", help="with their helper ops or without")
+    dot.add_argument(
+        "--gradients", choices=("full", "folded", "hidden"), default="full", help="how to draw gradient ops"
+    )
+    dot.add_argument(
+        "--variables", choices=("full", "folded"), default="folded", help="with their helper ops or without"
+    )
     dot.add_argument("--collapse", action=argparse.BooleanOptionalAction, default=None, help="fold name scopes")
     dot.add_argument("--legend", action="store_true", help="add what the colours mean")
     return parser
@@ -75,7 +79,7 @@ def _describe(path: str) -> dict[str, Any]:
 
     container = read_container(path)
     names = variable_names(container)
-    variables = {
+    variables: dict[str, Any] = {
         name: {"dtype": e.dtype.name, "shape": list(e.shape), "bytes": e.end - e.start}
         for name, e in ((n, container.entries[f"var/{n}"]) for n in names)
     }

@@ -10,11 +10,10 @@ from typing import Any
 from graphflow.core.build import build_op, convert_to_tensor, name_scope
 from graphflow.core.graph import Graph, Operation, Tensor
 from graphflow.core.indexed_slices import IndexedSlices
-from graphflow.core.kinds import Composite, TensorType
-from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, register
-from graphflow.dtypes import ALL
+from graphflow.core.registry import NO_ATTRS
 from graphflow.errors import ArgumentError, DTypeError, GradientError, ShapeError
 from graphflow.ops import array, fill, math
+from graphflow.ops.identity_n import IDENTITY_N
 from graphflow.shapes import GRAPH_POLICY, format_shape
 
 __all__ = [
@@ -318,24 +317,6 @@ def hessians(
 
 
 # ---------------------------------------------------------------------------------------------- custom gradients
-
-
-def _identity_infer(ctx: InferContext, attrs: Any, *types: TensorType) -> tuple[TensorType, ...]:
-    return types
-
-
-IDENTITY_N = register(
-    OpDef(
-        "IdentityN",
-        Composite(lambda p, *values: values),
-        _identity_infer,
-        lambda op, *grads: grads,
-        lambda attrs, *arrays: arrays,
-        list,
-        dtypes=ALL,
-        doc="Its inputs, unchanged; it gives a group of tensors a gradient of its own.",
-    )
-)
 
 
 def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:

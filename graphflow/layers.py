@@ -13,7 +13,7 @@ from graphflow.graph_keys import GraphKeys
 from graphflow.initializers import Ones, Zeros
 from graphflow.ops import nn
 from graphflow.ops.array import identity, reshape, shape
-from graphflow.ops.matmul import matmul, tensordot
+from graphflow.ops.matmul import matmul
 from graphflow.train.moving_averages import assign_moving_average
 from graphflow.variable_scope import VariableScope, get_variable, variable_scope
 
@@ -42,7 +42,8 @@ class Layer:
     @property
     def name(self) -> str:
         if self._scope is not None:
-            return self._scope.name.split("/")[-1]
+            full: str = self._scope.name
+            return full.split("/")[-1]
         return self._given_name or _snake_case(type(self).__name__)
 
     variables = property(lambda self: list(self._variables))
@@ -155,7 +156,12 @@ class Dense(Layer):
         if inputs.shape.ndims == 2:
             out = matmul(inputs, self.kernel)
         else:
-            out = tensordot(inputs, self.kernel, [[inputs.shape.ndims - 1], [0]])
+            sizes = inputs.shape.as_list()
+            rows = matmul(reshape(inputs, [-1, sizes[-1]]), self.kernel)
+            known = (
+                sizes if sizes.count(None) == 0 else [shape(inputs)[i] if d is None else d for i, d in enumerate(sizes)]
+            )
+            out = reshape(rows, [*known[:-1], self.units])
         if self.use_bias:
             out = nn.bias_add(out, self.bias)
         return out if self.activation is None else self.activation(out)

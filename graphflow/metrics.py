@@ -95,10 +95,11 @@ def mean(
 def _matched(labels: Any, predictions: Any) -> tuple[Tensor, Tensor]:
     """Both as tensors of one rank: a last dimension of 1 on one side only is dropped."""
     t, p = convert_to_tensor(labels), convert_to_tensor(predictions)
-    if t.shape.ndims is not None and p.shape.ndims is not None:
-        if t.shape.ndims == p.shape.ndims + 1:
+    t_rank, p_rank = t.shape.ndims, p.shape.ndims
+    if t_rank is not None and p_rank is not None:
+        if t_rank == p_rank + 1:
             t = squeeze(t, [-1])
-        elif p.shape.ndims == t.shape.ndims + 1:
+        elif p_rank == t_rank + 1:
             p = squeeze(p, [-1])
     if not t.shape.is_compatible_with(p.shape):
         raise ShapeError(f"Shapes {p.shape} and {t.shape} are incompatible: predictions and labels must agree")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphflow.core import context
 from graphflow.core.build import convert_to_tensor, name_scope, register_tensor_conversion
@@ -279,14 +279,16 @@ class Variable:
     def __bool__(self) -> bool:
         return bool(self._snapshot)
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
+    if TYPE_CHECKING:  # the loop below forwards them to the tensor
 
-    def __ne__(self, other: object) -> bool:
-        return self is not other
+        def __add__(self, other: Any) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __getitem__(self, key: Any) -> Tensor: ...
 
-    def __hash__(self) -> int:
-        return id(self)
+        __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __add__
+        __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __add__
+        __lt__ = __le__ = __gt__ = __ge__ = __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __add__
+        __invert__ = __abs__ = __neg__
 
 
 _OPERATORS = (

@@ -208,7 +208,7 @@ class Tensor:
                 f"Tensor {self.name} cannot be iterated: its first dimension is not known while the graph is built. "
                 "`Tensor` objects are only iterable when it is; use tf.map_fn, tf.while_loop or tf.unstack."
             )
-        return iter([self[i] for i in range(self._shape[0])])  # type: ignore[index]
+        return iter([self[i] for i in range(self._shape[0])])
 
     def __len__(self) -> int:
         raise TypeError(
@@ -230,6 +230,17 @@ class Tensor:
             f"Cannot convert a symbolic Tensor ({self.name}) to a numpy array: it has no value until "
             "Session.run(tensor) computes it."
         )
+
+    if TYPE_CHECKING:  # given by install_operators when graphflow.ops is imported
+
+        def __add__(self, other: Any) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __getitem__(self, key: Any) -> Tensor: ...
+
+        __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __add__
+        __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __add__
+        __lt__ = __le__ = __gt__ = __ge__ = __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __add__
+        __invert__ = __abs__ = __neg__
 
     def __copy__(self) -> Tensor:
         return self

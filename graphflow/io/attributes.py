@@ -1,11 +1,13 @@
 """Attributes, dims and types as JSON values, and back. What comes back is held against the attrs class's field types.
 
-int, bool, str, None     themselves
-float                    {"float": "0x1.8p+1"}    exact, with nan and inf
-DType                    {"dtype": "float32"}
-SymDim                   {"dim": [[coefficient, factor, ...], ...]}, a factor being a name or [op, dim, dim]
-tuple                    a list
-TensorValue              {"tensor": "const/W"}, or in place {"tensor": ["float32", [2], "0000803f00000040"]} if small
+Values by their types:
+
+    int, bool, str, None     themselves
+    float                    {"float": "0x1.8p+1"}    exact, with nan and inf
+    DType                    {"dtype": "float32"}
+    SymDim                   {"dim": "batch"}, or {"dim": [[coefficient, factor, ...], ...]} with "n" and [op, dim, dim]
+    tuple                    a list
+    TensorValue              {"tensor": "const/W"}, if small in place: {"tensor": ["float32", [2], "0000803f00000040"]}
 """
 
 from __future__ import annotations
@@ -82,12 +84,18 @@ class Encoder:
         return name
 
     def shape(self, shape: Shape | None) -> Any:
-        return None if shape is None else [self.dim(d) for d in shape]
+        """Dims with a name appear as that name."""
+        if shape is None:
+            return None
+        return [d["dim"] if isinstance(d, dict) and isinstance(d["dim"], str) else d for d in map(self.dim, shape)]
 
     def dim(self, d: Dim) -> Any:
         if isinstance(d, int):
             return int(d)
-        return {"dim": [[c, *(self._factor(a) for a in monomial)] for monomial, c in d.terms]}
+        terms = [[c, *(self._factor(a) for a in monomial)] for monomial, c in d.terms]
+        if len(terms) == 1 and len(terms[0]) == 2 and terms[0][0] == 1 and isinstance(terms[0][1], str):
+            return {"dim": terms[0][1]}
+        return {"dim": terms}
 
     def _factor(self, atom: Any) -> Any:
         if isinstance(atom, str):
@@ -184,13 +192,15 @@ class Decoder:
             return None
         if not isinstance(raw, list) or len(raw) > 32:
             raise CorruptFileError(f"{str(raw)[:80]} is no shape")
-        return tuple([self.dim(d, 0) for d in raw])
+        return tuple([self._factor(d, 0) if isinstance(d, str) else self.dim(d) for d in raw])
 
     def dim(self, raw: Any, depth: int = 0) -> Dim:
         if depth > _MAX_DEPTH:
             raise CorruptFileError("a dimension is nested too deeply")
         if type(raw) is int and abs(raw) < 2**63:
             return raw
+        if isinstance(raw, dict) and raw.keys() == {"dim"} and isinstance(raw["dim"], str):
+            return self._factor(raw["dim"], depth)
         if not isinstance(raw, dict) or raw.keys() != {"dim"} or not isinstance(raw["dim"], list):
             raise CorruptFileError(f"{str(raw)[:80]} is no dimension")
         total: Dim = 0

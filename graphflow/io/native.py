@@ -129,7 +129,8 @@ def write_model(
     if step is not None:
         metadata["graphflow.step"] = str(int(step))
     metadata["graphflow.variables"] = canonical_json({name: op.name for name, (op, _) in variables.items()})
-    tensors.update((f"var/{name}", np.asarray(value)) for name, (_, value) in variables.items())
+    for name, (op, value) in variables.items():
+        tensors[f"var/{name}"] = np.asarray(value, op.outputs[0].base_dtype.numpy_dtype)
     write_container(path, tensors, metadata)
 
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from graphflow.core import context
 from graphflow.core.build import convert_to_tensor, is_tensor_like
-from graphflow.core.kinds import NO_ALGEBRA, Algebra, Composite, Elementwise, ExpandContext, Host, TensorType
+from graphflow.core.kinds import NO_ALGEBRA, Algebra, Composite, Elementwise, ExpandContext, TensorType
 from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import ALL, DType, bool_, int64, string
+from graphflow.dtypes import ALL, DType, bool_, string
 from graphflow.errors import ArgumentError, DTypeError
 from graphflow.ops.elementwise import (
     binary_infer,
@@ -30,7 +30,7 @@ from graphflow.ops.elementwise import (
     unary_infer,
     unequal,
 )
-from graphflow.shapes import Shape, fresh_dim
+from graphflow.shapes import Shape
 
 _BOOL = not_differentiable("its result is not a number")
 
@@ -313,27 +313,6 @@ SELECT = register(
 )
 
 
-def _where_infer(ctx: InferContext, attrs: Any, condition: TensorType) -> tuple[TensorType, ...]:
-    if condition.dtype is string:
-        raise refuse(ctx, "condition", condition.dtype, "fiub")
-    rank = fresh_dim() if condition.shape is None else len(condition.shape)
-    return (TensorType(int64, (fresh_dim(), rank)),)
-
-
-WHERE = register(
-    OpDef(
-        "Where",
-        Host(),
-        _where_infer,
-        _BOOL,
-        lambda attrs, condition: np.argwhere(condition).astype(np.int64),
-        lambda: [Sample((x,), gradient=False) for x in (_P, _P.reshape(2, 2), _P[2:], _P[:0])],
-        dtypes=tuple(d for d in ALL if d is not string),
-        doc="The indices of the true elements, a row each, in row-major order.",
-    )
-)
-
-
 def where(condition: Any, x: Any = None, y: Any = None, name: str | None = None) -> Tensor:
     """x where `condition` holds, else y; or, without x and y, the int64 indices [n, rank] of the true elements.
 
@@ -345,7 +324,7 @@ def where(condition: Any, x: Any = None, y: Any = None, name: str | None = None)
         ShapeError, DTypeError: the operands do not go together.
     """
     if x is None and y is None:
-        return build_unary(WHERE, condition, name, "condition")
+        return _indices(condition, name)
     if x is None or y is None:
         raise ArgumentError("x and y must both be non-None or both be None.")
     return _select(SELECT, condition, x, y, name)
@@ -354,10 +333,16 @@ def where(condition: Any, x: Any = None, y: Any = None, name: str | None = None)
 def where_v2(condition: Any, x: Any = None, y: Any = None, name: str | None = None) -> Tensor:
     """As `where`, but all three broadcast as numpy's do."""
     if x is None and y is None:
-        return build_unary(WHERE, condition, name, "condition")
+        return _indices(condition, name)
     if x is None or y is None:
         raise ArgumentError("x and y must both be non-None or both be None.")
     return _select(SELECT_V2, condition, x, y, name)
+
+
+def _indices(condition: Any, name: str | None) -> Tensor:
+    from graphflow.ops.gather import where_indices
+
+    return where_indices(condition, name)
 
 
 def _select(op: OpDef, condition: Any, x: Any, y: Any, name: str | None) -> Tensor:

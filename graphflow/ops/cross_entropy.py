@@ -117,8 +117,10 @@ def _dense_samples() -> list[Sample]:
 
     def case(shape: tuple[int, ...], axis: int = -1, labels_shape: tuple[int, ...] | None = None) -> Sample:
         logits = rng.standard_normal(shape).astype(np.float32)
-        labels = rng.uniform(0.1, 1.0, shape if labels_shape is None else labels_shape).astype(np.float32)
-        return Sample((logits, labels), AxisAttrs(axis), rtol=1e-4, atol=1e-5)
+        labels = rng.uniform(0.1, 1.0, shape if labels_shape is None else labels_shape)
+        # Output 1 is the derivative by the logits for labels that sum to 1.
+        labels /= labels.sum(axis=axis, keepdims=True)
+        return Sample((logits, labels.astype(np.float32)), AxisAttrs(axis), rtol=1e-4, atol=1e-5)
 
     return [case((3, 5)), case((7,)), case((2, 3, 4), 1), case((4, 1)), case((0, 3)), case((3, 5), -1, (1, 5))]
 
@@ -341,7 +343,9 @@ def _in_float32(op: OpDef, logits: Tensor, labels: Tensor, attrs: AxisAttrs, sco
     from graphflow.ops.math import cast
 
     wide_labels = cast(labels, float32) if labels.base_dtype is dtype else labels
-    return cast(build_op(op, (cast(logits, float32), wide_labels), attrs).outputs[0], dtype, name=scope)
+    loss = build_op(op, (cast(logits, float32), wide_labels), attrs).outputs[0]
+    result: Tensor = cast(loss, dtype, name=scope)
+    return result
 
 
 def sparse_softmax_cross_entropy_with_logits(

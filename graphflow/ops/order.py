@@ -42,8 +42,8 @@ def _arg_infer(ctx: InferContext, attrs: ArgAttrs, x: TensorType) -> tuple[Tenso
 def _check_number(ctx: InferContext, x: TensorType) -> None:
     if x.dtype not in NUMERIC:
         raise DTypeError(
-            f"{ctx.op_name}: Value passed to parameter 'input' has DataType {x.dtype.name} not in list of allowed values: "
-            f"{', '.join(d.name for d in NUMERIC)}"
+            f"{ctx.op_name}: Value passed to parameter 'input' has DataType {x.dtype.name} not in list of allowed "
+            f"values: {', '.join(d.name for d in NUMERIC)}"
         )
 
 
@@ -242,13 +242,14 @@ def _in_top_infer(
     for name, t, rank in (("predictions", predictions, 2), ("targets", targets, 1)):
         if t.shape is not None and len(t.shape) != rank:
             raise ShapeError(
-                f"{ctx.op_name}: {name} must be {rank}-dimensional. Shape must be rank {rank} but is rank {len(t.shape)}"
+                f"{ctx.op_name}: {name} must be {rank}-dimensional. Shape must be rank {rank} but is rank "
+                f"{len(t.shape)}"
             )
     if predictions.shape is not None and shape is not None:
         rows, given = predictions.shape[0], shape[0]
         message = (
-            f"{ctx.op_name}: First dimension of predictions {rows} must match length of targets {given}. Dimensions must be "
-            f"equal, but are {rows} and {given}"
+            f"{ctx.op_name}: First dimension of predictions {rows} must match length of targets {given}. "
+            f"Dimensions must be equal, but are {rows} and {given}"
         )
         shape = (ctx.unify(rows, given, message),)
     return (TensorType(bool_, shape),)

@@ -118,7 +118,7 @@ _ERFINV = (
 
 
 def erfinv_central(b: ScalarBuilder[Any], v: Any) -> Any:
-    """The inverse of erf for |v| < 0.995, to the precision of float32; in float64 one step of Newton's method follows."""
+    """The inverse of erf for |v| < 0.995, as precise as float32; in float64 one step of Newton's method follows."""
     w = b.sub(b.neg(b.call("log", b.mul(b.sub(1.0, v), b.add(1.0, v)))), 2.5)
     p = b.const(_ERFINV[0], b.dtype(v))
     for c in _ERFINV[1:]:
@@ -377,7 +377,7 @@ def multinomial(
     """
     from graphflow.ops.array import expand_dims
     from graphflow.ops.axis import axis_size
-    from graphflow.ops.math import add, log, negative
+    from graphflow.ops.math import add, log, minimum, negative
     from graphflow.ops.order import argmax
 
     with name_scope(name, "multinomial", [logits]) as scope:
@@ -388,8 +388,9 @@ def multinomial(
         rows, classes = (d if isinstance(d, int) else axis_size(x, i) for i, d in enumerate(known))
         dtype = x.base_dtype if x.base_dtype is float64 else float32
         # Gumbel's trick: the largest of logit + noise is at class k with probability softmax(logits)[k].
-        uniform = random_uniform([rows, num_samples, classes], 2.0**-25, 1.0, dtype, seed)
-        noise = negative(log(negative(log(uniform))))
+        # Kept off 0 and 1, where the noise would be infinite and could meet the -inf of an impossible class.
+        drawn = random_uniform([rows, num_samples, classes], 2.0**-25, 1.0, dtype, seed)
+        noise = negative(log(negative(log(minimum(drawn, 1.0 - 2.0**-24)))))
         scores = add(expand_dims(x if x.base_dtype is dtype else _cast(x, dtype), 1), noise)
         return argmax(scores, 2, name=scope, output_type=int64 if output_dtype is None else output_dtype)
 
@@ -414,6 +415,6 @@ shuffle = random_shuffle
 set_seed = set_random_seed
 
 __all__ = [
-    "categorical", "get_seed", "multinomial", "normal", "random_normal", "random_shuffle", "random_uniform", "set_random_seed",
-    "set_seed", "shuffle", "truncated_normal", "uniform",
+    "categorical", "get_seed", "multinomial", "normal", "random_normal", "random_shuffle", "random_uniform",
+    "set_random_seed", "set_seed", "shuffle", "truncated_normal", "uniform",
 ]  # fmt: skip

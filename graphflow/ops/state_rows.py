@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from graphflow.core.build import build, convert_to_tensor
-from graphflow.core.kinds import ExpandContext, Scatter, StateUpdate, TensorType
+from graphflow.core.kinds import Elementwise, ExpandContext, Scatter, StateUpdate, TensorType
 from graphflow.core.registry import InferContext, NoAttrs, OpDef, Sample, not_differentiable, register
 from graphflow.core.tensor import Tensor
-from graphflow.dtypes import ALL, NUMERIC, DType, int32, int64
+from graphflow.dtypes import ALL, FLOATS, NUMERIC, DType, int32, int64
 from graphflow.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.ops.cast import CAST, CastAttrs
+from graphflow.ops.reduce import ReduceAttrs
 from graphflow.ops.state import check_dtype, merge_shapes, mutable, plain_shape
 
 _ASSIGNED = "an assignment changes a variable; it is no function of it"
@@ -92,7 +95,7 @@ def _row_op(name: str, combine: Any, doc: str) -> OpDef:
         not_differentiable("a building block of variable updates"),
         _rows_reference(combine),
         lambda: _rows_samples(False),
-        dtypes=ALL if combine == "set" else NUMERIC,
+        dtypes=ALL if combine == "set" else FLOATS if combine == "div" else NUMERIC,
         doc=doc,
     )
 
@@ -221,8 +224,42 @@ def _nd_infer(
     return (ref,)
 
 
-def _nd_expand(tensor_op: str) -> Callable[..., Any]:
-    return lambda p, ref, indices, updates: p.op(tensor_op, ref, indices, updates)
+CHECKED_COORDINATES = register(
+    OpDef(
+        "CheckedCoordinates",
+        Elementwise(
+            lambda b, attrs, index, size: index,
+            check=lambda b, attrs, index, size: b.or_(b.lt(index, 0), b.ge(index, size)),
+            check_message="scatter_nd: an index does not index into the variable's shape",
+        ),
+        lambda ctx, attrs, index, size: (index,),
+        not_differentiable("integers"),
+        lambda attrs, index, size: index,
+        lambda: [Sample((np.array([[1, 2], [0, 0]], np.int32), np.array([2, 3], np.int32)), gradient=False)],
+        dtypes=(int32, int64),
+        doc="Coordinates [k..., depth], unchanged; the run fails unless each is at least 0 and below its size [depth].",
+    )
+)
+
+
+def _nd_expand(row_op: OpDef) -> Callable[..., Any]:
+    """Coordinates become row numbers of the variable with its first `depth` dimensions flattened."""
+
+    def expand(p: ExpandContext, ref: Any, indices: Any, updates: Any) -> Any:
+        shape, index_shape = p.type(ref).shape, p.type(indices).shape
+        assert shape is not None and index_shape is not None
+        depth = _depth(p.type(indices))
+        sizes = [d for d in shape[:depth] if isinstance(d, int)]
+        assert len(sizes) == depth  # a variable's sizes are known by now
+        strides = [math.prod(sizes[i + 1 :]) for i in range(depth)]
+        wide = p.op(CAST.name, indices, attrs=CastAttrs(int64))
+        checked = p.op(CHECKED_COORDINATES.name, wide, p.const(sizes, int64))
+        terms = p.op("Mul", checked, p.const(strides, int64))
+        rows = p.op("Sum", terms, attrs=ReduceAttrs((len(index_shape) - 1,), False))
+        flat = p.reshape(ref, (math.prod(sizes), *shape[depth:]))
+        return p.reshape(p.op(row_op.name, flat, rows, updates), shape)
+
+    return expand
 
 
 def _nd_reference(function: Callable[[Any, Any], Any] | None) -> Callable[..., Any]:
@@ -245,11 +282,11 @@ def _nd_samples() -> list[Sample]:
 
 
 def _nd(
-    name: str, tensor_op: str, function: Callable[[Any, Any], Any] | None, dtypes: tuple[DType, ...], doc: str
+    name: str, row_op: OpDef, function: Callable[[Any, Any], Any] | None, dtypes: tuple[DType, ...], doc: str
 ) -> OpDef:
     return OpDef(
         name,
-        StateUpdate((0,), _nd_expand(tensor_op)),
+        StateUpdate((0,), _nd_expand(row_op)),
         _nd_infer,
         not_differentiable(_ASSIGNED),
         _nd_reference(function),
@@ -259,11 +296,9 @@ def _nd(
     )
 
 
-SCATTER_ND_UPDATE = register(_nd("ScatterNdUpdate", "TensorScatterUpdate", None, ALL, "Overwrites elements or slices."))
-SCATTER_ND_ADD = register(_nd("ScatterNdAdd", "TensorScatterAdd", np.add, NUMERIC, "Adds to elements or slices."))
-SCATTER_ND_SUB = register(
-    _nd("ScatterNdSub", "TensorScatterSub", np.subtract, NUMERIC, "Subtracts from elements or slices.")
-)
+SCATTER_ND_UPDATE = register(_nd("ScatterNdUpdate", ROWS_UPDATE, None, ALL, "Overwrites elements or slices."))
+SCATTER_ND_ADD = register(_nd("ScatterNdAdd", ROWS_ADD, np.add, NUMERIC, "Adds to elements or slices."))
+SCATTER_ND_SUB = register(_nd("ScatterNdSub", ROWS_SUB, np.subtract, NUMERIC, "Subtracts from elements or slices."))
 
 
 def scatter_nd_update(

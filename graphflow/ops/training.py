@@ -257,26 +257,28 @@ def _sparse_reference(formula: Formula, n: int, every_row: bool) -> Callable[...
     return reference
 
 
-def _samples(scalars: tuple[float, ...], n: int, attrs: Any, sparse: bool) -> Callable[[], list[Sample]]:
-    def make() -> list[Sample]:
-        hyper = tuple(np.float32(s) for s in scalars)
-        cases = []
-        for shape in ((4, 3), (5,), (0, 2)) if sparse else ((2, 3), (), (0,), (17,)):
-            size = int(np.prod(shape))
-            var = np.linspace(-1, 1, size, dtype=np.float32).reshape(shape)
-            slots = tuple(np.linspace(0.5, 1.5 + i, size, dtype=np.float32).reshape(shape) for i in range(n - 1))
-            if sparse:
-                indices = np.array([1, 3, 1] if shape[0] else [], np.int32)
-                grad = np.linspace(0.2, 0.9, 3 * size // max(shape[0], 1), dtype=np.float32).reshape(
-                    len(indices), *shape[1:]
-                )
-                cases.append(Sample((var, *slots, *hyper, grad, indices), attrs, gradient=False))
-            else:
-                grad = np.linspace(-0.7, 0.9, size, dtype=np.float32).reshape(shape)
-                cases.append(Sample((var, *slots, *hyper, grad), attrs, gradient=False))
-        return cases
+def _state(shape: tuple[int, ...], n: int, scalars: tuple[float, ...]) -> tuple[Any, ...]:
+    """A variable, n - 1 slots and the hyper-parameters."""
+    size = int(np.prod(shape))
+    starts = [(-1.0, 1.0), *((0.5, 1.5 + i) for i in range(n - 1))]
+    refs = (np.linspace(low, high, size, dtype=np.float32).reshape(shape) for low, high in starts)
+    return (*refs, *(np.float32(v) for v in scalars))
 
-    return make
+
+def _dense_samples(n: int, scalars: tuple[float, ...], attrs: Any) -> list[Sample]:
+    shapes: tuple[tuple[int, ...], ...] = ((2, 3), (), (0,), (17,))
+    gradients = (np.linspace(-0.7, 0.9, int(np.prod(s)), dtype=np.float32).reshape(s) for s in shapes)
+    return [Sample((*_state(s, n, scalars), g), attrs, gradient=False) for s, g in zip(shapes, gradients, strict=True)]
+
+
+def _sparse_samples(n: int, scalars: tuple[float, ...], attrs: Any) -> list[Sample]:
+    cases = []
+    for rows, rest in ((4, (3,)), (5, ()), (0, (2,))):
+        indices = np.array([1, 3, 1] if rows else [], np.int32)
+        shape = (indices.size, *rest)
+        grad = np.linspace(0.2, 0.9, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+        cases.append(Sample((*_state((rows, *rest), n, scalars), grad, indices), attrs, gradient=False))
+    return cases
 
 
 _REASON = not_differentiable("an optimizer step changes variables; it is no function of them")
@@ -291,7 +293,7 @@ def _dense(name: str, n: int, formula: Formula, scalars: tuple[float, ...], attr
             _dense_infer(n),
             _REASON,
             _reference(formula),
-            _samples(scalars, n, attrs, sparse=False),
+            lambda: _dense_samples(n, scalars, attrs),
             attrs=type(attrs),
             dtypes=FLOATS,
             doc=f"One {name} step.",
@@ -310,7 +312,7 @@ def _sparse(
             _sparse_infer(n),
             _REASON,
             _sparse_reference(formula, n, every_row),
-            _samples(scalars, n, attrs, sparse=True),
+            lambda: _sparse_samples(n, scalars, attrs),
             attrs=type(attrs),
             dtypes=FLOATS,
             doc=f"One {name} step for some rows.",

@@ -138,7 +138,7 @@ class Optimizer:
                         with name_scope(f"update_{variable.op.name}"), graph.colocate_with(variable.op):
                             updates.append(self._update(gradient, variable))
                 if global_step is None:
-                    done = self._finish(updates, scope)
+                    done: Any = self._finish(updates, scope)
                 else:
                     with graph.control_dependencies([self._finish(updates, "update")]):
                         done = state.assign_add(global_step, 1, name=scope)
@@ -171,7 +171,7 @@ class Optimizer:
         graph = context.get_default_graph()
         own = [v for (_, g), v in self._non_slots.items() if g is graph]
         own += [v for by_var in self._slots.values() for v in by_var.values() if v.graph is graph]
-        return sorted(own, key=lambda v: v.name)  # type: ignore[no-any-return]
+        return sorted(own, key=lambda v: v.name)
 
     # ------------------------------------------------------------------ for subclasses
     def _create_slots(self, var_list: Sequence[Any]) -> None:

@@ -11,8 +11,18 @@ from graphflow.core.kinds import Source, StateUpdate
 from graphflow.core.registry import TensorValue
 from graphflow.viz.grouping import MAX_NODES, Box, boxes, is_variable
 from graphflow.viz.palette import Look, look_of, looks
-from graphflow.viz.text import FONT, attributes, quoted, shortened, type_text
+from graphflow.viz.text import EDGE, FONT, attributes, quoted, shortened, type_text
 
+_GRAPH = {"fontname": FONT, "fontsize": "12", "nodesep": "0.25", "ranksep": "0.4"}
+_NODE = {
+    "fontname": FONT,
+    "fontsize": "11",
+    "shape": "box",
+    "style": "filled,rounded",
+    "margin": "0.1,0.04",
+    "height": "0.3",
+}
+_FRAME = {"style": "rounded", "color": "#b5b5b5", "margin": "10"}
 _FOLDED = Look("folded", "#f7f7f7", "#555555")
 _MAX_VALUES = 4  # of a constant that a node spells out
 
@@ -52,9 +62,9 @@ def to_dot(
     drawn = list({id(b): b for b in where.values()}.values())
     lines = [
         "digraph graphflow {",
-        f'  graph [rankdir="{rankdir}", fontname="{FONT}", fontsize="12", nodesep="0.25", ranksep="0.4", compound="true"]',
-        f'  node [fontname="{FONT}", fontsize="11", shape="box", style="filled,rounded", margin="0.1,0.04", height="0.3"]',
-        f'  edge [fontname="{FONT}", fontsize="9", color="#606060", fontcolor="#404040", arrowsize="0.7"]',
+        f"  graph{attributes({'rankdir': rankdir} | _GRAPH)}",
+        f"  node{attributes(_NODE)}",
+        f"  edge{attributes(EDGE)}",
     ]
     _write_scope(lines, _scopes(drawn), "", "  ")
     lines += _edges(ops, where)
@@ -112,10 +122,9 @@ def _write_scope(lines: list[str], root: _Scope, path: str, indent: str) -> None
             lines.append(f"{pad}}}")
             continue
         if depth:
-            label = at[:-1].rpartition("/")[2] if depth == 1 or True else at
-            style = {"label": shortened(label), "style": "rounded", "color": "#b5b5b5", "fontcolor": "#606060", "margin": "10"}
             lines.append(f"{pad}subgraph {quoted('cluster_' + at)} {{")
-            lines.append(f"{pad}  graph{attributes(style)}")
+            label = {"label": shortened(at[:-1].rpartition("/")[2]), "fontcolor": "#606060"}
+            lines.append(f"{pad}  graph{attributes(label | _FRAME)}")
         for box in scope.boxes:
             lines.append(f"{pad}  {quoted(box.name)}{attributes(_node(box, at))}")
         if depth:
@@ -200,14 +209,14 @@ def _edges(ops: list[Operation], where: dict[Operation, Box]) -> list[str]:
 
 
 def _legend(used: set[Look]) -> list[str]:
-    lines = ['  subgraph "cluster_ legend" {', f"    graph{attributes({'label': 'legend', 'style': 'rounded', 'color': '#b5b5b5'})}"]
+    """A column with one node per colour. A space starts the ids: no op is called so."""
     shown = [look for look in looks() if look in used]
+    lines = ['  subgraph "cluster_ legend" {', f"    graph{attributes({'label': 'legend'} | _FRAME)}"]
     for i, look in enumerate(shown):
         values = {"label": look.group, "fillcolor": look.fill, "color": look.line, "fontsize": "9"}
         if look.group == "variable":
             values["peripheries"] = "2"
         lines.append(f"    {quoted(f' legend {i}')}{attributes(values)}")
-    lines += [
-        f"    {quoted(f' legend {i}')} -> {quoted(f' legend {i + 1}')}{attributes({'style': 'invis'})}" for i in range(len(shown) - 1)
-    ]
+    for i in range(1, len(shown)):
+        lines.append(f"    {quoted(f' legend {i - 1}')} -> {quoted(f' legend {i}')}{attributes({'style': 'invis'})}")
     return [*lines, "  }"]

@@ -1,4 +1,4 @@
-"""What a picture shows as one node: a variable with the ops that hold and initialise it, a scope that is folded away."""
+"""What a picture shows as one node: a variable with the ops that hold and initialise it, or a folded scope."""
 
 from __future__ import annotations
 
@@ -79,29 +79,39 @@ def _outermost_gradient_scope(name: str) -> str:
 
 
 def _helpers(ops: list[Operation]) -> tuple[dict[Operation, Operation], set[Operation]]:
-    """{op: variable} for the ops that only hold, read or initialise a variable, and the ops that only start them all."""
+    """{op: variable} for what only holds, reads or initialises a variable; and the ops that only start initialisers."""
     shown = set(ops)
     found: dict[Operation, Operation] = {}
+    started: set[Operation] = set()
+    initializers: set[Operation] = set()
+    reads: set[Operation] = set()
     for op in ops:
         if is_variable(op):
             found[op] = op
-        elif op.inputs and op.name.rpartition("/")[0] == op.inputs[0].op.name and is_variable(op.inputs[0].op):
-            first_assign = isinstance(op.op_def.kind, StateUpdate) and len(op.inputs) == 2
-            if first_assign or (len(op.inputs) == 1 and op.inputs[0].is_ref):
-                found[op] = op.inputs[0].op
-    reads = {op for op, v in found.items() if op is not v and len(op.inputs) == 1}
+            continue
+        # ``W/Assign`` and ``W/read`` of W, as the class Variable makes them.
+        variable = op.inputs[0].op if op.inputs else None
+        if variable is None or not is_variable(variable) or op.name.rpartition("/")[0] != variable.name:
+            continue
+        if isinstance(op.op_def.kind, StateUpdate) and len(op.inputs) == 2 and variable not in started:
+            started.add(variable)
+            initializers.add(op)
+        elif len(op.inputs) == 1 and op.outputs and op.outputs[0].base_dtype is variable.outputs[0].base_dtype:
+            reads.add(op)
+        else:
+            continue
+        found[op] = variable
     starters: set[Operation] = set()
     for op in ops:
         before = op.control_inputs
-        if isinstance(op.op_def.kind, NoOp) and before:
-            if all(b in starters or (b in found and b not in reads and found[b] is not b) for b in before):
-                starters.add(op)
+        if isinstance(op.op_def.kind, NoOp) and before and all(b in initializers or b in starters for b in before):
+            starters.add(op)
     # What leads to nothing but initial values belongs to the variable it starts.
     for op in reversed(ops):
         users = [c for t in op.outputs for c in t.consumers() if c in shown]
-        if op not in found and users and not op.op_def.name == "" and all(u in found and u not in reads for u in users):
-            if not isinstance(op.op_def.kind, Source) or op.op_def.kind.what != "placeholder":
-                found[op] = found[users[0]]
+        fed = isinstance(op.op_def.kind, Source) and op.op_def.kind.what == "placeholder"
+        if op not in found and not fed and users and all(u in found and u not in reads for u in users):
+            found[op] = found[users[0]]
     return found, starters
 
 

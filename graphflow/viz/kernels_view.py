@@ -21,9 +21,9 @@ _HEAT = ("#ffffff", "#fff3d6", "#ffe0a8", "#ffc57a", "#ff9f5c", "#f4744f")
 class KernelBox:
     """One kernel as the picture shows it; the order of the boxes is the order of execution.
 
-    name: unique. kind: what the colour says. operations: the user's ops fused into it. reads, writes: names of buffers;
-    one that is read before any kernel writes it comes from outside, one that nobody reads is a result. updates: names of
-    variables that it changes in place. bytes, flops: moved and computed. microseconds: measured; colours the box.
+    name: of the kernel. kind: what the colour says. operations: the user's ops fused into it. reads, writes: names of
+    buffers; one that is read before any kernel writes it comes from outside, one that nobody reads is a result.
+    updates: names of variables changed in place. bytes, flops: moved and computed. microseconds: colours the box.
     """
 
     name: str
@@ -54,7 +54,7 @@ def kernels_to_dot(
     lines = [
         "digraph kernels {",
         f'  graph [rankdir="{rankdir}", fontname="{FONT}", fontsize="13", labelloc="t", nodesep="0.35", ranksep="0.5"'
-        + (f', label=<{escaped(title)}<br/> >]' if title else "]"),
+        + (f", label=<{escaped(title)}<br/> >]" if title else "]"),
         f'  node [fontname="{FONT}", fontsize="11", shape="plain"]',
         f'  edge [fontname="{FONT}", fontsize="9", color="#606060", fontcolor="#404040", arrowsize="0.7"]',
     ]
@@ -90,7 +90,14 @@ def _edges(kernels: Sequence[KernelBox], labels: Mapping[str, str]) -> list[str]
 
 def _end(name: str, fill: str, line: str) -> dict[str, str]:
     shown = shortened(name)
-    return {"label": shown, "shape": "box", "style": "filled,rounded", "fillcolor": fill, "color": line, "margin": "0.08,0.03"}
+    return {
+        "label": shown,
+        "shape": "box",
+        "style": "filled,rounded",
+        "fillcolor": fill,
+        "color": line,
+        "margin": "0.08,0.03",
+    }
 
 
 def _box(number: int, kernel: KernelBox, fill: str) -> str:

@@ -12,7 +12,7 @@ from graphflow.viz.dot import to_dot
 
 
 def render(dot: str, format: str = "svg") -> bytes:
-    """The picture of a DOT text, laid out by Graphviz: by the package pygraphviz if it is there, else the program ``dot``.
+    """The picture of a DOT text, drawn by Graphviz: the package pygraphviz if it is there, else the program ``dot``.
 
     Raises:
         ImportError: neither is installed.
@@ -33,17 +33,19 @@ def _by_program(dot: str, format: str) -> bytes:
     program = shutil.which("dot")
     if program is None:
         raise ImportError(
-            "drawing needs Graphviz: pip install 'graphflow[viz]' (no system package needed), or write the DOT text with "
-            "viz.to_dot and draw it elsewhere"
+            "drawing needs Graphviz: pip install 'graphflow[viz]' (no system package needed), or write the DOT text "
+            "with viz.to_dot and draw it elsewhere"
         )
     done = subprocess.run([program, f"-T{format}"], input=dot.encode(), capture_output=True)
     if done.returncode:
-        raise ValueError(f"Graphviz could not draw the picture as {format}: {done.stderr.decode(errors='replace').strip()}")
+        raise ValueError(
+            f"Graphviz could not draw the picture as {format}: {done.stderr.decode(errors='replace').strip()}"
+        )
     return done.stdout
 
 
 def save_picture(graph_or_dot: Graph | str, path: str | os.PathLike[str], **options: Any) -> str:
-    """Draws a graph (`options` as for `to_dot`), or a DOT text, into a file; its ending says the format. Returns the path."""
+    """Draws a graph (`options` as for `to_dot`) or a DOT text; the ending of the path says the format. Returns it."""
     name = os.fspath(path)
     ending = os.path.splitext(name)[1][1:].lower()
     if not ending:
@@ -56,7 +58,7 @@ def save_picture(graph_or_dot: Graph | str, path: str | os.PathLike[str], **opti
 
 
 def save_svg(graph_or_dot: Graph | str, path: str | os.PathLike[str], **options: Any) -> str:
-    """Draws a graph (`options` as for `to_dot`), or a DOT text, as SVG whatever the file is called. Returns the path."""
+    """Draws a graph (`options` as for `to_dot`) or a DOT text as SVG, whatever the file is called. Returns the path."""
     dot = graph_or_dot if isinstance(graph_or_dot, str) else to_dot(graph_or_dot, **options)
     name = os.fspath(path)
     with open(name, "wb") as f:

@@ -9,6 +9,7 @@ from graphflow.core.kinds import TensorType
 from graphflow.shapes import SymDim
 
 FONT = "Helvetica,Arial,sans-serif"
+EDGE = {"fontname": FONT, "fontsize": "9", "color": "#606060", "fontcolor": "#404040", "arrowsize": "0.7"}
 
 
 def quoted(text: str) -> str:
@@ -32,9 +33,7 @@ def type_text(type_: TensorType) -> str:
     """``float32 (?, 10)``: sizes that have a name by their name."""
     if type_.shape is None:
         return f"{type_.dtype.name} <unknown>"
-    dims = [
-        "?" if isinstance(d, SymDim) and any(n.startswith("?") for n in d.names()) else str(d) for d in type_.shape
-    ]
+    dims = ["?" if isinstance(d, SymDim) and any(n.startswith("?") for n in d.names()) else str(d) for d in type_.shape]
     return f"{type_.dtype.name} ({', '.join(dims)}{',' if len(dims) == 1 else ''})"
 
 

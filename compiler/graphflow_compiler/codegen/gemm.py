@@ -24,7 +24,6 @@ from graphflow_compiler.codegen.llvm_text import Target
 from graphflow_compiler.ir.loops import Check, GemmKernel
 
 _ELEMENTS = {"float32": "float", "float64": "double", "int32": "i32", "int64": "i64", "uint32": "i32", "uint64": "i64"}
-_UNROLL = 2  # terms of the sum in one round of the loop
 _CACHE_LINE = 64
 
 _Range: TypeAlias = tuple[Size, Size]  # [first, last)
@@ -94,7 +93,7 @@ class _GemmWriter:
         self.lanes = Lanes(_element(kernel.dtype, kernel.accumulate_dtype), kernel.dtype.size, self.tile.lanes)
         self.vector_bits = target.vector_bits
         self.lines = NestLines()
-        self.sum_loop = SumLoop(self.lines, self.lanes, has_fma(target), _UNROLL)
+        self.sum_loop = SumLoop(self.lines, self.lanes, kernel.dtype.is_floating and has_fma(target))
         self.buffers = {x.name: f"%p{i}" for i, x in enumerate(kernel.buffers)}
         self.dims = {name: f"%d{i}" for i, name in enumerate(kernel.dims)}
         self.plain = is_plain(kernel)

@@ -30,7 +30,8 @@ class NestLines(Lines):
     What is remembered inside a block is forgotten after it, as its values do not dominate what follows.
     """
 
-    _known: list[dict[tuple[object, ...], str]] = field(default_factory=lambda: [{}])
+    _known: dict[tuple[object, ...], str] = field(default_factory=dict)  # instruction -> its value
+    _scope: list[tuple[object, ...]] = field(default_factory=list)  # what was added in the innermost block
     _terms: dict[str, tuple[str, int]] = field(default_factory=dict)  # value -> (base, constant) it is the sum of
 
     # ------------------------------------------------------------------------------------------ control flow
@@ -47,9 +48,11 @@ class NestLines(Lines):
     @contextmanager
     def scope(self) -> Iterator[None]:
         """Forgets at its end what was computed inside."""
-        self._known.append({})
+        outer, self._scope = self._scope, []
         yield
-        self._known.pop()
+        for instruction in self._scope:
+            del self._known[instruction]
+        self._scope = outer
 
     @contextmanager
     def loop(self, first: Size, end: Size, step: Size = 1) -> Iterator[Size]:
@@ -87,13 +90,11 @@ class NestLines(Lines):
     # ------------------------------------------------------------------------------------------ arithmetic
     def once(self, *instruction: object) -> str:
         """The value of an instruction without side effects, computed once in the enclosing blocks."""
-        for known in self._known:
-            found = known.get(instruction)
-            if found is not None:
-                return found
-        name = self.value("".join(str(part) for part in instruction))
-        self._known[-1][instruction] = name
-        return name
+        found = self._known.get(instruction)
+        if found is None:
+            found = self._known[instruction] = self.value("".join(map(str, instruction)))
+            self._scope.append(instruction)
+        return found
 
     def _split(self, a: Size) -> tuple[str, int]:
         """(base, constant); the base of a constant is ""."""

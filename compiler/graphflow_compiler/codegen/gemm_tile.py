@@ -164,12 +164,14 @@ class Blocking:
         return self.b_scratch + self.edge_scratch + self.a_scratch + self.sums_scratch
 
 
-_BLOCK_BYTES = 256 * 1024  # of B: half of a 512 KiB second-level cache
-_DEPTH_BYTES = 2048  # of one row of A in a block: a tile of A stays in the first-level cache
-_WHOLE_DEPTH_BYTES = 4096  # rows of A up to this are not cut
-_PACK_B_BYTES = 96 * 1024  # a smaller B is read where it is
+_BLOCK_BYTES = 128 * 1024  # of B: beside A and the result it stays in a 512 KiB second-level cache
+_DEPTH_BYTES = 4096  # of one row of A in a block
+_WHOLE_DEPTH_BYTES = 8192  # rows of A up to this are not cut
+_PACK_ALIGNED_B_BYTES = 160 * 1024  # a smaller B is read where it is
+_PACK_B_BYTES = 64 * 1024
 _SUMS_HEIGHT = 768
 _SUMS_WIDTH = 512
+_PACK_A_REUSE = 16  # panels of B from which a copied tile of A is read
 _PACK_A_DEPTH = 64  # fewer terms: the lines of a tile of A stay in the first-level cache
 _PACKED_DEPTH_BYTES = 1024
 _PACKED_BLOCK_BYTES = 1024 * 4096
@@ -182,8 +184,10 @@ def choose_blocking(kernel: GemmKernel, target: Target) -> Blocking:
     tile = choose_tile(target, size, n)
     one_panel = n is not None and n <= tile.columns
     pack_a = 0
-    if kernel.transpose_a and (k is None or k > _PACK_A_DEPTH) and (n is None or n > 2 * tile.columns):
-        pack_a = _PACK_A_TILES if m is None or m > 2 * tile.rows else 0
+    if kernel.transpose_a and (k is None or k > _PACK_A_DEPTH) and (m is None or m > 2 * tile.rows):
+        # lines of A at distances with many factors of two push each other out of the first-level cache
+        reuse = _PACK_A_REUSE if m is not None and m * size % 512 else _PACK_A_REUSE // 2
+        pack_a = _PACK_A_TILES if n is None or n >= reuse * tile.columns else 0
     depth = 0
     if k is None or k * size > (_PACKED_DEPTH_BYTES if pack_a else _WHOLE_DEPTH_BYTES):
         most = (_PACKED_DEPTH_BYTES if pack_a else _DEPTH_BYTES) // size
@@ -194,8 +198,10 @@ def choose_blocking(kernel: GemmKernel, target: Target) -> Blocking:
     pack_b: Literal["none", "first tile", "transpose"] = "none"
     if kernel.transpose_b:
         pack_b = "transpose"
-    elif n is not None and not one_panel and (m is None or m > tile.rows) and terms * n * size > _PACK_B_BYTES:
-        pack_b = "first tile"
+    elif n is not None and not one_panel and (m is None or m > tile.rows):
+        aligned = n * size % 64 == 0  # else every row of a panel spans two cache lines
+        if terms * n * size > (_PACK_ALIGNED_B_BYTES if aligned else _PACK_B_BYTES):
+            pack_b = "first tile"
     width = 0
     if pack_b != "none":
         panels = max(1, (_PACKED_BLOCK_BYTES if pack_a else _BLOCK_BYTES) // (terms * size * tile.columns))

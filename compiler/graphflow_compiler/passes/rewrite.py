@@ -193,6 +193,14 @@ class Expansion:
         resolved = resolve_shape_value(self._builder, node)
         return resolved if resolved is not None else self._expand(node)[output]
 
+    def same(self, name: str, *data: Value) -> Value:
+        """The op `name` with this op's attributes, shape operands and result type; `data` are its other inputs, in order."""
+        rest = iter(data)
+        op = lookup(name)
+        inputs = [None if k in op.shape_operands else next(rest) for k in range(len(self.inputs))]
+        node = self._builder.add(op, self.attrs, inputs, self.values, self._origin, self.outputs)
+        return self._expand(node)[0]
+
     def const(self, value: Any, dtype: DType) -> Value:
         return self._builder.constant(np.asarray(value, dtype.numpy_dtype), self._origin)
 

@@ -1,0 +1,18 @@
+"""The runtime's public names: sessions, their back ends and what they keep. See docs/architecture.md."""
+
+from __future__ import annotations
+
+from graphflow_runtime.native import NativeExecutable, Statistics
+from graphflow_runtime.reference import ReferenceExecutable
+from graphflow_runtime.session import BaseSession, InteractiveSession, Session
+from graphflow_runtime.store import VariableStore
+
+__all__ = [
+    "BaseSession",
+    "InteractiveSession",
+    "NativeExecutable",
+    "ReferenceExecutable",
+    "Session",
+    "Statistics",
+    "VariableStore",
+]
