@@ -11,9 +11,11 @@ from graphflow.dtypes import float32
 from graphflow.errors import ArgumentError, ShapeError
 from graphflow.graph_keys import GraphKeys
 from graphflow.initializers import Ones, Zeros
-from graphflow.ops import nn
+from graphflow.ops import nn_ops
 from graphflow.ops.array import identity, reshape, shape
+from graphflow.ops.combine import bias_add
 from graphflow.ops.matmul import matmul
+from graphflow.ops.statistics import moments
 from graphflow.train.moving_averages import assign_moving_average
 from graphflow.variable_scope import VariableScope, get_variable, variable_scope
 
@@ -163,7 +165,7 @@ class Dense(Layer):
             )
             out = reshape(rows, [*known[:-1], self.units])
         if self.use_bias:
-            out = nn.bias_add(out, self.bias)
+            out = bias_add(out, self.bias)
         return out if self.activation is None else self.activation(out)
 
 
@@ -229,7 +231,7 @@ class Dropout(Layer):
     def call(self, inputs: Tensor, training: Any = False, **kwargs: Any) -> Tensor:
         return _by_training(
             training,
-            lambda: nn.dropout(inputs, rate=self.rate, noise_shape=self.noise_shape, seed=self.seed),
+            lambda: nn_ops.dropout(inputs, rate=self.rate, noise_shape=self.noise_shape, seed=self.seed),
             lambda: identity(inputs),
         )
 
@@ -343,7 +345,7 @@ class BatchNormalization(Layer):
         if isinstance(training, (bool, int)) and not training:
             mean, variance = self.moving_mean.value(), self.moving_variance.value()
         else:
-            batch_mean, batch_variance = nn.moments(inputs, axes)
+            batch_mean, batch_variance = moments(inputs, axes)
             mean = _by_training(training, lambda: identity(batch_mean), lambda: self.moving_mean.read_value())
             variance = _by_training(
                 training, lambda: identity(batch_variance), lambda: self.moving_variance.read_value()
@@ -353,7 +355,7 @@ class BatchNormalization(Layer):
                 update = assign_moving_average(moving, value, self.momentum, zero_debias=False)
                 self._updates.append(update)
                 update.graph.add_to_collection(GraphKeys.UPDATE_OPS, update.op)
-        return nn.batch_normalization(
+        return nn_ops.batch_normalization(
             inputs, spread(mean), spread(variance), spread(self.beta), spread(self.gamma), self.epsilon
         )
 

@@ -10,9 +10,12 @@ from graphflow.core.graph import Tensor
 from graphflow.dtypes import float32
 from graphflow.errors import ArgumentError, ShapeError
 from graphflow.graph_keys import GraphKeys
-from graphflow.ops import math, nn
+from graphflow.ops import math
+from graphflow.ops.activation import relu
 from graphflow.ops.array import squeeze, stop_gradient
+from graphflow.ops.cross_entropy import softmax_cross_entropy_with_logits_v2, sparse_softmax_cross_entropy_with_logits
 from graphflow.ops.fill import ones_like, zeros_like
+from graphflow.ops.logistic import sigmoid_cross_entropy_with_logits
 from graphflow.ops.reduce import reduce_sum
 
 __all__ = [
@@ -181,7 +184,7 @@ def hinge_loss(
     """max(0, 1 - logits * (2 * labels - 1)) for labels 0 and 1."""
     with name_scope(scope, "hinge_loss") as s:
         t, p = _pair(labels, logits, ("labels", "logits"))
-        losses = nn.relu(1.0 - (2.0 * t - 1.0) * p)
+        losses = relu(1.0 - (2.0 * t - 1.0) * p)
         return compute_weighted_loss(losses, weights, s, loss_collection, reduction)
 
 
@@ -238,7 +241,7 @@ def sigmoid_cross_entropy(
             raise ShapeError(f"Shapes {x.shape} and {t.shape} are incompatible: logits and labels must agree")
         if label_smoothing > 0:
             t = t * (1 - label_smoothing) + 0.5 * label_smoothing
-        losses = nn.sigmoid_cross_entropy_with_logits(labels=t, logits=x, name="xentropy")
+        losses = sigmoid_cross_entropy_with_logits(labels=t, logits=x, name="xentropy")
         return compute_weighted_loss(losses, weights, s, loss_collection, reduction)
 
 
@@ -264,7 +267,7 @@ def softmax_cross_entropy(
             if classes is None:
                 raise ArgumentError("label_smoothing needs a known number of classes (the last dimension of logits)")
             t = t * (1 - label_smoothing) + label_smoothing / classes
-        losses = nn.softmax_cross_entropy_with_logits_v2(labels=stop_gradient(t), logits=x, name="xentropy")
+        losses = softmax_cross_entropy_with_logits_v2(labels=stop_gradient(t), logits=x, name="xentropy")
         return compute_weighted_loss(losses, weights, s, loss_collection, reduction)
 
 
@@ -283,7 +286,7 @@ def sparse_softmax_cross_entropy(
         x, t = convert_to_tensor(logits), convert_to_tensor(labels)
         if t.shape.ndims is not None and t.shape.ndims == x.shape.ndims and t.shape[-1].value == 1:
             t = squeeze(t, [-1])
-        losses = nn.sparse_softmax_cross_entropy_with_logits(labels=t, logits=x, name="xentropy")
+        losses = sparse_softmax_cross_entropy_with_logits(labels=t, logits=x, name="xentropy")
         w = weights
         if is_tensor_like(weights) or not isinstance(weights, (int, float)):
             w = convert_to_tensor(weights)

@@ -10,8 +10,9 @@ from graphflow.core.build import constant, convert_to_tensor, name_scope
 from graphflow.core.graph import Tensor
 from graphflow.errors import ArgumentError
 from graphflow.graph_keys import GraphKeys
-from graphflow.ops import math, nn
+from graphflow.ops import math
 from graphflow.ops.reduce import reduce_sum
+from graphflow.ops.statistics import l2_loss
 
 __all__ = ["apply_regularization", "l1_l2_regularizer", "l1_regularizer", "l2_regularizer", "sum_regularizer"]
 
@@ -47,7 +48,7 @@ def l2_regularizer(scale: float, scope: str | None = None) -> Regularizer:
         if factor == 0.0:
             return None
         with name_scope(scope, "l2_regularizer") as name:
-            return math.multiply(nn.l2_loss(weights), factor, name=name)
+            return math.multiply(l2_loss(weights), factor, name=name)
 
     return l2
 

@@ -145,7 +145,17 @@ def check(product: Product, threads: int = 1, target: Target | None = None) -> A
 
 
 TRANSPOSES = ["NN", "NT", "TN", "TT"]
-SHAPES = [(1, 1, 1), (6, 16, 8), (7, 10, 5), (5, 1, 9), (1, 33, 40), (13, 17, 3), (25, 100, 31), (32, 128, 64), (3, 8, 2)]
+SHAPES = [
+    (1, 1, 1),
+    (6, 16, 8),
+    (7, 10, 5),
+    (5, 1, 9),
+    (1, 33, 40),
+    (13, 17, 3),
+    (25, 100, 31),
+    (32, 128, 64),
+    (3, 8, 2),
+]
 
 
 @pytest.mark.parametrize("transpose", TRANSPOSES)
@@ -346,7 +356,7 @@ def test_known_rows_are_cut_into_at_most_two_heights() -> None:
 def test_cut_table(heights: tuple[int, ...]) -> None:
     table = cut_table(heights)
     for rest in range(table.length):
-        entry = table.words[rest // table.entries_per_word] >> rest % table.entries_per_word * table.entry_bits
+        entry = table.words[rest // table.entries_per_word] >> rest % table.entries_per_word * sum(table.bits)
         total = 0
         for height, bits in zip(heights, table.bits, strict=True):
             total += height * (entry & ((1 << bits) - 1))

@@ -1,32 +1,30 @@
 """Matrix products as LLVM IR: register tiles of explicit vectors, with the epilogue on the finished sums.
 
-The nest, outermost first: batch, blocks of rows (only where partial sums go to scratch), blocks of columns, blocks of the
-sum, row tiles, column panels, then one case for each height of tile, whose loop over the terms keeps its sums in
-registers. Elements of A are broadcast, rows of B are vectors. Every element is one chain of additions in the order of k,
-so results depend neither on tiles nor on threads.
+The nest, outermost first: batch, blocks of rows (only where partial sums go to scratch), blocks of columns, blocks of
+the sum, row tiles, column panels (these two the other way round where A is copied), then one case for each height of
+tile, whose loop over the terms keeps its sums in registers. Elements of A are broadcast, rows of B are vectors. Every
+element is one chain of additions in the order of k, so results depend neither on tiles nor on threads.
 
-`gemm_tile` makes the choices, `gemm_pack` copies into scratch, `gemm_sums` writes the inner loop, `gemm_epilogue` what
-follows it.
+`gemm_tile` makes the choices, `gemm_shares` divides the work, `gemm_pack` copies into scratch, `gemm_sums` writes the
+inner loop, `gemm_epilogue` what follows it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from graphflow.dtypes import DType
 from graphflow_compiler.codegen.gemm_epilogue import Epilogue, Spot
 from graphflow_compiler.codegen.gemm_pack import Lanes, pack_last_panel, pack_row_tiles, pack_transposed_panels
+from graphflow_compiler.codegen.gemm_shares import Range, Run, cut, share_out
 from graphflow_compiler.codegen.gemm_sums import Rows, RowTile, SumLoop
 from graphflow_compiler.codegen.gemm_text import Flag, NestLines, Size
-from graphflow_compiler.codegen.gemm_tile import choose_blocking, constant, cut_rows, cut_table, has_fma, is_plain
+from graphflow_compiler.codegen.gemm_tile import choose_blocking, has_fma, is_plain
 from graphflow_compiler.codegen.llvm_text import Target
 from graphflow_compiler.ir.loops import Check, GemmKernel
 
 _ELEMENTS = {"float32": "float", "float64": "double", "int32": "i32", "int64": "i64", "uint32": "i32", "uint64": "i64"}
 _CACHE_LINE = 64
-
-_Range: TypeAlias = tuple[Size, Size]  # [first, last)
 
 
 def gemm_scratch_elements(kernel: GemmKernel, target: Target) -> int | None:
@@ -40,7 +38,7 @@ def gemm_scratch_elements(kernel: GemmKernel, target: Target) -> int | None:
 
 
 def gemm_to_llvm(kernel: GemmKernel, target: Target) -> str:
-    """The function ``i32 @name(ptr buffers..., [ptr scratch,] i64 dims..., i64 thread, i64 threads)`` and what it declares.
+    """The function ``i32 name(ptr buffers..., [ptr scratch,] i64 dims..., i64 thread, i64 threads)``, with declarations.
 
     Raises:
         ValueError: there is no matrix kernel for the element types.
@@ -52,15 +50,6 @@ def _element(dtype: DType, accumulate: DType) -> str:
     if accumulate != dtype or dtype.name not in _ELEMENTS:
         raise ValueError(f"no matrix kernel for {dtype.name} operands with {accumulate.name} sums")
     return _ELEMENTS[dtype.name]
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """`tiles` row tiles of one height, the first starting at `row`."""
-
-    height: int
-    row: Size
-    tiles: Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +72,20 @@ class _TilePlace:
 
 
 class _GemmWriter:
-    """The state of writing one kernel. What varies in the nest (`self.a`, `self.sums`, ...) is set by the loop that
-    varies it."""
+    """Writes one kernel. The attributes declared here belong to the loops of the nest: each loop sets its own, and what
+    is written inside it reads them."""
+
+    batch: Size
+    a: str  # the matrices of the batch
+    b: str
+    runs: list[Run]  # the row tiles of the block of rows
+    tiles: Size  # how many
+    first_row: Size
+    panels: Range  # of the block of columns
+    sums: _SumBlock
+    b_here: str  # first term of the first panel of the block, where B is
+    copies: Flag  # whether the first row tile copies B
+    narrow: bool  # the last of the choices of a tile: masked stores straight to the result
 
     def __init__(self, kernel: GemmKernel, target: Target) -> None:
         self.kernel = kernel
@@ -135,20 +136,19 @@ class _GemmWriter:
         self.columns = self.tile.columns
         self.whole_panels = lines.div(self.n, self.columns)
         self.ragged = lines.compare("ne", lines.mod(self.n, self.columns), 0)
-        panels = lines.div(lines.add(self.n, self.columns - 1), self.columns)
-        batch = self.epilogue.size(self.kernel.batch)
-        batches, runs, rows, panel_range = self.shares(batch, panels)
-        with lines.loop(*batches) as b:
+        size, kernel = self.epilogue.size, self.kernel
+        share = share_out(lines, blocking, size(kernel.batch), self.m, self.n)
+        with lines.loop(*share.batches) as b:
             self.batch = b
-            self.a = lines.at(element, self.buffers[self.kernel.a], lines.mul(b, self.epilogue.size(self.kernel.a_batch_stride)))
-            self.b = lines.at(element, self.buffers[self.kernel.b], lines.mul(b, self.epilogue.size(self.kernel.b_batch_stride)))
-            if runs:
-                self.row_block(runs, 0, panel_range)
+            self.a = lines.at(element, self.buffers[kernel.a], lines.mul(b, size(kernel.a_batch_stride)))
+            self.b = lines.at(element, self.buffers[kernel.b], lines.mul(b, size(kernel.b_batch_stride)))
+            if share.runs:
+                self.row_block(share.runs, 0, share.panels)
             else:
-                height = blocking.height or lines.sub(rows[1], rows[0])
-                with lines.loop(rows[0], rows[1], height) as row:
-                    end = lines.least(lines.add(row, height), rows[1])
-                    self.row_block(self.cut(row, end), row, panel_range)
+                first, last = share.rows
+                with lines.loop(first, last, blocking.height or lines.sub(last, first)) as row:
+                    end = lines.least(lines.add(row, blocking.height), last) if blocking.height else last
+                    self.row_block(cut(lines, self.tile.heights, row, end), row, share.panels)
 
     def tile_slot(self) -> str:
         name = self.lines.fresh("s")
@@ -156,71 +156,8 @@ class _GemmWriter:
         self.lines.entry.append(f"  {name} = alloca [{count} x {self.lanes.element}], align {_CACHE_LINE}")
         return name
 
-    # ------------------------------------------------------------------------------------------ sharing out the work
-    def shares(self, batch: Size, panels: Size) -> tuple[_Range, list[_Run], _Range, _Range]:
-        """What this thread does: its batches, its row tiles (where m is known) or else its rows, its column panels.
-
-        One of the three is divided: columns where each thread would otherwise copy all of B, or where there are more
-        columns than rows.
-        """
-        lines, blocking = self.lines, self.blocking
-        known = cut_rows(self.m, self.tile.rows) if isinstance(self.m, int) and not blocking.height else ()
-        totals: list[Size] = [batch, panels, *([tiles for _, tiles in known] or [self.m])]
-        slots = [(lines.slot("i64"), lines.slot("i64")) for _ in totals]
-        for (low, high), total in zip(slots, totals, strict=True):
-            lines.do(f"store i64 0, ptr {low}")
-            lines.do(f"store i64 {total}, ptr {high}")
-        with lines.when(lines.compare("ne", "%threads", 1)):  # spares one thread the divisions
-            by_batch = False if batch == 1 else lines.compare("sge", batch, "%threads")
-            tiles = lines.div(lines.add(self.m, self.tile.rows - 1), self.tile.rows)
-            prefer = lines.either(
-                blocking.pack_b != "none" or lines.compare("sgt", self.n, self.m), lines.compare("slt", tiles, "%threads")
-            )
-            enough = lines.compare("sge", panels, "%threads")
-            by_columns = lines.both(lines.negate(by_batch), lines.both(prefer, enough))
-            by_rows = lines.negate(lines.either(by_batch, by_columns))
-            for number, ((low, high), total) in enumerate(zip(slots, totals, strict=True)):
-                chosen = (by_batch, by_columns, by_rows)[min(number, 2)]
-                # tiles of the second height are dealt out from the other end: not both odd ones to the same thread
-                thread = lines.sub(lines.sub("%threads", 1), "%thread") if number == 3 else "%thread"
-                bounds = [lines.div(lines.mul(total, part), "%threads") for part in (thread, lines.add(thread, 1))]
-                lines.do(f"store i64 {lines.choose(chosen, bounds[0], 0)}, ptr {low}")
-                lines.do(f"store i64 {lines.choose(chosen, bounds[1], total)}, ptr {high}")
-        ranges: list[_Range] = [(lines.value(f"load i64, ptr {x}"), lines.value(f"load i64, ptr {y}")) for x, y in slots]
-        ranges[:2] = [(0, 1) if total == 1 else r for total, r in zip(totals, ranges[:2], strict=False)]
-        runs, row = [], 0
-        for (height, tiles_of_height), (first, last) in zip(known, ranges[2:], strict=False):
-            runs.append(_Run(height, lines.add(lines.mul(first, height), row), lines.sub(last, first)))
-            row += height * tiles_of_height
-        return ranges[0], runs, ranges[2], ranges[1]
-
-    def cut(self, row: Size, end: Size) -> list[_Run]:
-        """The rows [row, end), known only at run time, as tiles of the heights for which there is code."""
-        lines, heights = self.lines, self.tile.heights
-        table = cut_table(heights)
-        rows = lines.sub(end, row)
-        spare = lines.most(lines.sub(rows, table.length - heights[0]), 0)
-        whole = lines.div(spare, heights[0])
-        rest = lines.sub(rows, lines.mul(whole, heights[0]))
-        number = lines.div(rest, table.entries_per_word)
-        word: Size = table.words[-1]
-        for i in range(len(table.words) - 2, -1, -1):
-            word = lines.choose(lines.compare("eq", number, i), table.words[i], word)
-        shift = lines.mul(lines.mod(rest, table.entries_per_word), table.entry_bits)
-        entry = lines.once("lshr i64 ", word, ", ", shift)
-        runs, done = [], 0
-        for height, bits in zip(heights, table.bits, strict=True):
-            field = lines.once("lshr i64 ", entry, ", ", done)
-            count: Size = lines.once("and i64 ", field, ", ", (1 << bits) - 1)
-            done += bits
-            if height == heights[0]:
-                count = lines.add(count, whole)
-            runs.append(_Run(height, row, count))
-            row = lines.add(row, lines.mul(count, height))
-        return runs
-
     # ------------------------------------------------------------------------------------------ blocks
-    def row_block(self, runs: list[_Run], first_row: Size, panels: _Range) -> None:
+    def row_block(self, runs: list[Run], first_row: Size, panels: Range) -> None:
         lines = self.lines
         self.runs, self.first_row = runs, first_row
         self.tiles: Size = 0
@@ -233,7 +170,7 @@ class _GemmWriter:
         with lines.loop(panels[0], panels[1], width) as first:
             self.column_block((first, lines.least(lines.add(first, width), panels[1])))
 
-    def column_block(self, panels: _Range) -> None:
+    def column_block(self, panels: Range) -> None:
         lines, depth = self.lines, self.blocking.depth
         self.panels = panels
         if not depth:
@@ -252,10 +189,17 @@ class _GemmWriter:
         lines, element, blocking = self.lines, self.lanes.element, self.blocking
         self.copies: Flag = False
         if blocking.pack_b == "transpose":
-            source = lines.at(element, self.b, self.sums.start)
-            vectors, count = self.tile.vectors, self.sums.count
             pack_transposed_panels(
-                lines, self.lanes, vectors, source, self.k, count, self.panels, self.n, self.b_scratch, blocking.panel_room
+                lines,
+                self.lanes,
+                self.tile.vectors,
+                lines.at(element, self.b, self.sums.start),
+                self.k,
+                self.sums.count,
+                self.panels,
+                self.n,
+                self.b_scratch,
+                blocking.panel_room,
             )
         else:
             terms = lines.at(element, self.b, lines.mul(self.sums.start, self.n))
@@ -381,9 +325,7 @@ class _GemmWriter:
             height = self.lines.choose(self.lines.compare("eq", place.run, i), run.height, height)
         return height
 
-    def cases(
-        self, place: _TilePlace, rows: RowTile, panel: Size, whole: Flag, start: Rows | None, end: Rows
-    ) -> None:
+    def cases(self, place: _TilePlace, rows: RowTile, panel: Size, whole: Flag, start: Rows | None, end: Rows) -> None:
         """Code for each height of tile, and for the tile that copies B."""
         lines, element, blocking = self.lines, self.lanes.element, self.blocking
         within = lines.sub(panel, self.panels[0])
@@ -403,7 +345,7 @@ class _GemmWriter:
         masks: list[str | None] = [None] * self.tile.vectors
         if whole is False and blocking.pack_b == "none":
             masks = self.masks(self.n)  # the only panel, read where it is
-        end_masks = self.masks(self.n) if self.narrow else [None] * self.tile.vectors
+        end_masks: list[str | None] = self.masks(self.n) if self.narrow else [None] * self.tile.vectors
         for place_of_rows in (end, start):
             for r in range(self.tile.rows):
                 if place_of_rows:

@@ -65,7 +65,7 @@ class Epilogue:
                     self._statements(x, width, spot_of_row, v * width, masks[v] if masks else None)
             else:
                 with lines.loop(0, left) as c:
-                    x = lines.value(f"load {element}, ptr {lines.at(element, row, c)}, align {lanes.size}")
+                    x = Lanes(element, lanes.size, 1).load(lines, lines.at(element, row, c))
                     self._statements(x, 1, spot_of_row, c, None)
 
     def _statements(self, x: str, lanes: int, spot: Spot, column: Size, mask: str | None) -> None:

@@ -83,8 +83,8 @@ def pack_row_tiles(
 ) -> None:
     """Copies row tiles of a transposed A of `size` rows: term k of row r is at ``source + k * size + r``.
 
-    Tile t starts at the row that entry t of the array `first_rows` says; it is written from ``to + t * room``, term k at
-    ``+ k * rows``. k is the outer loop: a line of A, which holds parts of several tiles, is fetched once. Whole vectors
+    Tile t starts at the row that entry t of the array `first_rows` says; it is written from ``to + t * room``, term k
+    at ``+ k * rows``. k is the outer loop: a line of A, which holds parts of several tiles, is fetched once. Whole vectors
     are copied. What is read too much is the start of the next line of A, except after the last one, where masks keep
     reads inside; what is written too much belongs to the next term of the tile, which is written later, or to the
     vector that `room` has in excess.
@@ -131,8 +131,8 @@ def pack_transposed_panels(
 ) -> None:
     """Transposes the panels [first, last) of a transposed B: term k of column j is at ``source + j * stride + k``.
 
-    Panel p starts at ``to + (p - first) * room`` with one row of `vectors` vectors for each term. Columns beyond the last
-    repeat the last one; the sums made with them are never stored.
+    Panel p starts at ``to + (p - first) * room`` with one row of `vectors` vectors for each term. Columns beyond the
+    last repeat the last one; the sums made with them are never stored.
     """
     width = vectors * lanes.count
     ragged = lines.compare("ne", lines.mod(columns, width), 0)
@@ -156,9 +156,9 @@ def pack_transposed_panels(
                     lanes.store(lines, vector, lines.at(lanes.element, out, lines.mul(lines.add(k, i), width)))
             with lines.loop(whole, depth) as k:
                 at = lines.at(lanes.element, out, lines.mul(k, width))
+                one = Lanes(lanes.element, lanes.size, 1)
                 for i, r in enumerate(rows):
-                    value = lines.value(f"load {lanes.element}, ptr {lines.at(lanes.element, r, k)}, align {lanes.size}")
-                    lines.do(f"store {lanes.element} {value}, ptr {lines.at(lanes.element, at, i)}, align {lanes.size}")
+                    one.store(lines, one.load(lines, lines.at(lanes.element, r, k)), lines.at(lanes.element, at, i))
 
 
 def _transpose(lines: NestLines, lanes: Lanes, rows: list[str], group: int) -> list[str]:
@@ -177,7 +177,7 @@ def _transpose(lines: NestLines, lanes: Lanes, rows: list[str], group: int) -> l
         while len(pieces) > 1:
             pair = f"<{size} x {lanes.element}>"
             size *= 2
-            pieces = [lines.shuffle(pair, *pieces[p : p + 2], range(size)) for p in range(0, len(pieces), 2)]
+            pieces = [lines.shuffle(pair, pieces[p], pieces[p + 1], range(size)) for p in range(0, len(pieces), 2)]
         vectors.append(pieces[0])
     orders = []
     for half in (0, group // 2):  # unpack low and unpack high: interleave halves of the parts of two vectors

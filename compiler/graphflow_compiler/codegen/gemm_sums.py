@@ -9,12 +9,12 @@ from typing import TypeAlias
 from graphflow_compiler.codegen.gemm_pack import Lanes
 from graphflow_compiler.codegen.gemm_text import NestLines, Size
 
-#: Multiply-adds in one round of the loop. 48 are 4 terms of a tile of 6 x 2 vectors: where another thread shares the core,
-#: 2 terms are up to 10 % slower (a round has 4 instructions of its own), and 8 only cost compile time.
+#: Multiply-adds in one round of the loop. 48 are 4 terms of a tile of 6 x 2 vectors: where another thread shares the
+#: core, 2 terms are up to 10 % slower (a round has 4 instructions of its own), and 8 only cost compile time.
 _ROUND = 48
 _MOST_UNROLL = 4
 _COPY_UNROLL = 2
-#: Rows of B are far apart, which the hardware does not foresee: so many terms ahead they are asked for. Up to 10 % faster.
+#: Rows of B are far apart, which the hardware does not foresee: so many terms ahead they are asked for (up to 10 %).
 _PREFETCH = 24
 
 Sums: TypeAlias = list[list[str]]

@@ -7,6 +7,7 @@ and adds constants last, where the addressing modes of loads and stores take the
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ Size: TypeAlias = int | str
 Flag: TypeAlias = bool | str
 """An i1, likewise."""
 
-_COMPARE = {"slt": int.__lt__, "sle": int.__le__, "sgt": int.__gt__, "sge": int.__ge__, "eq": int.__eq__, "ne": int.__ne__}
+_COMPARE = {
+    "slt": operator.lt, "sle": operator.le, "sgt": operator.gt, "sge": operator.ge, "eq": operator.eq, "ne": operator.ne,
+}  # fmt: skip
 
 
 @dataclass

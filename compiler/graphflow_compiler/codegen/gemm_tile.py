@@ -1,4 +1,4 @@
-"""Choices of the matrix kernel that need no code: register tile, how rows are cut into tiles, what is packed, block sizes."""
+"""Choices of the matrix kernel that need no code: register tile, cuts of rows into tiles, what is copied, block sizes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def choose_tile(target: Target, element_bytes: int, columns: int | None) -> Tile
 
 
 def has_fma(target: Target) -> bool:
-    """Every 64-bit machine has a fused multiply-add, except old x86: there LLVM would call the C library for each lane."""
+    """Every 64-bit machine has a fused multiply-add, except old x86: LLVM would call the C library for each lane."""
     return target.vector_registers == 32 or "+fma" in target.features.split(",")
 
 
@@ -92,17 +92,13 @@ def cut_rows(rows: int, tallest: int) -> tuple[tuple[int, int], ...]:
 
 @dataclass(frozen=True, slots=True)
 class CutTable:
-    """How to cut a number of rows known at run time: tiles of the tallest height until fewer than `length` rows are left,
-    then what the entry of the rest says: how many tiles of each height, in fields of `bits` bits."""
+    """How to cut a number of rows known at run time: tiles of the tallest height until fewer than `length` rows are
+    left, then what the entry of the rest says: how many tiles of each height, in fields of `bits` bits."""
 
     length: int
     bits: tuple[int, ...]
     words: tuple[int, ...]
     entries_per_word: int
-
-    @property
-    def entry_bits(self) -> int:
-        return sum(self.bits)
 
 
 @lru_cache(maxsize=16)
@@ -116,7 +112,7 @@ def cut_table(heights: tuple[int, ...]) -> CutTable:
         costs.append(cost)
         counts.append(tuple(c + (i == choice) for i, c in enumerate(before)))
     bits = tuple(max(entry[i] for entry in counts).bit_length() for i in range(len(heights)))
-    per_word = 64 // sum(bits)
+    per_word = 63 // sum(bits)
     words = [0] * _ceil_div(length, per_word)
     for rest, entry in enumerate(counts):
         shift = rest % per_word * sum(bits)
@@ -131,15 +127,15 @@ def cut_table(heights: tuple[int, ...]) -> CutTable:
 class Blocking:
     """What is copied into scratch, and the block sizes. All offsets and sizes are in elements.
 
-    pack_b  "none": rows of B are read where they are. "first tile": the first row tile of a block reads B where it is and
-            writes it, panel by panel, to scratch for the others (a copy that hides behind its arithmetic). "transpose":
-            B is stored transposed, and its panels are transposed into scratch before the row tiles run.
+    pack_b  "none": rows of B are read where they are. "first tile": the first row tile of a block reads B where it is
+            and writes it, panel by panel, to scratch for the others (a copy that hides behind its arithmetic).
+            "transpose": B is stored transposed, and its panels are transposed into scratch before the row tiles run.
     edge    the last panel is not whole, and is copied to scratch to be read like the others.
     pack_a  row tiles copied to scratch at a time, of an A that is stored transposed; 0: read where it is.
     depth   terms of the sum in one block; 0: all.
     width   columns in one block; 0: all.
     height  rows in one block; 0: all.
-    sums    where partial sums are kept between blocks of the sum: nowhere (one block), in the buffer `result`, in scratch.
+    sums    where partial sums are kept between blocks of the sum: nowhere (one block), in buffer `result`, in scratch.
     result  the buffer of a dense result that may be written in parts, "" if there is none.
     """
 

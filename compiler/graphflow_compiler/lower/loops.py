@@ -37,7 +37,7 @@ def lower_row(e: Emitter) -> LoweredKernel:
     with _nest(e, outer, vector_last=False):
         for stage in range(last + 1):
             for node in group.nodes:
-                if group.levels[node] == ROW and stages[node] == stage and not isinstance(node.op.kind, Reduction):
+                if group.levels[node] == ROW and stages[node] == stage and not _is_reducing(group, node):
                     e.element(node, _index(e, node, ROW))
             _pass(e, group, stages, stage, inner, kept, places)
         _store(e, [v for v in group.outputs if group.levels[v.node] == ROW], ROW)
@@ -51,14 +51,17 @@ def _stages(group: Group) -> dict[Node, int]:
         stage = 0
         for v in node.data_inputs:
             if v.node in stages:
-                reduces = isinstance(v.node.op.kind, Reduction) and group.levels[v.node] == ROW
-                stage = max(stage, stages[v.node] + (1 if reduces else 0))
+                stage = max(stage, stages[v.node] + (1 if _is_reducing(group, v.node) else 0))
         stages[node] = stage
     return stages
 
 
 def _is_reducing(group: Group, node: Node) -> bool:
-    return isinstance(node.op.kind, Reduction) and group.levels[node] == ROW
+    """Whether the node runs over the row; a reduction of axes of size 1 only is a function of one value."""
+    if not isinstance(node.op.kind, Reduction) or group.levels[node] != ROW:
+        return False
+    x = node.inputs[0]
+    return x is not None and any(x.shape[a] != 1 for a in node.attrs.axis)
 
 
 def _worth_keeping(group: Group, stages: dict[Node, int]) -> set[Node]:
