@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -82,7 +83,7 @@ def chain(count: int) -> Steps:
 def parameters(sizes: tuple[int, ...], seed: int) -> list[np.ndarray[Any, Any]]:
     rng = np.random.default_rng(seed)
     found: list[np.ndarray[Any, Any]] = []
-    for rows, columns in zip(sizes[:-1], sizes[1:], strict=True):
+    for rows, columns in itertools.pairwise(sizes):
         found += [glorot(rng, rows, columns), np.zeros(columns, np.float32)]
     return found
 

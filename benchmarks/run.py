@@ -1,7 +1,7 @@
 """Times graphflow beside every peer that can be imported (numpy always), interleaved, and prints ratios.
 
-    python benchmarks/run.py                # everything
-    python benchmarks/run.py mlp dispatch   # only these
+python benchmarks/run.py                # everything
+python benchmarks/run.py mlp dispatch   # only these
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def imports() -> None:
 
 def digits() -> None:
     """The whole process: import, data, build, compile, 30 epochs, evaluate."""
-    code = f"import sys; sys.path.insert(0, {str(ROOT / 'samples')!r}); import tempfile, digits_mlp; digits_mlp.main(folder=tempfile.mkdtemp())"
+    samples = str(ROOT / "samples")
+    code = f"import sys; sys.path.insert(0, {samples!r}); import digits_mlp; digits_mlp.main(folder=None)"
     print(f"digits, fresh process {_seconds(code, 3):8.2f} s")
 
 

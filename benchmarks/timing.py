@@ -10,9 +10,7 @@ ROUNDS = 7
 TARGET_S = 0.05
 
 
-def interleave(
-    steps: Mapping[str, Callable[[], object]], rounds: int = ROUNDS, target_s: float = TARGET_S
-) -> dict[str, float]:
+def interleave(steps: Mapping[str, Callable[[], object]], rounds: int = ROUNDS, target_s: float = TARGET_S) -> dict[str, float]:
     """Median microseconds of each step over `rounds` round-robin rounds of about `target_s` seconds each."""
     counts = {}
     for name, step in steps.items():

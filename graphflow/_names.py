@@ -122,10 +122,32 @@ _ALIASES: dict[str, tuple[str, str]] = {
 #: Namespaces: attribute of the package -> module.
 SUBMODULES: dict[str, str] = {
     name: f"graphflow.{name}"
-    for name in """
-        app bitwise compat compiler config dtypes errors flags gfile initializers io layers linalg losses math metrics
-        nn ops random regularizers runtime shapes train viz
-    """.split()
+    for name in [
+        "app",
+        "bitwise",
+        "compat",
+        "compiler",
+        "config",
+        "dtypes",
+        "errors",
+        "flags",
+        "gfile",
+        "initializers",
+        "io",
+        "layers",
+        "linalg",
+        "losses",
+        "math",
+        "metrics",
+        "nn",
+        "ops",
+        "random",
+        "regularizers",
+        "runtime",
+        "shapes",
+        "train",
+        "viz",
+    ]
 } | {"logging": "graphflow.tf_logging"}
 
 HOME: dict[str, tuple[str, str]] = {

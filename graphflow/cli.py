@@ -53,12 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     for command in (info, check):
         command.add_argument("--json", action="store_true", help="machine-readable output")
     dot.add_argument("-o", "--output", help="write there; the ending says the format (.dot, .svg, .png, .pdf)")
-    dot.add_argument(
-        "--gradients", choices=("full", "folded", "hidden"), default="full", help="how to draw gradient ops"
-    )
-    dot.add_argument(
-        "--variables", choices=("full", "folded"), default="folded", help="with their helper ops or without"
-    )
+    dot.add_argument("--gradients", choices=("full", "folded", "hidden"), default="full", help="how to draw gradient ops")
+    dot.add_argument("--variables", choices=("full", "folded"), default="folded", help="with their helper ops or without")
+    dot.add_argument("--optimizers", choices=("full", "folded"), default="folded", help="what they made as one node")
     dot.add_argument("--collapse", action=argparse.BooleanOptionalAction, default=None, help="fold name scopes")
     dot.add_argument("--legend", action="store_true", help="add what the colours mean")
     return parser
@@ -154,6 +151,7 @@ def _dot(options: argparse.Namespace) -> int:
         load(options.file).graph,
         gradients=options.gradients,
         variables=options.variables,
+        optimizers=options.optimizers,
         collapse=options.collapse,
         legend=options.legend,
     )

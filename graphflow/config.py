@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 
 class Settings:
     """A record that takes any field it knows as keyword, and lets it be set later."""
 
-    _fields: dict[str, Any] = {}
+    _fields: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, **values: Any) -> None:
         for name, default in self._fields.items():
@@ -31,7 +31,7 @@ class Settings:
 class GPUOptions(Settings):
     """How GPU memory is taken."""
 
-    _fields = {
+    _fields: ClassVar[dict[str, Any]] = {
         "per_process_gpu_memory_fraction": 0.0,
         "allow_growth": False,
         "allocator_type": "",
@@ -48,7 +48,7 @@ class OptimizerOptions(Settings):
 
     L1, L0 = 0, -1
     DEFAULT, OFF, ON_1, ON_2 = 0, -1, 1, 2
-    _fields = {
+    _fields: ClassVar[dict[str, Any]] = {
         "do_common_subexpression_elimination": False,
         "do_constant_folding": False,
         "do_function_inlining": False,
@@ -58,7 +58,7 @@ class OptimizerOptions(Settings):
 
 
 class GraphOptions(Settings):
-    _fields = {
+    _fields: ClassVar[dict[str, Any]] = {
         "optimizer_options": OptimizerOptions,
         "build_cost_model": 0,
         "infer_shapes": False,
@@ -71,7 +71,7 @@ class GraphOptions(Settings):
 class ConfigProto(Settings):
     """What a Session may be given as `config`."""
 
-    _fields = {
+    _fields: ClassVar[dict[str, Any]] = {
         "allow_soft_placement": False,
         "log_device_placement": False,
         "device_count": dict,
@@ -90,7 +90,7 @@ class RunOptions(Settings):
     """What one run may be given as `options`."""
 
     NO_TRACE, SOFTWARE_TRACE, HARDWARE_TRACE, FULL_TRACE = 0, 1, 2, 3
-    _fields = {
+    _fields: ClassVar[dict[str, Any]] = {
         "trace_level": 0,
         "timeout_in_ms": 0,
         "inter_op_thread_pool": 0,
@@ -102,21 +102,27 @@ class RunOptions(Settings):
 class NodeStats(Settings):
     """One kernel of a run: the operations in it, and how long it took."""
 
-    _fields = {"node_name": "", "timeline_label": "", "all_start_micros": 0, "op_end_rel_micros": 0, "all_end_rel_micros": 0}
+    _fields: ClassVar[dict[str, Any]] = {
+        "node_name": "",
+        "timeline_label": "",
+        "all_start_micros": 0,
+        "op_end_rel_micros": 0,
+        "all_end_rel_micros": 0,
+    }
 
 
 class DeviceStats(Settings):
-    _fields = {"device": "", "node_stats": list}
+    _fields: ClassVar[dict[str, Any]] = {"device": "", "node_stats": list}
 
 
 class StepStats(Settings):
-    _fields = {"dev_stats": list}
+    _fields: ClassVar[dict[str, Any]] = {"dev_stats": list}
 
 
 class RunMetadata(Settings):
     """What a run tells about itself, if its options ask for a trace."""
 
-    _fields = {"step_stats": StepStats, "partition_graphs": list}
+    _fields: ClassVar[dict[str, Any]] = {"step_stats": StepStats, "partition_graphs": list}
 
     def record(self, executable: Any, options: Any, microseconds: float) -> None:
         """Fills in the device entry: one node per kernel, the time that of the whole run."""

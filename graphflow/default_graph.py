@@ -43,8 +43,6 @@ def get_collection_ref(key: Any) -> list[Any]:
     return get_default_graph().get_collection_ref(key)
 
 
-def op_scope(
-    values: Any, name: str | None, default_name: str | None = None
-) -> AbstractContextManager[str]:
+def op_scope(values: Any, name: str | None, default_name: str | None = None) -> AbstractContextManager[str]:
     """The old spelling of name_scope."""
     return name_scope(name, default_name, values)

@@ -121,7 +121,7 @@ class DType:
         if self.base_dtype.name == "bfloat16":
             import ml_dtypes
 
-            return getattr(ml_dtypes.finfo(ml_dtypes.bfloat16), which)
+            return getattr(ml_dtypes.finfo(ml_dtypes.bfloat16), which)  # type: ignore[no-untyped-call]
         if self.is_floating:
             return getattr(np.finfo(self.numpy_dtype), which)
         raise TypeError(f"dtype {self.name} has no {which}")

@@ -12,7 +12,7 @@ from graphflow.core.graph import Graph, Operation, Tensor
 from graphflow.core.indexed_slices import IndexedSlices
 from graphflow.core.registry import NO_ATTRS
 from graphflow.errors import ArgumentError, DTypeError, GradientError, ShapeError
-from graphflow.ops import array, fill, math
+from graphflow.ops import array, fill, joining, math
 from graphflow.ops.identity_n import IDENTITY_N
 from graphflow.shapes import GRAPH_POLICY, format_shape
 
@@ -60,9 +60,7 @@ class RegisterGradient:
 
 def _register(name: str, f: Callable[..., Any] | None) -> None:
     if name in _registered:
-        raise KeyError(
-            f"Registering two gradient with name '{name}'! (Previous registration was {_registered[name]!r})"
-        )
+        raise KeyError(f"Registering two gradient with name '{name}'! (Previous registration was {_registered[name]!r})")
     _registered[name] = f
 
 
@@ -222,8 +220,8 @@ def _total(
 def _add(parts: Sequence[Gradient]) -> Gradient:
     slices = [p for p in parts if isinstance(p, IndexedSlices)]
     if len(slices) == len(parts):
-        values = array.concat([s.values for s in slices], 0)
-        indices = array.concat([_indices_like(s.indices, slices) for s in slices], 0)
+        values = joining.concat([s.values for s in slices], 0)
+        indices = joining.concat([_indices_like(s.indices, slices) for s in slices], 0)
         return IndexedSlices(values, indices, slices[0].dense_shape)
     return math.add_n([convert_to_tensor(p) for p in parts])
 
@@ -232,7 +230,8 @@ def _indices_like(indices: Tensor, slices: Sequence[IndexedSlices]) -> Tensor:
     """Indices of one dtype: the wider one where they differ."""
     if len({s.indices.base_dtype for s in slices}) == 1:
         return indices
-    return math.cast(indices, "int64")
+    wide: Tensor = math.cast(indices, "int64")
+    return wide
 
 
 def _differentiate(op: Operation, grads: list[Gradient | None], sums: dict[Tensor, list[Gradient]]) -> None:
@@ -251,8 +250,7 @@ def _differentiate(op: Operation, grads: list[Gradient | None], sums: dict[Tenso
     returned = list(returned)
     if len(returned) != len(op.inputs):
         raise GradientError(
-            f"Num gradients {len(returned)} generated for op {op.name} ({op.type}) do not match num inputs "
-            f"{len(op.inputs)}"
+            f"Num gradients {len(returned)} generated for op {op.name} ({op.type}) do not match num inputs {len(op.inputs)}"
         )
     for t, g in zip(op.inputs, returned, strict=True):
         if g is None or not t.base_dtype.is_floating:
@@ -312,7 +310,7 @@ def hessians(
             flat = array.reshape(convert_to_tensor(first), [size])
             rows = [gradients(flat[i], x, unconnected_gradients="zero")[0] for i in range(size)]
             dims = shape.as_list()
-            found.append(array.reshape(array.stack([convert_to_tensor(r) for r in rows]), dims + dims))
+            found.append(array.reshape(joining.stack([convert_to_tensor(r) for r in rows]), dims + dims))
     return found
 
 
@@ -337,8 +335,7 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
             as_list = list(outgoing) if isinstance(outgoing, (list, tuple)) else [outgoing]
             if len(as_list) != len(inputs):
                 raise ArgumentError(
-                    f"custom_gradient function expected to return {len(inputs)} gradients, but returned "
-                    f"{len(as_list)} instead."
+                    f"custom_gradient function expected to return {len(inputs)} gradients, but returned {len(as_list)} instead."
                 )
             return [None] * len(results) + as_list
 

@@ -13,6 +13,7 @@ from graphflow.dtypes import DType, as_dtype, bool_, float32, string
 from graphflow.errors import ArgumentError
 from graphflow.ops import array, fill, random
 from graphflow.ops.orthogonal import orthonormal
+from graphflow.ops.source import CONST
 from graphflow.shapes import TensorShape
 
 __all__ = [
@@ -20,9 +21,9 @@ __all__ = [
     "LecunUniform", "Ones", "Orthogonal", "RandomNormal", "RandomUniform", "TruncatedNormal", "UniformUnitScaling",
     "VarianceScaling", "Zeros", "constant_initializer", "contrib_variance_scaling_initializer",
     "glorot_normal_initializer", "glorot_uniform_initializer", "he_normal", "he_uniform", "identity_initializer",
-    "lecun_normal", "lecun_uniform", "ones_initializer", "orthogonal_initializer", "random_normal_initializer", "random_uniform_initializer",
-    "truncated_normal_initializer", "uniform_unit_scaling_initializer", "variance_scaling_initializer",
-    "xavier_initializer", "xavier_initializer_conv2d", "zeros_initializer",
+    "lecun_normal", "lecun_uniform", "ones_initializer", "orthogonal_initializer", "random_normal_initializer",
+    "random_uniform_initializer", "truncated_normal_initializer", "uniform_unit_scaling_initializer",
+    "variance_scaling_initializer", "xavier_initializer", "xavier_initializer_conv2d", "zeros_initializer",
 ]  # fmt: skip
 
 
@@ -82,7 +83,7 @@ class Constant(Initializer):
 
     def make(self, shape: list[int], dtype: DType) -> Tensor:
         if np.ndim(self.value) == 0 and dtype not in (string, bool_):
-            return fill.fill(shape, constant(self.value, dtype), name="Const")
+            return fill.fill(shape, constant(self.value, dtype), name=CONST.name)
         if self.verify_shape and list(np.shape(self.value)) != shape:
             raise TypeError(f"Expected Tensor's shape: {tuple(shape)}, got {np.shape(self.value)}.")
         return constant(self.value, dtype, shape)

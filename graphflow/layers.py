@@ -12,8 +12,11 @@ from graphflow.errors import ArgumentError, ShapeError
 from graphflow.graph_keys import GraphKeys
 from graphflow.initializers import Ones, Zeros
 from graphflow.ops import nn_ops
-from graphflow.ops.array import identity, reshape, shape
+from graphflow.ops.array import identity, reshape, shape, size
+from graphflow.ops.binary import maximum
+from graphflow.ops.cast import cast
 from graphflow.ops.combine import bias_add
+from graphflow.ops.compare import where_v2
 from graphflow.ops.matmul import matmul
 from graphflow.ops.statistics import moments
 from graphflow.train.moving_averages import assign_moving_average
@@ -160,9 +163,7 @@ class Dense(Layer):
         else:
             sizes = inputs.shape.as_list()
             rows = matmul(reshape(inputs, [-1, sizes[-1]]), self.kernel)
-            known = (
-                sizes if sizes.count(None) == 0 else [shape(inputs)[i] if d is None else d for i, d in enumerate(sizes)]
-            )
+            known = sizes if sizes.count(None) == 0 else [shape(inputs)[i] if d is None else d for i, d in enumerate(sizes)]
             out = reshape(rows, [*known[:-1], self.units])
         if self.use_bias:
             out = bias_add(out, self.bias)
@@ -213,10 +214,7 @@ def _by_training(training: Any, active: Callable[[], Tensor], passive: Callable[
     """One of two tensors; a `training` tensor decides in each run."""
     if isinstance(training, (bool, int)):
         return active() if training else passive()
-    from graphflow.ops.control import cond
-
-    chosen: Tensor = cond(convert_to_tensor(training), active, passive)
-    return chosen
+    return where_v2(convert_to_tensor(training), active(), passive())
 
 
 class Dropout(Layer):
@@ -345,13 +343,17 @@ class BatchNormalization(Layer):
         if isinstance(training, (bool, int)) and not training:
             mean, variance = self.moving_mean.value(), self.moving_variance.value()
         else:
+            old_mean, old_variance = self.moving_mean.read_value(), self.moving_variance.read_value()
             batch_mean, batch_variance = moments(inputs, axes)
-            mean = _by_training(training, lambda: identity(batch_mean), lambda: self.moving_mean.read_value())
-            variance = _by_training(
-                training, lambda: identity(batch_variance), lambda: self.moving_variance.read_value()
-            )
-            # Moving towards the value chosen above changes nothing where the run does not train.
-            for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            mean = _by_training(training, lambda: batch_mean, lambda: old_mean)
+            variance = _by_training(training, lambda: batch_variance, lambda: old_variance)
+            target = variance
+            if rank == 4:  # as TensorFlow's fused kernel, which keeps the unbiased variance
+                count = cast(size(inputs), batch_variance.base_dtype) / inputs.shape[self._axis].value
+                unbiased = batch_variance * count / maximum(count - 1.0, 1.0)
+                target = _by_training(training, lambda: unbiased, lambda: old_variance)
+            # Moving towards the old value changes nothing where the run does not train.
+            for moving, value in ((self.moving_mean, mean), (self.moving_variance, target)):
                 update = assign_moving_average(moving, value, self.momentum, zero_debias=False)
                 self._updates.append(update)
                 update.graph.add_to_collection(GraphKeys.UPDATE_OPS, update.op)

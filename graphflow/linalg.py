@@ -11,4 +11,15 @@ from graphflow.ops.statistics import norm, normalize
 
 transpose = matrix_transpose
 
-__all__ = ["einsum", "eye", "l2_normalize", "matmul", "matrix_transpose", "matvec", "norm", "normalize", "tensordot", "transpose"]
+__all__ = [
+    "einsum",
+    "eye",
+    "l2_normalize",
+    "matmul",
+    "matrix_transpose",
+    "matvec",
+    "norm",
+    "normalize",
+    "tensordot",
+    "transpose",
+]

@@ -12,7 +12,7 @@ from graphflow.errors import ArgumentError, ShapeError
 from graphflow.graph_keys import GraphKeys
 from graphflow.ops import math
 from graphflow.ops.activation import relu
-from graphflow.ops.array import squeeze, stop_gradient
+from graphflow.ops.array import size, squeeze, stop_gradient
 from graphflow.ops.cross_entropy import softmax_cross_entropy_with_logits_v2, sparse_softmax_cross_entropy_with_logits
 from graphflow.ops.fill import ones_like, zeros_like
 from graphflow.ops.logistic import sigmoid_cross_entropy_with_logits
@@ -70,9 +70,8 @@ def _size(values: Tensor) -> Tensor:
     static = values.shape.num_elements()
     if static is not None:
         return constant(float(static), float32, name="num_elements")
-    from graphflow.ops.array import size
-
-    return math.cast(size(values), float32)
+    count: Tensor = math.cast(size(values), float32)
+    return count
 
 
 def compute_weighted_loss(
@@ -110,9 +109,9 @@ def compute_weighted_loss(
         elif reduction == Reduction.SUM_BY_NONZERO_WEIGHTS:
             present = math.cast(math.not_equal(scale, 0.0), float32)
             loss = _safe_ratio(loss, reduce_sum(ones_like(values) * present))
-        loss = math.cast(loss, given.base_dtype)
-        add_loss(loss, loss_collection)
-        return loss
+        result: Tensor = math.cast(loss, given.base_dtype)
+        add_loss(result, loss_collection)
+        return result
 
 
 def _pair(labels: Any, predictions: Any, names: tuple[str, str] = ("labels", "predictions")) -> tuple[Tensor, Tensor]:
@@ -318,9 +317,7 @@ def get_regularization_loss(scope: str | None = None, name: str = "total_regular
     return math.add_n(losses, name=name) if losses else constant(0.0)
 
 
-def get_total_loss(
-    add_regularization_losses: bool = True, name: str = "total_loss", scope: str | None = None
-) -> Tensor:
+def get_total_loss(add_regularization_losses: bool = True, name: str = "total_loss", scope: str | None = None) -> Tensor:
     """The sum of all registered losses, regularization included unless told otherwise."""
     losses = get_losses(scope)
     if add_regularization_losses:

@@ -178,9 +178,7 @@ def _share_of_hits(
     new_hits = state.assign_add(hits, _weighted(math.cast(hit, float32), weights)[0])
     new_misses = state.assign_add(misses, _weighted(math.cast(miss, float32), weights)[0])
     value = _ratio(hits, hits + misses, "value")
-    return _register(
-        value, _ratio(new_hits, new_hits + new_misses, "update_op"), metrics_collections, updates_collections
-    )
+    return _register(value, _ratio(new_hits, new_hits + new_misses, "update_op"), metrics_collections, updates_collections)
 
 
 def precision(

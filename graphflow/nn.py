@@ -5,15 +5,33 @@ from __future__ import annotations
 # ruff: noqa: E501
 # fmt: off
 from graphflow.ops.activation import (
-    elu, gelu, leaky_relu, log_sigmoid, relu, relu6, selu, sigmoid, softplus, softsign, swish, tanh,
+    elu,
+    gelu,
+    leaky_relu,
+    log_sigmoid,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    softplus,
+    softsign,
+    swish,
+    tanh,
 )
 from graphflow.ops.combine import bias_add
 from graphflow.ops.cross_entropy import (
-    softmax_cross_entropy_with_logits, softmax_cross_entropy_with_logits_v2, sparse_softmax_cross_entropy_with_logits,
+    softmax_cross_entropy_with_logits,
+    softmax_cross_entropy_with_logits_v2,
+    sparse_softmax_cross_entropy_with_logits,
 )
 from graphflow.ops.logistic import sigmoid_cross_entropy_with_logits, weighted_cross_entropy_with_logits
 from graphflow.ops.nn_ops import (
-    batch_norm_with_global_normalization, batch_normalization, dropout, l2_normalize, relu_layer, xw_plus_b,
+    batch_norm_with_global_normalization,
+    batch_normalization,
+    dropout,
+    l2_normalize,
+    relu_layer,
+    xw_plus_b,
 )
 from graphflow.ops.order import in_top_k, top_k
 from graphflow.ops.softmax import log_softmax, softmax

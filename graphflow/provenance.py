@@ -87,8 +87,7 @@ class Location:
     def format_stack(self) -> str:
         """All captured frames, innermost first, one a line."""
         return "\n".join(
-            f"{c.co_filename}:{n} in {c.co_name}:  {linecache.getline(c.co_filename, n).strip()}"
-            for c, n in self.frames
+            f"{c.co_filename}:{n} in {c.co_name}:  {linecache.getline(c.co_filename, n).strip()}" for c, n in self.frames
         )
 
 

@@ -51,9 +51,7 @@ class SymDim:
 
     def __mul__(self, other: Dim) -> Dim:
         return _from_terms(
-            (tuple(sorted((*m1, *m2), key=_atom_text)), c1 * c2)
-            for m1, c1 in self.terms
-            for m2, c2 in _terms_of(other)
+            (tuple(sorted((*m1, *m2), key=_atom_text)), c1 * c2) for m1, c1 in self.terms for m2, c2 in _terms_of(other)
         )
 
     __rmul__ = __mul__
@@ -182,19 +180,38 @@ def mod(a: Dim, b: Dim) -> Dim:
     return _atom_dim("%", a, b)
 
 
+def never_negative(d: Dim) -> bool:
+    """Whether d is at least 0 whatever its sizes are (sizes are never negative)."""
+    if isinstance(d, int):
+        return d >= 0
+    return all(c > 0 and all(_atom_never_negative(a) for a in monomial) for monomial, c in d.terms)
+
+
+def _atom_never_negative(a: Atom) -> bool:
+    if isinstance(a, str):
+        return True
+    op, x, y = a
+    if op == "max":
+        return never_negative(x) or never_negative(y)
+    return never_negative(x) and never_negative(y)
+
+
 def maximum(a: Dim, b: Dim) -> Dim:
-    if isinstance(a, int) and isinstance(b, int):
-        return max(a, b)
-    # Sizes are never negative, so a clamp of a plain size (every term positive) at zero or below changes nothing.
-    if b == 0 and isinstance(a, SymDim) and all(c > 0 for _, c in a.terms):
+    difference = a - b
+    if isinstance(difference, int):
+        return a if difference >= 0 else b
+    if never_negative(difference):
         return a
-    return a if a == b else _atom_dim("max", a, b)
+    return b if never_negative(b - a) else _atom_dim("max", a, b)
 
 
 def minimum(a: Dim, b: Dim) -> Dim:
-    if isinstance(a, int) and isinstance(b, int):
-        return min(a, b)
-    return a if a == b else _atom_dim("min", a, b)
+    difference = a - b
+    if isinstance(difference, int):
+        return a if difference <= 0 else b
+    if never_negative(difference):
+        return b
+    return a if never_negative(b - a) else _atom_dim("min", a, b)
 
 
 def evaluate(d: Dim, sizes: Mapping[str, int]) -> int:

@@ -114,9 +114,7 @@ class VariableScope:
         self._constraint = constraint
 
     name = property(lambda self: self._name)
-    original_name_scope = property(
-        lambda self: self._name_scope, doc="The name scope of the scope's first entry, with ``/``."
-    )
+    original_name_scope = property(lambda self: self._name_scope, doc="The name scope of the scope's first entry, with ``/``.")
     reuse = property(lambda self: self._reuse)
     initializer = property(lambda self: self._initializer)
     regularizer = property(lambda self: self._regularizer)
@@ -271,9 +269,7 @@ class variable_scope(AbstractContextManager[VariableScope]):
         self._exits.pop().__exit__(*exc)
 
 
-def variable_op_scope(
-    values: Any, name_or_scope: Any, default_name: str | None = None, **kwargs: Any
-) -> variable_scope:
+def variable_op_scope(values: Any, name_or_scope: Any, default_name: str | None = None, **kwargs: Any) -> variable_scope:
     """The old spelling of ``variable_scope(name_or_scope, default_name, values)``."""
     return variable_scope(name_or_scope, default_name, values, **kwargs)
 
@@ -436,9 +432,7 @@ def _initial_value(name: str, initializer: Any, shape: TensorShape, dtype: DType
     if initializer is None:
         if dtype.base_dtype.name == "string":
             raise ArgumentError(f"An initializer for variable {name} of {dtype} is required")
-        initializer = (
-            initializers.glorot_uniform_initializer() if dtype.is_floating else initializers.zeros_initializer()
-        )
+        initializer = initializers.glorot_uniform_initializer() if dtype.is_floating else initializers.zeros_initializer()
         if not shape.is_fully_defined():
             raise ArgumentError(
                 f"Variable {name} did not get an initializer, so its `shape` argument must be specified. Shape of a "

@@ -116,9 +116,7 @@ class Variable:
         self._initial_value = value
         static = (TensorShape(shape) if shape is not None else value.shape) if validate_shape else None
         self._variable = state.variable_op(static, value.base_dtype, name=scope)
-        self._initializer_op = state.assign(
-            self._variable, value, validate_shape=validate_shape, name=state.ASSIGN.name
-        ).op
+        self._initializer_op = state.assign(self._variable, value, validate_shape=validate_shape, name=state.ASSIGN.name).op
         self._snapshot = identity(self._variable, name="read")
 
     @classmethod
@@ -226,15 +224,11 @@ class Variable:
         new = state.assign(self._variable, value, use_locking=use_locking, name=name)
         return new if read_value else new.op
 
-    def assign_add(
-        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
-    ) -> Any:
+    def assign_add(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
         new = state.assign_add(self._variable, delta, use_locking, name)
         return new if read_value else new.op
 
-    def assign_sub(
-        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
-    ) -> Any:
+    def assign_sub(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
         new = state.assign_sub(self._variable, delta, use_locking, name)
         return new if read_value else new.op
 
@@ -385,7 +379,8 @@ def is_variable_initialized(variable: Any) -> Tensor:
 def report_uninitialized_variables(var_list: Any = None, name: str = "report_uninitialized_variables") -> Tensor:
     """A string vector: the names of the variables (global and local ones by default) without a value yet."""
     from graphflow.core.build import constant
-    from graphflow.ops.array import boolean_mask, stack
+    from graphflow.ops.gather import boolean_mask
+    from graphflow.ops.joining import stack
     from graphflow.ops.math import logical_not
 
     variables = global_variables() + local_variables() if var_list is None else list(var_list)

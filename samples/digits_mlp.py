@@ -51,7 +51,7 @@ def build() -> tuple[tf.Graph, dict[str, tf.Tensor | tf.Operation]]:
     return graph, {"x": x, "y": y, "loss": loss, "train": train, "predicted": predicted, "init": init}
 
 
-def main(epochs: int = EPOCHS, folder: str = ".") -> float:
+def main(epochs: int = EPOCHS, folder: str | None = ".") -> float:
     start = time.perf_counter()
     train_x, train_y, test_x, test_y = load()
     graph, g = build()
@@ -69,8 +69,9 @@ def main(epochs: int = EPOCHS, folder: str = ".") -> float:
                 bars.set_postfix(loss=f"{loss:.4f}")
         accuracy = float(np.mean(session.run(g["predicted"], {g["x"]: test_x}) == test_y))
     print(f"test accuracy {accuracy:.2%} on {len(test_x)} images, {time.perf_counter() - start:.2f} s in all")
-    for path in _pictures(graph, Path(folder)):
-        print(f"wrote {path}")
+    if folder is not None:
+        for path in _pictures(graph, Path(folder)):
+            print(f"wrote {path}")
     return accuracy
 
 

@@ -9,7 +9,7 @@ def main() -> np.ndarray:
     inputs = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
     targets = np.array([[0], [1], [1], [0]], np.float32)
 
-    with tf.Graph().as_default() as graph:
+    with tf.Graph().as_default():
         tf.set_random_seed(4)
         x = tf.constant(inputs, name="x")
         y = tf.constant(targets, name="y")

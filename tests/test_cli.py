@@ -102,9 +102,7 @@ def test_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_as_a_module(model: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "graphflow", "check", str(model)], cwd=ROOT, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-m", "graphflow", "check", str(model)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "sound" in done.stdout, done.stderr
     done = subprocess.run(
         f"{sys.executable} -m graphflow dot {model} | head -1", shell=True, cwd=ROOT, capture_output=True, text=True

@@ -162,9 +162,7 @@ def test_algebra_is_true(op: OpDef) -> None:
 EXTREMES = [-np.inf, -3e38, -90.0, -1.0, -1e-30, -0.0, 0.0, 1e-30, 1.0, 90.0, 3e38, np.inf, np.nan]
 
 
-@pytest.mark.parametrize(
-    "name", ["Relu", "Relu6", "Sign", "Abs", "Sigmoid", "Tanh", "Softplus", "Elu", "Selu", "Erf", "Sqrt"]
-)
+@pytest.mark.parametrize("name", ["Relu", "Relu6", "Sign", "Abs", "Sigmoid", "Tanh", "Softplus", "Elu", "Selu", "Erf", "Sqrt"])
 def test_rules_at_extremes(name: str) -> None:
     op = next(op for op in OPS if op.name == name)
     assert isinstance(op.kind, Elementwise) and op.reference is not None

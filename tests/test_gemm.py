@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,7 @@ from graphflow.dtypes import DType, as_dtype, bool_, float32
 from graphflow_compiler.access import add, mul
 from graphflow_compiler.codegen.gemm import gemm_scratch_elements, gemm_to_llvm
 from graphflow_compiler.codegen.gemm_tile import choose_blocking, cut_rows, cut_table
-from graphflow_compiler.codegen.jit import compile_module
+from graphflow_compiler.codegen.jit import Engine, compile_module
 from graphflow_compiler.codegen.llvm_text import Target, host_target
 from graphflow_compiler.ir.loops import Buffer, Const, GemmKernel, IConst, IDim, Index, IVar, Var
 from graphflow_compiler.ir.loops_build import LoopBuilder
@@ -110,7 +113,7 @@ class Product:
         scratch = gemm_scratch_elements(self.kernel, target)
         if scratch is not None:
             arrays.append(guarded(scratch * threads, self.dtype))
-        engine = compile_module([gemm_to_llvm(self.kernel, target)], target)
+        engine = compiled(self.kernel, target)
         kinds = [ctypes.c_void_p] * len(arrays) + [ctypes.c_int64] * (len(self.kernel.dims) + 2)
         function = ctypes.CFUNCTYPE(ctypes.c_int32, *kinds)(engine.address("kernel"))
         self.codes = [
@@ -120,6 +123,11 @@ class Product:
         for array, used in ((result, count), *([(arrays[-1], scratch * threads)] if scratch is not None else [])):
             assert (array[used:] == guarded(0, self.dtype)).all(), "written past the end"
         return result[:count].reshape(sizes["t"], sizes["m"], sizes["n"])
+
+
+@lru_cache(maxsize=8)
+def compiled(kernel: GemmKernel, target: Target) -> Engine:
+    return compile_module([gemm_to_llvm(kernel, target)], target)
 
 
 def guarded(count: int, dtype: DType) -> Array:
@@ -145,17 +153,7 @@ def check(product: Product, threads: int = 1, target: Target | None = None) -> A
 
 
 TRANSPOSES = ["NN", "NT", "TN", "TT"]
-SHAPES = [
-    (1, 1, 1),
-    (6, 16, 8),
-    (7, 10, 5),
-    (5, 1, 9),
-    (1, 33, 40),
-    (13, 17, 3),
-    (25, 100, 31),
-    (32, 128, 64),
-    (3, 8, 2),
-]
+SHAPES = [(1, 1, 1), (7, 10, 5), (5, 1, 9), (1, 33, 40), (25, 100, 31), (32, 128, 64)]
 
 
 @pytest.mark.parametrize("transpose", TRANSPOSES)
@@ -168,7 +166,7 @@ def test_layouts_and_sizes(transpose: str, known: str) -> None:
 @pytest.mark.parametrize("transpose", TRANSPOSES)
 def test_random_sizes(transpose: str) -> None:
     rng = np.random.default_rng(TRANSPOSES.index(transpose))
-    for _ in range(12):
+    for _ in range(8):
         m, n, k = (int(2 ** rng.uniform(0, 8)) for _ in range(3))
         dtype = str(rng.choice(["float32", "float64"]))
         known = "".join(x for x in "mnkt" if rng.random() < 0.6)
@@ -179,7 +177,7 @@ def test_random_sizes(transpose: str) -> None:
 @pytest.mark.parametrize(
     ("m", "n", "k", "known"),
     [
-        (40, 70, 1300, "mnkt"),  # blocks of the sum
+        (40, 70, 2300, "mnkt"),  # blocks of the sum
         (40, 70, 1300, "nt"),
         (33, 300, 600, "nkt"),  # packed blocks of columns
         (200, 40, 100, "mkt"),
@@ -200,8 +198,7 @@ def test_empty(m: int, n: int, k: int, known: str, transpose: str) -> None:
 @pytest.mark.parametrize("dtype", ["float64", "int32", "int64", "uint32"])
 @pytest.mark.parametrize("transpose", TRANSPOSES)
 def test_element_types(dtype: str, transpose: str) -> None:
-    for m, n, k in [(19, 21, 70), (8, 3, 130)]:
-        check(Product(m, n, k, dtype, transpose, known="nkt"))
+    check(Product(19, 21, 70, dtype, transpose, known="nkt"))
 
 
 def test_half_precision_is_refused() -> None:
@@ -222,7 +219,7 @@ def test_batches(broadcast: str, known: str) -> None:
 def test_register_tiles_of_other_machines(bits: int, registers: int, transpose: str) -> None:
     """LLVM splits vectors that the machine does not have: slow, but the same numbers."""
     target = replace(host_target(), vector_bits=bits, vector_registers=registers)
-    for m, n, k, known in [(29, 75, 33, "nkt"), (50, 64, 20, "mnkt"), (30, 5, 7, "nkt"), (70, 300, 90, "nt")]:
+    for m, n, k, known in [(29, 75, 33, "nkt"), (30, 5, 7, "mnkt"), (70, 300, 90, "nt")]:
         check(Product(m, n, k, transpose=transpose, known=known), 2, target)
 
 
@@ -245,6 +242,36 @@ def test_bits_depend_neither_on_threads_nor_on_tiles(transpose: str) -> None:
         by_batch = Product(37, 90, 700, transpose=transpose, known="nkt")
         for rows in (1, 2, 5, 9):
             np.testing.assert_array_equal(by_batch.run(m=rows)[0], expected[0, :rows])
+
+
+def before_guard_page(array: Array) -> Array:
+    """The array where the next page of memory cannot be touched."""
+    page = mmap.PAGESIZE
+    room = -(-array.nbytes // page) * page
+    memory = mmap.mmap(-1, room + page)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    libc = ctypes.CDLL(None)
+    assert libc.mprotect(ctypes.c_void_p(start + room), ctypes.c_size_t(page), 0) == 0
+    copy: Array = np.frombuffer(memory, array.dtype, array.size, room - array.nbytes).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mprotect")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("transpose", TRANSPOSES)
+def test_nothing_is_read_past_the_operands(transpose: str, dtype: str) -> None:
+    """A failure is a segmentation fault."""
+    for m, n, k, known in [
+        (3, 300, 70, "nt"),
+        (21, 300, 70, "nkt"),
+        (5, 37, 9, "mnkt"),
+        (6, 10, 3, "nkt"),
+        (2, 3, 5, ""),
+    ]:
+        p = Product(m, n, k, dtype, transpose, known=known)
+        p.a, p.b = before_guard_page(p.a), before_guard_page(p.b)
+        check(p)
 
 
 def test_unaligned_operands() -> None:
@@ -277,32 +304,34 @@ def transposed_result(b: LoopBuilder, p: Product) -> None:
     b.store("c", add(mul(J, p.m), I), b.mul(p.acc, 2.0))
 
 
-@pytest.mark.parametrize("known", ["mnkt", "nkt", "mnt", ""])
-@pytest.mark.parametrize("transpose", ["NN", "NT", "TN"])
-@pytest.mark.parametrize(("m", "n", "k"), [(14, 16, 9), (9, 43, 20), (31, 10, 12), (17, 37, 1100)])
-def test_epilogues(m: int, n: int, k: int, transpose: str, known: str) -> None:
+LAYOUTS = [("mnkt", "NN"), ("nkt", "NT"), ("mnt", "TN"), ("", "NN")]
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(14, 16, 9), (9, 43, 20), (31, 10, 12), (17, 37, 2100)])
+@pytest.mark.parametrize("name", ["bias_relu", "residual", "tanh_of_rows", "two_results", "transposed_result"])
+def test_epilogues(m: int, n: int, k: int, name: str) -> None:
     rng = np.random.default_rng(1)
-    bias, scale = rng.standard_normal(n).astype("f"), rng.standard_normal(m).astype("f")
-    tolerance = {"rtol": 1e-4, "atol": 1e-4}
-
-    p = Product(m, n, k, transpose=transpose, known=known, epilogue=bias_relu, extra={"bias": bias})
-    np.testing.assert_allclose(p.run(2), np.maximum(p.exact + bias, 0), **tolerance)
-
-    r = rng.standard_normal((1, m, n)).astype("f")
-    p = Product(m, n, k, transpose=transpose, known=known, epilogue=residual, extra={"r": r})
-    np.testing.assert_allclose(p.run(2), p.exact + r, **tolerance)
-
-    p = Product(m, n, k, transpose=transpose, known=known, epilogue=tanh_of_rows, extra={"scale": scale})
-    np.testing.assert_allclose(p.run(), np.tanh(p.exact * scale[:, None]), **tolerance)
-
+    bias, scale, r = (rng.standard_normal(shape).astype("f") for shape in ((n,), (m,), (1, m, n)))
     positive = np.zeros((1, m, n), bool)
-    p = Product(m, n, k, transpose=transpose, known=known, epilogue=two_results, extra={"positive": positive})
-    result = p.run()
-    np.testing.assert_allclose(result, p.exact, **tolerance)
-    np.testing.assert_array_equal(positive, result > 0)
-
-    p = Product(m, n, k, transpose=transpose, known=known, epilogue=transposed_result)
-    np.testing.assert_allclose(p.run().reshape(n, m), 2 * p.exact[0].T, **tolerance)
+    for known, transpose in LAYOUTS[m % 2 :: 2]:
+        extra = {
+            "bias_relu": {"bias": bias},
+            "residual": {"r": r},
+            "tanh_of_rows": {"scale": scale},
+            "two_results": {"positive": positive},
+        }.get(name)
+        p = Product(m, n, k, transpose=transpose, known=known, epilogue=globals()[name], extra=extra)
+        got = p.run(2)
+        exact = {
+            "bias_relu": np.maximum(p.exact + bias, 0),
+            "residual": p.exact + r,
+            "tanh_of_rows": np.tanh(p.exact * scale[:, None]),
+            "two_results": p.exact,
+            "transposed_result": 2 * p.exact.swapaxes(1, 2),
+        }[name]
+        np.testing.assert_allclose(got.reshape(exact.shape), exact, rtol=1e-4, atol=1e-3)
+        if name == "two_results":
+            np.testing.assert_array_equal(positive, got > 0)
 
 
 def test_in_place_result() -> None:
@@ -312,7 +341,7 @@ def test_in_place_result() -> None:
         b.store("r", p.dense, b.add(b.load("r", p.dense, p.dtype), p.acc))
 
     r = np.ones((1, 20, 50), np.float32)
-    p = Product(20, 50, 1200, known="nt", epilogue=accumulate, extra={"r": r})
+    p = Product(20, 50, 2200, known="nt", epilogue=accumulate, extra={"r": r})
     assert choose_blocking(p.kernel, host_target()).sums == "scratch"
     p.run(2)
     np.testing.assert_allclose(r, 1 + p.exact, rtol=1e-4, atol=1e-3)
@@ -320,7 +349,7 @@ def test_in_place_result() -> None:
 
 def test_checks() -> None:
     def small(b: LoopBuilder, p: Product) -> None:
-        b.check(b.binary("gt", p.acc, Const(1e6, p.dtype)), 7)
+        b.check(b.binary("gt", p.acc, Const(1e11, p.dtype)), 7)
         b.store("c", p.dense, p.acc)
 
     p = Product(9, 21, 10, epilogue=small)

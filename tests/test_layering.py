@@ -152,9 +152,7 @@ def complaint(module: str, found: Import) -> str | None:
         if found.target == "graphflow":
             allowed = layer.name == "facade"
         else:
-            allowed = covers(layer.members + layer.may_import, found.target) and not covers(
-                layer.except_for, found.target
-            )
+            allowed = covers(layer.members + layer.may_import, found.target) and not covers(layer.except_for, found.target)
         allowed = allowed or (found.by_name and (module, found.target) in DISCOVERY)
         return None if allowed else f"{layer.name} must not import {found.target}"
     if root in sys.stdlib_module_names or root == "numpy":
@@ -271,10 +269,7 @@ def op_names_in(source: str, names: frozenset[str]) -> list[tuple[int, str]]:
     return [
         (node.lineno, node.value)
         for node in ast.walk(tree)
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and node.value in names
-        and id(node) not in exported
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in names and id(node) not in exported
     ]
 
 

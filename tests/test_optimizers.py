@@ -186,6 +186,9 @@ def test_clipped_gradients_and_subclass() -> None:
         def _apply_dense(self, grad: Any, var: Any) -> Any:
             return var.assign_sub(0.5 * gf.sign(grad))
 
+        def _apply_sparse(self, grad: Any, var: Any) -> Any:
+            return gf.scatter_sub(var, grad.indices, 0.5 * grad.values)
+
     w = gf.Variable([1.0, -1.0])
     opt = Sign()
     pairs = [(gf.clip_by_value(g, -1.0, 1.0), v) for g, v in opt.compute_gradients(gf.reduce_sum(w * w))]
@@ -194,3 +197,6 @@ def test_clipped_gradients_and_subclass() -> None:
     s.run(gf.global_variables_initializer())
     s.run(op)
     assert s.run(w).tolist() == [0.5, -0.5]
+    rows = IndexedSlices(gf.constant([1.0, 2.0]), gf.constant([1, 1]), gf.constant([2]))
+    s.run(opt.apply_gradients([(rows, w)]))
+    assert s.run(w).tolist() == [0.5, -2.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from graphflow.dtypes import DType, as_dtype, bfloat16, bool_, float16, float32,
 from graphflow.errors import GraphFlowError
 
 OPS = [
-    op for op in all_ops() if not isinstance(op.kind, (Source, StateUpdate, Random)) and op.reference is not None and op.samples()
+    op
+    for op in all_ops()
+    if not isinstance(op.kind, (Source, StateUpdate, Random)) and op.reference is not None and op.samples()
 ]
 #: Relative tolerances: a float16 result has 11 bits, a bfloat16 one 8.
 RTOL = {float16: 4e-3, bfloat16: 3e-2, float32: 2e-5, float64: 1e-9}
@@ -122,11 +125,13 @@ def test_gradient_matches_differences(op: OpDef) -> None:
             xs = [operation.inputs[i] for i in wrt]
             grads = [None if g is None else gf.convert_to_tensor(g) for g in gf.gradients(total, xs)]
             for x, g, i in zip(xs, grads, wrt, strict=True):
-                numeric = differences(lambda a, x=x: session.run(total, {**feeds, x: a}), arrays[i])
+                numeric = differences(partial(evaluate, session, total, feeds, x), arrays[i])
                 analytic = np.zeros_like(arrays[i]) if g is None else session.run(g, feeds)
-                np.testing.assert_allclose(
-                    analytic, numeric, rtol=2e-5, atol=2e-6, err_msg=f"{op.name} {sample}, input {i}"
-                )
+                np.testing.assert_allclose(analytic, numeric, rtol=2e-5, atol=2e-6, err_msg=f"{op.name} {sample}, input {i}")
+
+
+def evaluate(session: Any, total: Any, feeds: dict[Any, Any], x: Any, value: np.ndarray[Any, Any]) -> Any:
+    return session.run(total, {**feeds, x: value})
 
 
 def differences(f: Any, a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -173,9 +173,7 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
         assert session.run(a).tolist() == [0, 0]  # all or nothing
         with pytest.raises(tf.errors.InvalidArgumentError, match=r"lhs shape= \[3\] rhs shape= \[2\]"):
             tf.train.Saver({"a": c}).restore(session, path)
-        with pytest.raises(
-            tf.errors.InvalidArgumentError, match="expected dtype int32 does not equal original dtype float32"
-        ):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="expected dtype int32 does not equal original dtype float32"):
             tf.train.Saver({"a": d}).restore(session, path)
         with pytest.raises(tf.errors.InvalidArgumentError, match="Assign requires shapes"):
             tf.train.Saver({"a": e}).restore(session, path)
@@ -272,9 +270,7 @@ def test_state_file(tmp_path: Path) -> None:
     for text in ("", "nonsense", 'model_checkpoint_path: "a', "model_checkpoint_path: 3", "\x00\xff", 'x: "y"'):
         (tmp_path / "checkpoint").write_text(text)
         assert tf.train.get_checkpoint_state(tmp_path) is None
-    assert (
-        tf.train.get_checkpoint_state(tmp_path / "no") is None and tf.train.latest_checkpoint(tmp_path / "no") is None
-    )
+    assert tf.train.get_checkpoint_state(tmp_path / "no") is None and tf.train.latest_checkpoint(tmp_path / "no") is None
     with pytest.raises(RuntimeError, match="conflicts with path used for checkpoint state"):
         tf.train.update_checkpoint_state(tmp_path, str(tmp_path / "checkpoint"))
 

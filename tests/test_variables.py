@@ -144,7 +144,14 @@ def test_open_shape() -> None:
     v = gf.Variable([1.0], validate_shape=False)
     assert v.get_shape().ndims is None
     s = session()
+    twice = v * 2.0
+    assert s.run(twice).tolist() == [2]
     assert s.run(gf.assign(v, [1.0, 2.0], validate_shape=False)).shape == (2,) and s.run(v).shape == (2,)
+    assert s.run(twice).tolist() == [2, 4]
+    w = gf.Variable([1.0])
+    s.run(w.initializer)
+    s.run(gf.assign(w, [3.0, 4.0], validate_shape=False))
+    assert s.run(w + 0.0).tolist() == [3, 4]
 
 
 def test_scatter() -> None:
@@ -370,6 +377,21 @@ def test_batch_normalization() -> None:
     assert np.allclose(s.run(gf.global_variables()[3]), [1.0, 2.5])
 
 
+def test_batch_normalization_chosen_at_run_time() -> None:
+    x, training = gf.placeholder(gf.float32, [None, 2, 2, 1]), gf.placeholder(gf.bool, [])
+    y = layers.batch_normalization(x, training=training, momentum=0.5)
+    updates = gf.get_collection(GraphKeys.UPDATE_OPS)
+    s = session()
+    data = np.arange(4, dtype=np.float32).reshape(1, 2, 2, 1)
+    as_it_is, _ = s.run([y, updates], {x: data, training: False})
+    assert np.allclose(as_it_is, data, atol=2e-3)
+    assert s.run(gf.global_variables()[2:]) == [[0.0], [1.0]]
+    normal, _ = s.run([y, updates], {x: data, training: True})
+    assert abs(normal.mean()) < 1e-6 and abs(normal.std() - 1) < 1e-3
+    mean, variance = s.run(gf.global_variables()[2:])
+    assert np.allclose(mean, 0.75) and np.allclose(variance, 0.5 + 0.5 * data.var(ddof=1))
+
+
 def test_flatten_and_dropout() -> None:
     x = gf.placeholder(gf.float32, [None, 2, 3])
     assert layers.flatten(x).shape.as_list() == [None, 6]
@@ -393,9 +415,7 @@ def test_accuracy() -> None:
 
 def test_global_step_and_group() -> None:
     step = train.get_or_create_global_step()
-    assert (
-        step.name == "global_step:0" and train.get_or_create_global_step() is step and step.dtype.base_dtype == gf.int64
-    )
+    assert step.name == "global_step:0" and train.get_or_create_global_step() is step and step.dtype.base_dtype == gf.int64
     with pytest.raises(ValueError, match="already exists"):
         train.create_global_step()
     other = gf.Variable(0.0)

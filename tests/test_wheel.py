@@ -81,9 +81,7 @@ def test_wheel_carries_license_and_dependencies(wheel: Path) -> None:
 
 
 def test_installed_packages_import_from_the_environment(python: Path, tmp_path: Path) -> None:
-    code = (
-        "import graphflow, graphflow_compiler, graphflow_runtime as r; print(graphflow.__file__, r.__file__, sep='\\n')"
-    )
+    code = "import graphflow, graphflow_compiler, graphflow_runtime as r; print(graphflow.__file__, r.__file__, sep='\\n')"
     environment = python.parent.parent
     for line in run(python, "-c", code, cwd=tmp_path).splitlines():
         assert Path(line).is_relative_to(environment), line

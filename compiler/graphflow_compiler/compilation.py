@@ -53,7 +53,7 @@ class Options:
     target: Target = field(default_factory=host_target)
 
 
-def compile(graph: Graph, signature: Signature, options: Options | None = None) -> Plan:  # noqa: A001  (the documented name)
+def compile(graph: Graph, signature: Signature, options: Options | None = None) -> Plan:
     """The Plan of a signature.
 
     Raises:
@@ -83,6 +83,10 @@ def _check_supported(program: Program) -> None:
             raise CannotCompile(f"{n.op.name} ({op}) runs on the host")
         if any(t.dtype is string for t in n.types):
             raise CannotCompile(f"{n.op.name} ({op}) has string values")
+    shapes = {str(n.attrs.key): n.types[0].shape for n in program.nodes if n.op is VARIABLE_STATE}
+    for name, value in program.updates:
+        if shapes.get(name, value.shape) != value.shape:  # its storage, which kernels write in place, would not fit
+            raise CannotCompile(f"variable {name} changes its shape")
     unknown = unknown_sizes(program)
     if unknown:
         first = next(n for n in program.nodes if any(_mentions(t, unknown) for t in n.types))
@@ -103,7 +107,9 @@ class _Planner:
         self.options = options
         self.dump = dump
         # Every size the signature names, also those that the program has since found equal to others.
-        self.sources = symbol_sources([TensorType(t.base_dtype, s) for t, s in zip(signature.feeds, signature.feed_shapes, strict=True)])
+        self.sources = symbol_sources(
+            [TensorType(t.base_dtype, s) for t, s in zip(signature.feeds, signature.feed_shapes, strict=True)]
+        )
         self.buffers: list[PlanBuffer] = []
         self.number: dict[Any, int] = {}
         self.texts: dict[str, str] = {}
@@ -210,7 +216,9 @@ class _Planner:
             source = aside
         if item.aside:
             here = len(self.steps)
-            target = self.buffer(("aside", item.source), PlanBuffer("temporary", t, product(t.shape or ()), start=here, end=here))
+            target = self.buffer(
+                ("aside", item.source), PlanBuffer("temporary", t, product(t.shape or ()), start=here, end=here)
+            )
         else:
             target = self.output(item.output) if item.output >= 0 else self.variable(item.variable, t)
         kernel = copy_kernel(t)
@@ -249,7 +257,8 @@ class _Planner:
 
     def emit(self, kernel: Kernel) -> str:
         """The function's name, from the content of its code: kernels that do the same share one function."""
-        self.dump.write("loops", kernel_to_text(kernel))
+        if self.dump.folder is not None:
+            self.dump.write("loops", kernel_to_text(kernel))
         text = kernel_to_llvm(kernel, self.options.target)
         name = "gf_" + hashlib.sha256(text.encode()).hexdigest()[:16]
         self.texts.setdefault(name, text.replace("@kernel(", f"@{name}("))

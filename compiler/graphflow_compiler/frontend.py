@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from graphflow.core.graph import Operation, Tensor
 from graphflow.core.kinds import NoOp, Random, Source, StateUpdate, TensorType, VariableIsInitialized, View
 from graphflow.dtypes import bool_
-from graphflow.errors import BuildError, InvalidArgumentError
+from graphflow.errors import BuildError, InvalidArgumentError, UninitializedVariableError
 from graphflow.shapes import Dim, DimPolicy, Shape, SymDim, size, substitute
 from graphflow_compiler.ir.program import (
     FEED,
@@ -76,10 +76,10 @@ class ProgramPolicy(DimPolicy):
             return super().unify(a, b, message)  # type: ignore[arg-type]
         self.constraints.append(Constraint(a, b, message(), self.current_op))  # type: ignore[operator]
         for x, y in ((b, a), (a, b)):
-            if isinstance(x, SymDim) and len(names := x.names()) == 1 and x == size(name := next(iter(names))):
-                if not (isinstance(y, SymDim) and name in y.names()):
-                    self.equal.setdefault(name, Constraint(x, y, message(), self.current_op))  # type: ignore[operator]
-                    break
+            name = _plain_name(x)
+            if name and not (isinstance(y, SymDim) and name in y.names()):
+                self.equal.setdefault(name, Constraint(x, y, message(), self.current_op))  # type: ignore[operator]
+                break
         return a if isinstance(a, int) else b if isinstance(b, int) else a
 
     def broadcast(self, a: Dim, b: Dim, message: object) -> Dim:
@@ -88,6 +88,13 @@ class ProgramPolicy(DimPolicy):
         if a == 1:
             return b
         return self.unify(a, b, message)
+
+
+def _plain_name(d: Dim) -> str:
+    """The name of a size that is nothing but a name; empty for anything else."""
+    names = d.names() if isinstance(d, SymDim) else set()
+    name = next(iter(names)) if len(names) == 1 else ""
+    return name if name and d == size(name) else ""
 
 
 def needed_operations(fetches: Sequence[Tensor | Operation], feeds: Sequence[Tensor]) -> list[Operation]:
@@ -188,8 +195,11 @@ class _Build:
             raise InvalidArgumentError(message=f"{t.name} is not available to the program", op=t.op)
         return self.read(variable)
 
-    def read(self, variable: Operation) -> Value:
-        """The variable's value at this point of the program."""
+    def read(self, variable: Operation, first_shape: Shape | None = None) -> Value:
+        """The variable's value at this point of the program.
+
+        `first_shape`: what its first assignment gives a variable that has no shape yet.
+        """
         fed = self.values.get(variable.outputs[0])
         if fed is not None:
             return fed
@@ -197,6 +207,10 @@ class _Build:
         if name not in self.state:
             t = variable.outputs[0]
             shape = self.signature.variable_shapes.get(name, t.type.shape)
+            if shape is None:
+                shape = first_shape
+            if shape is None:
+                raise UninitializedVariableError(op=variable, message=f"Attempting to use uninitialized value {name}")
             type_ = TensorType(t.base_dtype, shape)
             self.state[name] = self.builder.add(VARIABLE_STATE, LeafAttrs(name, type_), origin=(name,)).out()
         return self.state[name]
@@ -230,7 +244,8 @@ class _Build:
                 variable = _variable_behind(t)
             if variable is not None:
                 variables.append(variable.name)
-                inputs.append(self.read(variable))
+                assigned = next((self.value(x).shape for j, x in enumerate(op.inputs) if j not in refs), None)
+                inputs.append(self.read(variable, assigned))
             else:
                 inputs.append(self.value(t))
         if isinstance(kind, Random):

@@ -115,7 +115,9 @@ class Plan:
         return sum(evaluate(self.buffers[b].bytes, sizes or {}) for s in self.steps for b in set(s.buffers))
 
     def __str__(self) -> str:
-        lines = [f"plan of {len(self.steps)} steps, {len(self.kernels)} distinct kernels, sizes {', '.join(self.symbols) or '-'}"]
+        lines = [
+            f"plan of {len(self.steps)} steps, {len(self.kernels)} distinct kernels, sizes {', '.join(self.symbols) or '-'}"
+        ]
         for i, b in enumerate(self.buffers):
             life = f" steps {b.start}..{b.end}" if b.kind in ("temporary", "scratch") else ""
             lines.append(f"buffer {i}: {b.kind} {b.key if b.key != -1 else ''} {b.type}{life}")

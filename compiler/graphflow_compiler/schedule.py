@@ -131,7 +131,7 @@ def schedule(graph: KernelGraph) -> Schedule:
     steps: list[Group | Copy] = []
     output_home: dict[Value, int] = {}
     copied_outputs: list[Copy] = []
-    overwritten = {s for s in in_place.values()} | {states[name] for name, _ in late if name in states}
+    overwritten = set(in_place.values()) | {states[name] for name, _ in late if name in states}
     first: list[Copy] = []
     for i, v in enumerate(program.outputs):
         base = graph.storage(v)
@@ -156,9 +156,7 @@ def _safe(graph: KernelGraph, group: Group, new: Value, state: Value) -> bool:
     if new.shape != state.shape or new.dtype is not state.dtype:
         return False
     if group.kind == "scatter":
-        return new.node.inputs[0] == state and all(
-            graph.storage(v) != state for v in new.node.inputs[1:] if v is not None
-        )
+        return new.node.inputs[0] == state and all(graph.storage(v) != state for v in new.node.inputs[1:] if v is not None)
     if group.kind not in ("map", "gemm", "column"):
         return False
     for node in group.nodes:
@@ -180,8 +178,6 @@ def _reads_own_element(graph: KernelGraph, group: Group, node: Node, state: Valu
         v = node.inputs[a.operand]
         assert v is not None
         covered.add(a.operand)
-        if graph.storage(v) == state and (
-            v != state or not a.exact or squeezed_variables(a.index, v.shape) != variables
-        ):
+        if graph.storage(v) == state and (v != state or not a.exact or squeezed_variables(a.index, v.shape) != variables):
             return False
     return all(k in covered for k, v in enumerate(node.inputs) if v is not None and graph.storage(v) == state)

@@ -147,11 +147,11 @@ def constant(value: Any, dtype: Any = None, shape: Any = None, name: str = "Cons
         array = flat.reshape(dims)
     if array.nbytes >= 2**31:
         raise ArgumentError(
-            f"constant: {array.nbytes} bytes; Cannot create a tensor proto whose content is larger than 2GB: feed it or use a Variable."
+            f"constant: {array.nbytes} bytes; Cannot create a tensor proto whose content is larger than 2GB: feed it or use "
+            "a Variable."
         )
-    from graphflow.ops.source import ConstAttrs
-
-    return graph_for(()).create_op("Const", (), ConstAttrs(TensorValue(array)), name).outputs[0]
+    op = lookup("Const")
+    return graph_for(()).create_op(op, (), op.attrs(TensorValue(array)), name).outputs[0]
 
 
 def convert_to_tensor(value: Any, dtype: Any = None, name: str | None = None, preferred_dtype: Any = None) -> Tensor:
@@ -172,7 +172,7 @@ def convert_to_tensor(value: Any, dtype: Any = None, name: str | None = None, pr
         if isinstance(value, cls):
             return convert_to_tensor(function(value, want, name), want)
     if isinstance(value, (list, tuple)) and _contains_tensor(value):
-        from graphflow.ops.array import stack
+        from graphflow.ops.joining import stack
 
         return stack([convert_to_tensor(v, want) if not _is_number(v) else v for v in value], name=name or "packed")
     if isinstance(value, Operation):
@@ -228,9 +228,7 @@ def build(op: OpDef | str, inputs: Sequence[Tensor] = (), attrs: Any = NO_ATTRS,
     return build_op(op, inputs, attrs, name).outputs[0]
 
 
-def build_op(
-    op: OpDef | str, inputs: Sequence[Tensor] = (), attrs: Any = NO_ATTRS, name: str | None = None
-) -> Operation:
+def build_op(op: OpDef | str, inputs: Sequence[Tensor] = (), attrs: Any = NO_ATTRS, name: str | None = None) -> Operation:
     """Adds `op` on `inputs` and returns the Operation (for several outputs or none)."""
     return graph_for(inputs).create_op(lookup(op) if isinstance(op, str) else op, inputs, attrs, name)
 

@@ -13,7 +13,14 @@ from graphflow.core import context
 from graphflow.core.kinds import ShapeValue, Source, StateUpdate
 from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, lookup
 from graphflow.core.tensor import Operation, Tensor
-from graphflow.errors import ArgumentError, BuildError, DTypeError, GraphFinalizedError, NameCollisionError, WrongGraphError
+from graphflow.errors import (
+    ArgumentError,
+    BuildError,
+    DTypeError,
+    GraphFinalizedError,
+    NameCollisionError,
+    WrongGraphError,
+)
 from graphflow.shapes import GRAPH_POLICY
 
 __all__ = ["Graph", "Operation", "Tensor"]
@@ -77,9 +84,7 @@ class Graph:
             full_name = self._op_name(name or op_def.name)
             controls = self._controls_for(inputs, control_inputs) if self._control_stack or control_inputs else ()
             device = self._current_device() if self._device_stack else ""
-            operation = Operation(
-                self, op_def, full_name, inputs, attrs, controls, device, frames, len(self._operations)
-            )
+            operation = Operation(self, op_def, full_name, inputs, attrs, controls, device, frames, len(self._operations))
             kind = op_def.kind
             is_ref = (isinstance(kind, Source) and kind.what == "variable") or isinstance(kind, StateUpdate)
             if len(outputs) == 1:
@@ -296,9 +301,7 @@ class Graph:
             )
         found = self._by_name.get(name)
         if found is None:
-            raise KeyError(
-                f"The name {name!r} refers to an Operation not in the graph.{self._near(name)}"
-            )
+            raise KeyError(f"The name {name!r} refers to an Operation not in the graph.{self._near(name)}")
         return found
 
     def _near(self, name: str) -> str:

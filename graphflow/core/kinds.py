@@ -146,7 +146,7 @@ class Random:
 
 @dataclass(frozen=True, slots=True)
 class Contraction:
-    """[..., m, k] x [..., k, n] with ``attrs.transpose_a`` / ``attrs.transpose_b`` on the stored matrices; batch dims broadcast."""
+    """[..., m, k] x [..., k, n], transposed where ``attrs.transpose_a`` / ``attrs.transpose_b``; batch dims broadcast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,4 +280,3 @@ class Algebra:
 
 
 NO_ALGEBRA = Algebra()
-

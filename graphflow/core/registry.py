@@ -14,7 +14,7 @@ from graphflow.dtypes import DType, as_dtype
 from graphflow.shapes import Dim, DimPolicy, Shape
 
 if TYPE_CHECKING:
-    from graphflow.core.graph import Operation, Tensor
+    from graphflow.core.graph import Tensor
     from graphflow.core.indexed_slices import IndexedSlices
 
 # ---------------------------------------------------------------------------------------------- attributes
@@ -208,5 +208,3 @@ def all_ops() -> Iterator[OpDef]:
 def same_shape_infer(ctx: InferContext, attrs: Any, x: TensorType, *rest: TensorType) -> tuple[TensorType, ...]:
     """Output like the first input."""
     return (x,)
-
-

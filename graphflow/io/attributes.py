@@ -130,9 +130,7 @@ class Decoder:
         for name, value in raw.items():
             values[name] = self.value(value)
             if name in hints and not matches(values[name], hints[name]):
-                raise CorruptFileError(
-                    f"attribute '{name}' is {str(values[name])[:80]!r}, not of the type {fields[name].type}"
-                )
+                raise CorruptFileError(f"attribute '{name}' is {str(values[name])[:80]!r}, not of the type {fields[name].type}")
         missing = [
             n
             for n, f in fields.items()
@@ -205,13 +203,7 @@ class Decoder:
             raise CorruptFileError(f"{str(raw)[:80]} is no dimension")
         total: Dim = 0
         for term in raw["dim"]:
-            if (
-                not isinstance(term, list)
-                or not term
-                or type(term[0]) is not int
-                or len(term) > 32
-                or len(raw["dim"]) > 64
-            ):
+            if not isinstance(term, list) or not term or type(term[0]) is not int or len(term) > 32 or len(raw["dim"]) > 64:
                 raise CorruptFileError(f"{str(term)[:80]} is no term of a dimension")
             monomial: Dim = term[0]
             for factor in term[1:]:
@@ -258,8 +250,12 @@ _ALIASES = {"Dim": int | SymDim, "Shape": tuple[int | SymDim, ...]}
 
 @functools.cache
 def field_types(cls: type) -> dict[str, Any]:
-    """The resolved annotations of an attrs class."""
-    return typing.get_type_hints(cls, {**vars(sys.modules[cls.__module__]), **_ALIASES})
+    """The resolved annotations of an attrs class; of a user's own op whose annotations do not resolve, none."""
+    module = sys.modules.get(cls.__module__)
+    try:
+        return typing.get_type_hints(cls, {**(vars(module) if module else {}), **_ALIASES})
+    except (NameError, TypeError):
+        return {}
 
 
 def matches(value: Any, hint: Any) -> bool:

@@ -94,9 +94,7 @@ def parse_state(text: str) -> CheckpointState | None:
     return state
 
 
-def get_checkpoint_state(
-    checkpoint_dir: str | os.PathLike[str], latest_filename: str | None = None
-) -> CheckpointState | None:
+def get_checkpoint_state(checkpoint_dir: str | os.PathLike[str], latest_filename: str | None = None) -> CheckpointState | None:
     """What the file ``checkpoint`` of a folder says, with paths below the folder; None if there is no (valid) one."""
     folder = os.fspath(checkpoint_dir)
     path = _state_file(folder, latest_filename)
@@ -131,8 +129,7 @@ def generate_checkpoint_state_proto(
     times = list(all_model_checkpoint_timestamps or [])
     if times and len(times) != len(paths):
         raise ValueError(
-            "Checkpoint timestamps, if provided, must match checkpoint paths "
-            f"(got paths {paths} and timestamps {times})"
+            f"Checkpoint timestamps, if provided, must match checkpoint paths (got paths {paths} and timestamps {times})"
         )
     if not os.path.isabs(save_dir):
         model_checkpoint_path, *paths = [

@@ -292,9 +292,7 @@ def parse_json(path: str, text: str | bytes, what: str) -> dict[str, Any]:
         bad(path, f"{what}: {literal[:40]} where an integer is expected")
 
     try:
-        value = json.loads(
-            text, object_pairs_hook=pairs, parse_int=integer, parse_float=no_float, parse_constant=no_float
-        )
+        value = json.loads(text, object_pairs_hook=pairs, parse_int=integer, parse_float=no_float, parse_constant=no_float)
     except RecursionError:
         raise CorruptFileError(f"{path}: {what} is nested too deeply") from None
     except CorruptFileError:

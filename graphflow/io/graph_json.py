@@ -53,9 +53,7 @@ def graph_to_json(graph: Graph) -> tuple[dict[str, Any], dict[str, np.ndarray[An
         items = [_item(item, variables) for item in graph.get_collection(key)]
         kept = [i for i in items if i is not None]
         if len(kept) < len(items):
-            _LOG.info(
-                "collection %r: %d items of types that no file can hold are not saved", key, len(items) - len(kept)
-            )
+            _LOG.info("collection %r: %d items of types that no file can hold are not saved", key, len(items) - len(kept))
         if kept:
             collections[key] = kept
     if variables:
@@ -157,9 +155,7 @@ class _Builder:
         self.decoder = decoder
         self._operations: dict[str, Operation] = {}
         self._ops: dict[str, OpDef] = {}
-        self._all_names: set[Any] = {
-            n.get("name") for n in nodes if isinstance(n, dict) and isinstance(n.get("name"), str)
-        }
+        self._all_names: set[Any] = {n.get("name") for n in nodes if isinstance(n, dict) and isinstance(n.get("name"), str)}
 
     def add(self, raw: Any) -> None:
         node = _a(raw, dict, "a node")
@@ -248,11 +244,7 @@ class _Builder:
             raise CorruptFileError(f"{str(raw)[:80]} is no variable")
         ref, snapshot, initial = (self.tensor(raw[k]) for k in ("variable", "snapshot", "initial_value"))
         initializer = self.operation(raw["initializer"])
-        if (
-            not is_variable(ref.op)
-            or not isinstance(initializer.op_def.kind, StateUpdate)
-            or ref not in initializer.inputs
-        ):
+        if not is_variable(ref.op) or not isinstance(initializer.op_def.kind, StateUpdate) or ref not in initializer.inputs:
             raise CorruptFileError(f"variable '{ref.name}': its operations are not those of a variable")
         if snapshot.base_dtype is not ref.base_dtype or snapshot.op.inputs != (ref,):
             raise CorruptFileError(f"variable '{ref.name}': '{snapshot.name}' does not read it")
@@ -281,9 +273,7 @@ def is_variable(op: Operation) -> bool:
 
 def _check_refs(op: OpDef, inputs: list[Tensor]) -> None:
     """Only what holds a variable can be changed. User-level functions check that before they make an op."""
-    refs = (
-        op.kind.refs if isinstance(op.kind, StateUpdate) else (0,) if isinstance(op.kind, VariableIsInitialized) else ()
-    )
+    refs = op.kind.refs if isinstance(op.kind, StateUpdate) else (0,) if isinstance(op.kind, VariableIsInitialized) else ()
     for i in refs:
         if i >= len(inputs) or not inputs[i].is_ref:
             raise CorruptFileError(f"input {i} of a {op.name} must be a variable")

@@ -153,9 +153,7 @@ def load(path: str | os.PathLike[str], verify: bool = True) -> Loaded:
     text = container.metadata.get("graphflow.graph")
     if text is None:
         raise FormatError(f"{container.path}: holds values of variables but no graph; restore them with train.Saver")
-    if hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() != container.metadata.get(
-        "graphflow.graph_sha256"
-    ):
+    if hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() != container.metadata.get("graphflow.graph_sha256"):
         bad(container.path, "the graph does not have the recorded checksum")
     raw = parse_json(container.path, text, "the graph")
     try:

@@ -77,8 +77,7 @@ class Saver:
     ) -> None:
         if defer_build and var_list:
             raise ValueError(
-                "If `var_list` is provided then build cannot be deferred. "
-                "Either set defer_build=False or var_list=None."
+                "If `var_list` is provided then build cannot be deferred. Either set defer_build=False or var_list=None."
             )
         self._var_list = var_list
         self._reshape = reshape
@@ -172,9 +171,7 @@ class Saver:
             self._delete_old()
         return prefix
 
-    def _write(
-        self, prefix: str, graph: Graph | None, stored: Mapping[str, tuple[Operation, Any]], step: int | None
-    ) -> None:
+    def _write(self, prefix: str, graph: Graph | None, stored: Mapping[str, tuple[Operation, Any]], step: int | None) -> None:
         path = checkpoint_file(prefix)
         if graph is not None:
             try:
@@ -226,9 +223,7 @@ class Saver:
         reader = CheckpointReader(prefix)
         missing = [name for name in variables if not reader.has_tensor(name)]
         if missing:
-            error = f"Key {missing[0]} not found in checkpoint" + (
-                f" (nor {', '.join(missing[1:])})" if missing[1:] else ""
-            )
+            error = f"Key {missing[0]} not found in checkpoint" + (f" (nor {', '.join(missing[1:])})" if missing[1:] else "")
             what = "Variable name or other graph key that is missing from the checkpoint"
             raise NotFoundError(op=variables[missing[0]], message=_FAILED.format(what=what, error=error))
         values = {name: self._fitting(name, op, reader.view(name)) for name, op in variables.items()}

@@ -1,37 +1,39 @@
 """The op library: one module a family, one `OpDef` an op. Importing this registers every op."""
 
-from graphflow.ops import source
-from graphflow.ops import reduce
-from graphflow.ops import matmul
-from graphflow.ops import unary
-from graphflow.ops import trigonometry
-from graphflow.ops import binary
-from graphflow.ops import compare
-from graphflow.ops import bitwise
-from graphflow.ops import cast
-from graphflow.ops import combine
-from graphflow.ops import activation
-from graphflow.ops import operators
-from graphflow.ops import axis
-from graphflow.ops import softmax
-from graphflow.ops import cross_entropy
-from graphflow.ops import logistic
-from graphflow.ops import order
-from graphflow.ops import random
-from graphflow.ops import statistics
-from graphflow.ops import nn_ops
-from graphflow.ops import control
-from graphflow.ops import assertions
-from graphflow.ops import clip
-from graphflow.ops import einsum
-from graphflow.ops import state
-from graphflow.ops import state_rows
-from graphflow.ops import training
-from graphflow.ops import orthogonal
-from graphflow.ops import identity_n
-from graphflow.ops import shape_ops
-from graphflow.ops import array
-from graphflow.ops import fill
-from graphflow.ops import joining
-from graphflow.ops import slicing
-from graphflow.ops import gather
+from graphflow.ops import (
+    activation,
+    array,
+    assertions,
+    axis,
+    binary,
+    bitwise,
+    cast,
+    clip,
+    combine,
+    compare,
+    control,
+    cross_entropy,
+    einsum,
+    fill,
+    gather,
+    identity_n,
+    joining,
+    logistic,
+    matmul,
+    nn_ops,
+    operators,
+    order,
+    orthogonal,
+    random,
+    reduce,
+    shape_ops,
+    slicing,
+    softmax,
+    source,
+    state,
+    state_rows,
+    statistics,
+    training,
+    trigonometry,
+    unary,
+)

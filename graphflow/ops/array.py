@@ -136,7 +136,14 @@ def _reshape_samples() -> list[Sample]:
     def case(old: tuple[int, ...], new: tuple[int, ...]) -> Sample:
         return Sample((rng.normal(size=old).astype(np.float32), np.array(new, np.int32)))
 
-    return [case((), (1, 1)), case((6,), (2, 3)), case((2, 3), (-1,)), case((0, 3), (0,)), case((2, 3, 4), (4, -1)), case((1,), ())]
+    return [
+        case((), (1, 1)),
+        case((6,), (2, 3)),
+        case((2, 3), (-1,)),
+        case((0, 3), (0,)),
+        case((2, 3, 4), (4, -1)),
+        case((1,), ()),
+    ]
 
 
 RESHAPE = register(
@@ -243,8 +250,10 @@ def _squeeze_infer(ctx: InferContext, attrs: SqueezeAttrs, x: TensorType) -> tup
         return (x,)
     if not attrs.axis:
         if not all(isinstance(d, int) for d in x.shape):
-            return (TensorType(x.dtype, None),) if ctx.policy.__class__.__name__ == "DimPolicy" else (
-                TensorType(x.dtype, tuple(d for d in x.shape if d != 1)),
+            return (
+                (TensorType(x.dtype, None),)
+                if ctx.policy.__class__.__name__ == "DimPolicy"
+                else (TensorType(x.dtype, tuple(d for d in x.shape if d != 1)),)
             )
         return (TensorType(x.dtype, tuple(d for d in x.shape if d != 1)),)
     axes = {normal_axis("Squeeze", a, len(x.shape)) for a in attrs.axis}
@@ -310,10 +319,17 @@ TRANSPOSE = register(
         IndexMap(_transpose_pieces),
         _transpose_infer,
         lambda op, grad: [transpose(grad, _inverse(op.attrs.perm))],
-        lambda attrs, x: np.ascontiguousarray(np.transpose(x, attrs.perm)),
+        lambda attrs, x: np.array(np.transpose(x, attrs.perm), order="C"),
         lambda: [
             Sample((np.random.default_rng(5).normal(size=s).astype(np.float32),), TransposeAttrs(p))
-            for s, p in (((), ()), ((3,), (0,)), ((2, 3), (1, 0)), ((2, 3, 4), (2, 0, 1)), ((0, 3), (1, 0)), ((1, 5), (1, 0)))
+            for s, p in (
+                ((), ()),
+                ((3,), (0,)),
+                ((2, 3), (1, 0)),
+                ((2, 3, 4), (2, 0, 1)),
+                ((0, 3), (1, 0)),
+                ((1, 5), (1, 0)),
+            )
         ],
         attrs=TransposeAttrs,
         dtypes=ALL,
@@ -331,7 +347,7 @@ def transpose(a: Any, perm: Any = None, name: str = "transpose", conjugate: bool
             raise ArgumentError("transpose: the rank is unknown, so perm must be given")
         order = tuple(reversed(range(len(x._shape))))
     else:
-        known = perm.static_value() if isinstance(perm, Tensor) else perm
+        known: Any = perm.static_value() if isinstance(perm, Tensor) else perm
         if not isinstance(known, (list, tuple, np.ndarray)):
             raise ArgumentError(f"transpose: perm must be known while the graph is built, got {perm!r}")
         order = tuple(int(p) for p in known)
@@ -463,7 +479,12 @@ class ReverseAttrs:
 
 def _reverse_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
     dims = ctx.inputs[0].shape or ()
-    return [Piece(0, tuple(ix.sub(d - 1, i) if k in ctx.attrs.axis else i for k, (i, d) in enumerate(zip(index, dims, strict=True))))]
+    return [
+        Piece(
+            0,
+            tuple(ix.sub(d - 1, i) if k in ctx.attrs.axis else i for k, (i, d) in enumerate(zip(index, dims, strict=True))),
+        )
+    ]
 
 
 REVERSE = register(
@@ -472,7 +493,7 @@ REVERSE = register(
         IndexMap(_reverse_pieces),
         _same,
         lambda op, grad: [reverse(grad, op.attrs.axis)],
-        lambda attrs, x: np.ascontiguousarray(np.flip(x, attrs.axis)) if attrs.axis else x,
+        lambda attrs, x: np.array(np.flip(x, attrs.axis), order="C") if attrs.axis else x,
         lambda: [
             Sample((np.random.default_rng(8).normal(size=s).astype(np.float32),), ReverseAttrs(a))
             for s, a in (((), ()), ((4,), (0,)), ((2, 3), (1,)), ((2, 3), (0, 1)), ((0, 2), (1,)))

@@ -75,9 +75,7 @@ assert_greater = _comparison("assert_greater", ">", compare.greater, np.greater,
 assert_greater_equal = _comparison("assert_greater_equal", ">=", compare.greater_equal, np.greater_equal, "x >= y")
 
 
-def _sign(
-    name: str, sign: str, build: Callable[..., Tensor], of_arrays: Callable[..., Any]
-) -> Callable[..., Operation]:
+def _sign(name: str, sign: str, build: Callable[..., Tensor], of_arrays: Callable[..., Any]) -> Callable[..., Operation]:
     def check(
         x: Any, data: Any = None, summarize: int | None = None, message: str | None = None, name: str | None = None
     ) -> Operation:
@@ -126,9 +124,7 @@ def assert_near(
 # ---------------------------------------------------------------------------------------------- ranks and dtypes
 
 
-def _check_rank(
-    x: Any, rank: Any, message: str | None, name: str, holds: Callable[[int, int], bool], words: str
-) -> Operation:
+def _check_rank(x: Any, rank: Any, message: str | None, name: str, holds: Callable[[int, int], bool], words: str) -> Operation:
     t = convert_to_tensor(x, name="x")
     wanted = constant_value(rank) if isinstance(rank, Tensor) else rank
     if wanted is None:
@@ -138,8 +134,7 @@ def _check_rank(
     if not holds(len(t._shape), int(wanted)):
         prefix = f"{message}. " if message else ""
         raise ShapeError(
-            f"{prefix}Tensor {t.name} must have rank {words}{int(wanted)}. Received rank {len(t._shape)}, "
-            f"shape {t.shape}"
+            f"{prefix}Tensor {t.name} must have rank {words}{int(wanted)}. Received rank {len(t._shape)}, shape {t.shape}"
         )
     return no_op(f"{name}/static_checks_determined_all_ok")
 

@@ -60,15 +60,12 @@ def _cast_reference(attrs: CastAttrs, x: Any) -> Any:
             return np.asarray(x).astype(target)
         info = np.iinfo(target)
         whole = [
-            0 if v != v else info.max if v > info.max else info.min if v < info.min else int(v)
-            for v in x.ravel().tolist()
+            0 if v != v else info.max if v > info.max else info.min if v < info.min else int(v) for v in x.ravel().tolist()
         ]
         return np.array(whole, target).reshape(x.shape)
 
 
-def _cast_value(
-    attrs: CastAttrs, types: tuple[TensorType, ...], values: tuple[ShapeValue | None, ...]
-) -> ShapeValue | None:
+def _cast_value(attrs: CastAttrs, types: tuple[TensorType, ...], values: tuple[ShapeValue | None, ...]) -> ShapeValue | None:
     # Sizes pass through; a narrowing that could wrap is left to the run.
     return values[0] if types[0].dtype in (int32, int64) and attrs.dtype in (types[0].dtype, int64) else None
 
@@ -77,9 +74,7 @@ def _cast_samples() -> list[Sample]:
     x = np.array([[0.0, 1.9, -1.9], [3.5, -7.25, 100.0]], np.float32)
     edge = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 300.0, -300.0, 2**31, 2**63], np.float32)
     whole = np.array([0, 1, -1, 100, 2**31 - 1, -(2**31)], np.int32)
-    made = [
-        Sample((a,), CastAttrs(d), gradient=False) for a in (x, edge, whole) for d in (int32, int8, uint8, int64, bool_)
-    ]
+    made = [Sample((a,), CastAttrs(d), gradient=False) for a in (x, edge, whole) for d in (int32, int8, uint8, int64, bool_)]
     made += [Sample((np.array([True, False]),), CastAttrs(d), gradient=False) for d in (float32, int32)]
     made += [Sample((np.array([0, 2**32 - 1], np.uint32),), CastAttrs(d), gradient=False) for d in (float32, int64)]
     made += [Sample((a,), CastAttrs(uint32), gradient=False) for a in (x, edge)]

@@ -72,9 +72,7 @@ def _sequence(t_list: Any) -> list[Any]:
     return list(t_list)
 
 
-def clip_by_global_norm(
-    t_list: Any, clip_norm: Any, use_norm: Any = None, name: str | None = None
-) -> tuple[list[Any], Tensor]:
+def clip_by_global_norm(t_list: Any, clip_norm: Any, use_norm: Any = None, name: str | None = None) -> tuple[list[Any], Tensor]:
     """All tensors, scaled down together so that their common norm is at most `clip_norm`, and that norm before.
 
     Args:

@@ -94,9 +94,7 @@ def accumulate_n(inputs: Sequence[Any], shape: Any = None, tensor_dtype: Any = N
 
         for t in tensors:
             if not t.shape.is_compatible_with(TensorShape(shape)):
-                raise ShapeError(
-                    f"accumulate_n: shape {t.shape} of {t.name} is not compatible with {TensorShape(shape)}"
-                )
+                raise ShapeError(f"accumulate_n: shape {t.shape} of {t.name} is not compatible with {TensorShape(shape)}")
     return _sum(tensors, name or "AccumulateNV2")
 
 
@@ -129,9 +127,7 @@ def _bias_infer(ctx: InferContext, attrs: BiasAddAttrs, x: TensorType, bias: Ten
     if x.shape is None:
         return (x,)
     if len(x.shape) < 2:
-        raise ShapeError(
-            f"BiasAdd: Shape must be at least rank 2 but is rank {len(x.shape)}: value is {brackets(x.shape)}"
-        )
+        raise ShapeError(f"BiasAdd: Shape must be at least rank 2 but is rank {len(x.shape)}: value is {brackets(x.shape)}")
     if bias.shape is None:
         return (x,)
     axis = channel_axis(attrs.data_format, len(x.shape))
@@ -229,9 +225,7 @@ def bias_add(value: Any, bias: Any, data_format: str | None = None, name: str | 
 # ---------------------------------------------------------------------------------------------- clipping
 
 
-def _clip_infer(
-    ctx: InferContext, attrs: Any, x: TensorType, low: TensorType, high: TensorType
-) -> tuple[TensorType, ...]:
+def _clip_infer(ctx: InferContext, attrs: Any, x: TensorType, low: TensorType, high: TensorType) -> tuple[TensorType, ...]:
     for arg, bound in (("clip_value_min", low), ("clip_value_max", high)):
         if bound.dtype is not x.dtype:
             raise mismatch(ctx, ("t", arg), x, bound)

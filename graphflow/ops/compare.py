@@ -50,9 +50,7 @@ NOT_EQUAL = register(_comparison("NotEqual", "ne", np.not_equal, "x != y; true w
 LESS = register(_comparison("Less", "lt", np.less, "x < y; false with NaN.", "Less"))
 LESS_EQUAL = register(_comparison("LessEqual", "le", np.less_equal, "x <= y; false with NaN.", "LessOrEqual"))
 GREATER = register(_comparison("Greater", "gt", np.greater, "x > y; false with NaN.", "Greater"))
-GREATER_EQUAL = register(
-    _comparison("GreaterEqual", "ge", np.greater_equal, "x >= y; false with NaN.", "GreaterOrEqual")
-)
+GREATER_EQUAL = register(_comparison("GreaterEqual", "ge", np.greater_equal, "x >= y; false with NaN.", "GreaterOrEqual"))
 
 
 def equal(x: Any, y: Any, name: str | None = None) -> Tensor:
@@ -183,8 +181,7 @@ def logical_xor(x: Any, y: Any, name: str | None = "LogicalXor") -> Tensor:
     for arg, t in (("x", x), ("y", y)):
         if t.base_dtype is not bool_:
             raise DTypeError(
-                f"Input '{arg}' of 'LogicalXor' Op has type {t.base_dtype.name} that does not match expected type of "
-                "bool."
+                f"Input '{arg}' of 'LogicalXor' Op has type {t.base_dtype.name} that does not match expected type of bool."
             )
     return build_binary(NOT_EQUAL, x, y, scope)
 
@@ -241,9 +238,7 @@ SELECT_V2 = register(
 )
 
 
-def _select_infer(
-    ctx: InferContext, attrs: Any, condition: TensorType, x: TensorType, y: TensorType
-) -> tuple[TensorType, ...]:
+def _select_infer(ctx: InferContext, attrs: Any, condition: TensorType, x: TensorType, y: TensorType) -> tuple[TensorType, ...]:
     dtype = _branches(ctx, condition, x, y)
     # A scalar branch stands for a whole one: gradients need no zeros of the full shape.
     if x.shape == () or y.shape == ():

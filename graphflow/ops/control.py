@@ -127,9 +127,7 @@ def summarize(array: Any, limit: int | None) -> str:
         return (" " if a.ndim == 1 else "").join(parts)
 
     if array.dtype == object and array.ndim:
-        return " ".join(show(np.asarray(x, object)) for x in array.ravel()[:limit]) + (
-            "..." if array.size > limit else ""
-        )
+        return " ".join(show(np.asarray(x, object)) for x in array.ravel()[:limit]) + ("..." if array.size > limit else "")
     return show(array)
 
 
@@ -159,13 +157,10 @@ class AssertAttrs:
     summarize: int | None = None
 
 
-def _assert_infer(
-    ctx: InferContext, attrs: Any, condition: TensorType, *data: TensorType
-) -> builtins.tuple[TensorType, ...]:
+def _assert_infer(ctx: InferContext, attrs: Any, condition: TensorType, *data: TensorType) -> builtins.tuple[TensorType, ...]:
     if condition.dtype is not bool_:
         raise DTypeError(
-            f"Input 'condition' of 'Assert' Op has type {condition.dtype.name} that does not match expected type of "
-            "bool."
+            f"Input 'condition' of 'Assert' Op has type {condition.dtype.name} that does not match expected type of bool."
         )
     return ()
 

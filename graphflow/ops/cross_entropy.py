@@ -157,9 +157,7 @@ def _checked_reference(attrs: Any, labels: Any, classes: Any) -> Any:
     labels = np.asarray(labels)
     bad = labels[(labels < 0) | (labels >= classes)]
     if bad.size:
-        raise ArgumentError(
-            f"Received a label value of {int(bad[0])} which is outside the valid range of [0, {int(classes)})."
-        )
+        raise ArgumentError(f"Received a label value of {int(bad[0])} which is outside the valid range of [0, {int(classes)}).")
     return labels
 
 
@@ -181,9 +179,7 @@ CHECKED_LABEL = register(
 )
 
 
-def _sparse_infer(
-    ctx: InferContext, attrs: AxisAttrs, logits: TensorType, labels: TensorType
-) -> tuple[TensorType, ...]:
+def _sparse_infer(ctx: InferContext, attrs: AxisAttrs, logits: TensorType, labels: TensorType) -> tuple[TensorType, ...]:
     check_float(ctx.op_name, "features", logits.dtype)
     if labels.dtype not in _LABEL_TYPES:
         raise DTypeError(
@@ -317,9 +313,7 @@ def softmax_cross_entropy_with_logits(
 ) -> Tensor:
     """As `softmax_cross_entropy_with_logits_v2`, with named arguments only and no gradient to the labels."""
     named_only("softmax_cross_entropy_with_logits", _sentinel, labels, logits)
-    return _dense(
-        labels, logits, axis, None if axis is not None else dim, name, "softmax_cross_entropy_with_logits_sg", True
-    )
+    return _dense(labels, logits, axis, None if axis is not None else dim, name, "softmax_cross_entropy_with_logits_sg", True)
 
 
 def _dense(labels: Any, logits: Any, axis: Any, dim: Any, name: str | None, default: str, stop: bool) -> Tensor:

@@ -102,8 +102,7 @@ def tensordot(a: Any, b: Any, axes: Any, name: str | None = None) -> Tensor:
             m, n = x._shape[i], y._shape[j]
             if isinstance(m, int) and isinstance(n, int) and m != n:
                 raise ShapeError(
-                    f"tensordot: Dimensions must be equal, but are {m} and {n}: axis {i} of {x.shape} and "
-                    f"axis {j} of {y.shape}"
+                    f"tensordot: Dimensions must be equal, but are {m} and {n}: axis {i} of {x.shape} and axis {j} of {y.shape}"
                 )
         free_x = [i for i in range(rank_x) if i not in over_x]
         free_y = [j for j in range(rank_y) if j not in over_y]

@@ -125,8 +125,7 @@ def refuse(ctx: InferContext, arg: str, dtype: DType, kinds: str) -> DTypeError:
             f"Input '{arg}' of '{ctx.op_name}' Op has type {dtype.name} that does not match expected type of bool."
         )
     return DTypeError(
-        f"{ctx.op_name}: Value passed to parameter '{arg}' has DataType {dtype.name} not in list of allowed values: "
-        + names
+        f"{ctx.op_name}: Value passed to parameter '{arg}' has DataType {dtype.name} not in list of allowed values: " + names
     )
 
 
@@ -190,9 +189,7 @@ def brackets(shape: Shape) -> str:
 def dim_arithmetic(f: Callable[[Dim, Dim], Dim | None]) -> Callable[..., ShapeValue | None]:
     """The symbolic value of arithmetic on sizes: ``tf.shape(x)[0] * 4`` is known where it is used as a shape."""
 
-    def shape_value(
-        attrs: Any, types: tuple[TensorType, ...], values: tuple[ShapeValue | None, ...]
-    ) -> ShapeValue | None:
+    def shape_value(attrs: Any, types: tuple[TensorType, ...], values: tuple[ShapeValue | None, ...]) -> ShapeValue | None:
         a, b = values
         if a is None or b is None or types[0].dtype not in (int32, int64):
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,9 +36,7 @@ FILL = register(
         _fill_infer,
         _fill_grad,
         lambda attrs, dims, value: np.full(tuple(int(d) for d in np.atleast_1d(dims)), value, np.asarray(value).dtype),
-        lambda: [
-            Sample((np.array(d, np.int32), np.array(1.5, np.float32))) for d in ((), (0,), (3,), (2, 3))
-        ],
+        lambda: [Sample((np.array(d, np.int32), np.array(1.5, np.float32))) for d in ((), (0,), (3,), (2, 3))],
         shape_operands=(0,),
         dtypes=ALL,
         onnx="ConstantOfShape",
@@ -113,7 +112,7 @@ def ones_like(tensor: Any, dtype: Any = None, name: str | None = None, optimize:
 def _range_infer(
     ctx: InferContext, attrs: Any, start: TensorType, limit: TensorType, delta: TensorType
 ) -> tuple[TensorType, ...]:
-    values = [ctx.value(k) for k in range(3)]
+    values = [ctx.value(k) for k in (0, 1, 2)]
     if any(v is None or isinstance(v, tuple) for v in values):
         from graphflow.shapes import fresh_dim
 
@@ -136,7 +135,8 @@ def _range_rule(b: Any, ctx: LowerContext, index: tuple[Any, ...]) -> Any:
 def _range_value(attrs: Any, types: Any, values: Sequence[ShapeValue | None]) -> ShapeValue | None:
     if any(not isinstance(v, int) for v in values):
         return None
-    found = range(values[0], values[1], values[2])  # type: ignore[arg-type]
+    first, limit, delta = (int(v) for v in values if isinstance(v, int))
+    found = builtins.range(first, limit, delta)
     return tuple(found) if len(found) <= 64 else None
 
 
@@ -160,7 +160,7 @@ RANGE = register(
 )
 
 
-def range(start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None, name: str = "range") -> Tensor:  # noqa: A001
+def range(start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None, name: str = "range") -> Tensor:
     """start, start + delta, ... below (above, for a negative delta) limit; with one argument it counts from 0.
 
     Raises:
@@ -178,10 +178,13 @@ def range(start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None, name
             if float(numbers[2]) == 0:
                 raise ArgumentError("range: Requires delta != 0: 0")
             assert want is not None
-            return constant(np.arange(*numbers).astype(want.numpy_dtype), name=name)
+            return constant(np.arange(*[n.item() for n in numbers]).astype(want.numpy_dtype), name=name)
         dtype = want
     with name_scope(name) as scope:
-        tensors = [convert_to_tensor(p, None if is_tensor_like(p) else dtype, name=n) for p, n in zip(parts, ("start", "limit", "delta"), strict=True)]
+        tensors = [
+            convert_to_tensor(p, None if is_tensor_like(p) else dtype, name=n)
+            for p, n in zip(parts, ("start", "limit", "delta"), strict=True)
+        ]
         kinds = {t.base_dtype for t in tensors}
         if len(kinds) > 1:
             from graphflow.ops.cast import cast
@@ -226,5 +229,3 @@ def eye(
         return constant(matrix, name=name or "eye")
     with name_scope(name, "eye"):
         return broadcast_to(constant(matrix), [*(int(d) for d in batch_shape), rows, columns])
-
-

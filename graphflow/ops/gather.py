@@ -66,7 +66,8 @@ def _take(attrs: GatherAttrs, params: Any, indices: Any) -> Any:
     if np.any(bad):
         where = np.argwhere(bad)[0]
         raise ValueError(
-            f"indices{where.tolist()} = {np.asarray(indices)[tuple(where)]} is not in [0, {limit}): indices are out of range [0, {limit})"
+            f"indices{where.tolist()} = {np.asarray(indices)[tuple(where)]} is not in [0, {limit}): "
+            f"indices are out of range [0, {limit})"
         )
     return np.take(params, indices, attrs.axis)
 
@@ -112,7 +113,12 @@ GATHER = register(
 
 
 def gather(
-    params: Any, indices: Any, validate_indices: Any = None, name: str | None = None, axis: Any = None, batch_dims: int = 0
+    params: Any,
+    indices: Any,
+    validate_indices: Any = None,
+    name: str | None = None,
+    axis: Any = None,
+    batch_dims: int = 0,
 ) -> Tensor:
     """Slices of `params` along `axis` (default `batch_dims`), picked by `indices` (int32 or int64, any shape).
 
@@ -144,7 +150,9 @@ def _batched(p: Tensor, i: Tensor, axis: int, batch_dims: int, name: str | None)
         sizes = shape_tensor(p)
         batch = reduce_prod(sizes[:batch_dims])
         rows = sizes[batch_dims]
-        offsets = reshape(range_(batch) * rows, concat([sizes[:batch_dims], constant([1] * (len(i._shape) - batch_dims), int32)], 0))
+        offsets = reshape(
+            range_(batch) * rows, concat([sizes[:batch_dims], constant([1] * (len(i._shape) - batch_dims), int32)], 0)
+        )
         from graphflow.ops.cast import cast
 
         flat = reshape(p, concat([constant([-1]), sizes[batch_dims + 1 :]], 0))
@@ -190,7 +198,11 @@ SEGMENT_ADD = register(
         _add_rows,
         lambda: [
             Sample(
-                (np.zeros((4, 2), np.float32), np.array([1, 3, 1], np.int32), np.arange(6, dtype=np.float32).reshape(3, 2)),
+                (
+                    np.zeros((4, 2), np.float32),
+                    np.array([1, 3, 1], np.int32),
+                    np.arange(6, dtype=np.float32).reshape(3, 2),
+                ),
                 RowsAttrs(),
             )
         ],
@@ -249,11 +261,13 @@ UNSORTED_SEGMENT_SUM = register(
         _segment_infer,
         _segment_grad,
         _segment_reference,
-        lambda: [
-            Sample((np.arange(6, dtype=np.float32).reshape(3, 2), np.array(i, np.int32), np.array(4, np.int32)))
-            for i in ([0, 3, 0], [1, -1, 2])
-        ]
-        + [Sample((np.zeros((0, 2), np.float32), np.zeros((0,), np.int32), np.array(2, np.int32)))],
+        lambda: (
+            [
+                Sample((np.arange(6, dtype=np.float32).reshape(3, 2), np.array(i, np.int32), np.array(4, np.int32)))
+                for i in ([0, 3, 0], [1, -1, 2])
+            ]
+            + [Sample((np.zeros((0, 2), np.float32), np.zeros((0,), np.int32), np.array(2, np.int32)))]
+        ),
         shape_operands=(2,),
         dtypes=(*FLOATS, *INTEGERS),
         doc="Sums of the rows that share a segment; rows of negative segment are left out.",
@@ -371,9 +385,7 @@ WHERE = register(
         _where_infer,
         not_differentiable("positions are integers"),
         lambda attrs, condition: np.argwhere(condition).astype(np.int64).reshape(-1, np.ndim(condition)),
-        lambda: [
-            Sample((np.array(c, np.float32),), gradient=False) for c in ([1, 0, 2], [[0, 1], [1, 0]], [0.0, 0.0])
-        ],
+        lambda: [Sample((np.array(c, np.float32),), gradient=False) for c in ([1, 0, 2], [[0, 1], [1, 0]], [0.0, 0.0])],
         dtypes=(bool_, *FLOATS, *INTEGERS),
         onnx="NonZero",
         doc="The positions of the elements that are true (not zero).",
@@ -471,7 +483,7 @@ def sum_positions(indices: Tensor, sizes: Sequence[Tensor]) -> Tensor:
     return where_v2(bad, convert_to_tensor(-1, indices.base_dtype), total)
 
 
-def scatter_nd(indices: Any, updates: Any, shape: Any, name: str | None = None) -> Tensor:  # noqa: A002
+def scatter_nd(indices: Any, updates: Any, shape: Any, name: str | None = None) -> Tensor:
     """Zeros of `shape` with `updates` added at the positions `indices` (last axis: a position)."""
     from graphflow.ops.cast import cast
     from graphflow.ops.joining import concat

@@ -49,7 +49,9 @@ def _concat_infer(ctx: InferContext, attrs: JoinAttrs, *values: TensorType) -> t
                 out[k] = out[k] + d
             else:
                 out[k] = ctx.unify(
-                    out[k], d, f"Dimension {k} in both shapes must be equal, but are {out[k]} and {d}. {shown}. for 'concat'"
+                    out[k],
+                    d,
+                    f"Dimension {k} in both shapes must be equal, but are {out[k]} and {d}. {shown}. for 'concat'",
                 )
     return (TensorType(values[0].dtype, tuple(out)),)
 
@@ -158,7 +160,8 @@ def _pack_infer(ctx: InferContext, attrs: JoinAttrs, *values: TensorType) -> tup
         shown = f"Shapes are {format_shape(out)} and {format_shape(v.shape)}"
         if len(out) != len(v.shape):
             raise ShapeError(f"stack: Shapes must be equal rank, but are {len(out)} and {len(v.shape)}. {shown}.")
-        out = ctx.policy.unify_shapes(out, v.shape, lambda shown=shown: f"stack: Dimension in both shapes must be equal. {shown}.")  # type: ignore[misc]
+        message = f"stack: Dimension in both shapes must be equal. {shown}."
+        out = tuple(ctx.unify(a, b, message) for a, b in zip(out, v.shape, strict=True))
     if out is None:
         return (TensorType(values[0].dtype, None),)
     axis = normal_axis(ctx.op_name, attrs.axis, len(out) + 1)
@@ -243,7 +246,7 @@ def split(value: Any, num_or_size_splits: Any, axis: Any = 0, num: int | None = 
         raise ArgumentError("split: the rank must be known")
     where = normal_axis("Split", static_int(axis, "split: axis"), len(x._shape))
     whole = x._shape[where]
-    known = num_or_size_splits.static_value() if isinstance(num_or_size_splits, Tensor) else num_or_size_splits
+    known: Any = num_or_size_splits.static_value() if isinstance(num_or_size_splits, Tensor) else num_or_size_splits
     if isinstance(known, (list, tuple, np.ndarray)):
         sizes = [int(s) for s in known]
         if -1 in sizes and isinstance(whole, int):
@@ -348,7 +351,7 @@ def pad(tensor: Any, paddings: Any, mode: str = "CONSTANT", name: str | None = N
     skip = 1 if kind == "REFLECT" else 0
     with name_scope(name, "MirrorPad", [x]):
         for axis, (before, after) in enumerate(pairs):
-            d = x._shape[axis]  # type: ignore[index]
+            d = x._shape[axis]
             if isinstance(d, int) and max(before, after) > d - skip:
                 raise ShapeError(f"pad: paddings {(before, after)} are more than dimension {axis} of size {d} can mirror")
             parts = [reverse(slice_axis(x, axis, skip, skip + before), [axis])] if before else []
@@ -368,12 +371,10 @@ def meshgrid(*args: Any, indexing: str = "xy", name: str | None = None) -> list[
         vectors = [reshape(convert_to_tensor(a), [-1]) for a in args]
         count = len(vectors)
         order = [1, 0, *range(2, count)] if indexing == "xy" and count > 1 else list(range(count))
-        sizes = stack([shape(vectors[k])[0] for k in order]) if count else []
+        sizes: Any = stack([shape(vectors[k])[0] for k in order]) if count else []
         result = []
         for k, v in enumerate(vectors):
             spread = [1] * count
             spread[order.index(k)] = -1
             result.append(broadcast_to(reshape(v, spread), sizes))
         return result
-
-

@@ -49,8 +49,7 @@ def dropout(
         t = convert_to_tensor(x, name="x")
         if not t.base_dtype.is_floating:
             raise ArgumentError(
-                f"x has to be a floating point tensor since it's going to be scaled. Got a {t.base_dtype.name} tensor "
-                "instead."
+                f"x has to be a floating point tensor since it's going to be scaled. Got a {t.base_dtype.name} tensor instead."
             )
         if isinstance(rate, (int, float)):
             if rate == 0:

@@ -101,9 +101,7 @@ def one_position(op_name: str, axis: Any, x: Tensor, default: int) -> int:
     return values[0] % rank
 
 
-def argmax(
-    input: Any, axis: Any = None, name: str | None = None, dimension: Any = None, output_type: Any = int64
-) -> Tensor:
+def argmax(input: Any, axis: Any = None, name: str | None = None, dimension: Any = None, output_type: Any = int64) -> Tensor:
     """The index of the largest element along `axis` (by default 0): of several the first; a NaN counts as the largest.
 
     Args:
@@ -115,9 +113,7 @@ def argmax(
     return _arg(ARG_MAX, input, axis, dimension, output_type, name)
 
 
-def argmin(
-    input: Any, axis: Any = None, name: str | None = None, dimension: Any = None, output_type: Any = int64
-) -> Tensor:
+def argmin(input: Any, axis: Any = None, name: str | None = None, dimension: Any = None, output_type: Any = int64) -> Tensor:
     """The index of the smallest element along `axis`; else as `argmax`."""
     return _arg(ARG_MIN, input, axis, dimension, output_type, name)
 
@@ -147,9 +143,7 @@ def _top_k_infer(ctx: InferContext, attrs: Any, x: TensorType, k: TensorType) ->
     if x.shape is None:
         return (x, TensorType(int32, None))
     if not x.shape:
-        raise ShapeError(
-            f"{ctx.op_name}: input must be >= 1-D, got shape []. Shape must be at least rank 1 but is rank 0"
-        )
+        raise ShapeError(f"{ctx.op_name}: input must be >= 1-D, got shape []. Shape must be at least rank 1 but is rank 0")
     count = ctx.value(1)
     size = x.shape[-1]
     if isinstance(count, int) and count < 0:
@@ -232,9 +226,7 @@ class TopAttrs:
     k: int
 
 
-def _in_top_infer(
-    ctx: InferContext, attrs: TopAttrs, predictions: TensorType, targets: TensorType
-) -> tuple[TensorType, ...]:
+def _in_top_infer(ctx: InferContext, attrs: TopAttrs, predictions: TensorType, targets: TensorType) -> tuple[TensorType, ...]:
     check_float(ctx.op_name, "predictions", predictions.dtype)
     if targets.dtype not in (int32, int64):
         raise DTypeError(f"{ctx.op_name}: targets must be int32 or int64, not {targets.dtype.name}")
@@ -242,8 +234,7 @@ def _in_top_infer(
     for name, t, rank in (("predictions", predictions, 2), ("targets", targets, 1)):
         if t.shape is not None and len(t.shape) != rank:
             raise ShapeError(
-                f"{ctx.op_name}: {name} must be {rank}-dimensional. Shape must be rank {rank} but is rank "
-                f"{len(t.shape)}"
+                f"{ctx.op_name}: {name} must be {rank}-dimensional. Shape must be rank {rank} but is rank {len(t.shape)}"
             )
     if predictions.shape is not None and shape is not None:
         rows, given = predictions.shape[0], shape[0]
@@ -396,17 +387,13 @@ def cumsum(x: Any, axis: Any = 0, exclusive: bool = False, reverse: bool = False
         reverse: from the end: [a + b + c, b + c, c].
     """
     t = convert_to_tensor(x, name="x")
-    return build(
-        CUMSUM, (t,), CumulativeAttrs(one_position("Cumsum", axis, t, 0), bool(exclusive), bool(reverse)), name
-    )
+    return build(CUMSUM, (t,), CumulativeAttrs(one_position("Cumsum", axis, t, 0), bool(exclusive), bool(reverse)), name)
 
 
 def cumprod(x: Any, axis: Any = 0, exclusive: bool = False, reverse: bool = False, name: str | None = None) -> Tensor:
     """Running products along `axis`; arguments as of `cumsum`. As in TensorFlow, the gradient at a zero is NaN."""
     t = convert_to_tensor(x, name="x")
-    return build(
-        CUMPROD, (t,), CumulativeAttrs(one_position("Cumprod", axis, t, 0), bool(exclusive), bool(reverse)), name
-    )
+    return build(CUMPROD, (t,), CumulativeAttrs(one_position("Cumprod", axis, t, 0), bool(exclusive), bool(reverse)), name)
 
 
 __all__ = [

@@ -168,9 +168,7 @@ def _infer(ctx: InferContext, attrs: RandomAttrs, shape: TensorType, *rest: Tens
 
 
 def _samples() -> list[Sample]:
-    return [
-        Sample((np.array(s, np.int32),), RandomAttrs(float32, 1, 2), gradient=False) for s in ([3, 5], [7], [], [0, 2])
-    ]
+    return [Sample((np.array(s, np.int32),), RandomAttrs(float32, 1, 2), gradient=False) for s in ([3, 5], [7], [], [0, 2])]
 
 
 def _float_op(name: str, rule: Callable[..., Any], doc: str) -> OpDef:
@@ -238,9 +236,7 @@ UPPER_BOUND = register(
 
 
 def _shape_tensor(shape: Any) -> Tensor:
-    if not isinstance(shape, Tensor) and not (
-        isinstance(shape, (list, tuple)) and any(isinstance(d, Tensor) for d in shape)
-    ):
+    if not isinstance(shape, Tensor) and not (isinstance(shape, (list, tuple)) and any(isinstance(d, Tensor) for d in shape)):
         dims = shape.as_list() if hasattr(shape, "as_list") else shape
         if isinstance(dims, (list, tuple)):
             dims = [int(d) for d in dims]
@@ -402,9 +398,7 @@ def _cast(x: Tensor, dtype: DType) -> Tensor:
     return result
 
 
-def categorical(
-    logits: Any, num_samples: Any, dtype: Any = None, seed: int | None = None, name: str | None = None
-) -> Tensor:
+def categorical(logits: Any, num_samples: Any, dtype: Any = None, seed: int | None = None, name: str | None = None) -> Tensor:
     """As `multinomial`, under the name and with the order of arguments of ``tf.random.categorical``."""
     return multinomial(logits, num_samples, seed, name or "categorical", dtype)
 

@@ -94,9 +94,7 @@ def normal_axes(axis: Any, rank: int | None, op_name: str) -> tuple[int, ...]:
     check_axes(op_name, values, rank)
     wrapped = [a % rank for a in values]
     if len(set(wrapped)) != len(wrapped):
-        raise ArgumentError(
-            f"{op_name}: Invalid reduction arguments: Axes contains duplicate dimension: {list(values)}"
-        )
+        raise ArgumentError(f"{op_name}: Invalid reduction arguments: Axes contains duplicate dimension: {list(values)}")
     return tuple(sorted(wrapped))
 
 
@@ -487,8 +485,7 @@ def _certain(source: Shape, target: Shape) -> bool:
     """Whether it is known, axis by axis, that the target has size 1 or the size of the source."""
     aligned = source[len(source) - len(target) :] if target else ()
     return len(source) >= len(target) and all(
-        t == 1 or s == t or (isinstance(t, int) and not isinstance(s, int))
-        for s, t in zip(aligned, target, strict=True)
+        t == 1 or s == t or (isinstance(t, int) and not isinstance(s, int)) for s, t in zip(aligned, target, strict=True)
     )
 
 

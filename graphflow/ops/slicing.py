@@ -41,7 +41,11 @@ class AxisSlice:
 
 
 def plan_slices(
-    dims: Shape, attrs: StridedSliceAttrs, begin: Sequence[Dim | None], end: Sequence[Dim | None], strides: Sequence[Dim | None]
+    dims: Shape,
+    attrs: StridedSliceAttrs,
+    begin: Sequence[Dim | None],
+    end: Sequence[Dim | None],
+    strides: Sequence[Dim | None],
 ) -> list[AxisSlice | None]:
     """One entry per item: an AxisSlice for each input axis in order, None for each new axis."""
     count = len(begin)
@@ -66,7 +70,7 @@ def plan_slices(
         if not isinstance(stride, int):
             raise ArgumentError("strided_slice: strides must be known while the graph is built")
         if stride == 0:
-            raise ArgumentError("slice step cannot be zero: strides[%d] must be non-zero" % k)
+            raise ArgumentError(f"slice step cannot be zero: strides[{k}] must be non-zero")
         if attrs.shrink_axis_mask >> k & 1:
             b = begin[k]
             if isinstance(b, int):
@@ -172,7 +176,7 @@ def _value(attrs: StridedSliceAttrs, types: Any, values: Sequence[ShapeValue | N
     if not all(isinstance(n, int) for n in numbers) or attrs.new_axis_mask:
         return None
     try:
-        found = x[_index(attrs, *[[n] for n in numbers])[0]]
+        found: ShapeValue = x[_index(attrs, *[[n] for n in numbers])[0]]
     except IndexError:
         return None
     return found
@@ -221,7 +225,13 @@ STRIDED_SLICE = register(
 
 
 def _grad_infer(
-    ctx: InferContext, attrs: StridedSliceAttrs, s: TensorType, b: TensorType, e: TensorType, t: TensorType, dy: TensorType
+    ctx: InferContext,
+    attrs: StridedSliceAttrs,
+    s: TensorType,
+    b: TensorType,
+    e: TensorType,
+    t: TensorType,
+    dy: TensorType,
 ) -> tuple[TensorType, ...]:
     return (TensorType(dy.dtype, ctx.vector(0)),)
 
@@ -315,7 +325,9 @@ STRIDED_SLICE_GRAD = register(
 SLICE_SCATTER = register(
     replace(
         _slice_scatter(
-            "SliceScatter", IndexMap(_grad_pieces, lambda ctx: 0), "As StridedSliceGrad, with what lies between steps undefined."
+            "SliceScatter",
+            IndexMap(_grad_pieces, lambda ctx: 0),
+            "As StridedSliceGrad, with what lies between steps undefined.",
         ),
         samples=lambda: [s for s in _grad_samples() if all(abs(int(t)) == 1 for t in s.inputs[3])],
     )
@@ -450,9 +462,7 @@ def _check_index(item: Any) -> None:
         t = convert_to_tensor(item)
         if t.base_dtype.is_integer and t._shape in ((), None):
             return
-    elif isinstance(item, (int, np.integer)) and not isinstance(item, bool):
-        return
-    elif type(item).__name__ == "Dimension":
+    elif (isinstance(item, (int, np.integer)) and not isinstance(item, bool)) or type(item).__name__ == "Dimension":
         return
     raise TypeError(
         "Only integers, slices (`:`), ellipsis (`...`), tf.newaxis (`None`) and scalar tf.int32/tf.int64 tensors are valid "

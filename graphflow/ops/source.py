@@ -61,7 +61,7 @@ PLACEHOLDER = register(
         lambda ctx, attrs: (TensorType(attrs.dtype, attrs.shape),),
         not_differentiable("a placeholder has no inputs"),
         None,
-        lambda: [],
+        list,
         attrs=PlaceholderAttrs,
         dtypes=ALL,
         doc="A value that must be fed.",
@@ -89,9 +89,7 @@ class PlaceholderWithDefaultAttrs:
     shape: Shape | None
 
 
-def _with_default_infer(
-    ctx: InferContext, attrs: PlaceholderWithDefaultAttrs, default: TensorType
-) -> tuple[TensorType, ...]:
+def _with_default_infer(ctx: InferContext, attrs: PlaceholderWithDefaultAttrs, default: TensorType) -> tuple[TensorType, ...]:
     if attrs.shape is not None and default.shape is not None:
         ctx.policy.unify_shapes(
             attrs.shape,
@@ -127,7 +125,10 @@ def placeholder_with_default(input: Any, shape: Any, name: str | None = None) ->
     """A tensor that has the value of `input` unless it is fed. `shape` may be less specific than that of `input`."""
     value = convert_to_tensor(input, name="input")
     return build(
-        PLACEHOLDER_WITH_DEFAULT, (value,), PlaceholderWithDefaultAttrs(as_internal(shape)), name or "PlaceholderWithDefault"
+        PLACEHOLDER_WITH_DEFAULT,
+        (value,),
+        PlaceholderWithDefaultAttrs(as_internal(shape)),
+        name or "PlaceholderWithDefault",
     )
 
 

@@ -83,9 +83,7 @@ VARIABLE = register(
 
 def variable_op(shape: Any, dtype: Any, name: str = "Variable", container: str = "", shared_name: str = "") -> Tensor:
     """The op of a variable; users make `Variable` objects, which hold one."""
-    return build(
-        VARIABLE, (), VariableAttrs(as_dtype(dtype).base_dtype, as_internal(shape), container, shared_name), name
-    )
+    return build(VARIABLE, (), VariableAttrs(as_dtype(dtype).base_dtype, as_internal(shape), container, shared_name), name)
 
 
 IS_VARIABLE_INITIALIZED = register(
@@ -107,9 +105,7 @@ def mutable(ref: Any, op_name: str) -> Tensor:
     convert = getattr(ref, "_as_graph_element", None)
     t = ref if convert is None else convert()
     if not isinstance(t, Tensor) or not t.is_ref:
-        raise DTypeError(
-            f"'{op_name}' Op requires that input 'ref' be a mutable tensor (e.g.: a tf.Variable), but got {ref!r}"
-        )
+        raise DTypeError(f"'{op_name}' Op requires that input 'ref' be a mutable tensor (e.g.: a tf.Variable), but got {ref!r}")
     return t
 
 

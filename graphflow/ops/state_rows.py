@@ -137,9 +137,7 @@ def _update(name: str, combine: str, row_op: OpDef, doc: str) -> OpDef:
     )
 
 
-SCATTER_UPDATE = register(
-    _update("ScatterUpdate", "set", ROWS_UPDATE, "Overwrites rows of a variable; the last one wins.")
-)
+SCATTER_UPDATE = register(_update("ScatterUpdate", "set", ROWS_UPDATE, "Overwrites rows of a variable; the last one wins."))
 SCATTER_ADD = register(_update("ScatterAdd", "add", ROWS_ADD, "Adds to rows of a variable; repeated rows add up."))
 SCATTER_SUB = register(_update("ScatterSub", "sub", ROWS_SUB, "Subtracts from rows of a variable."))
 SCATTER_MUL = register(_update("ScatterMul", "mul", ROWS_MUL, "Multiplies rows of a variable."))
@@ -281,9 +279,7 @@ def _nd_samples() -> list[Sample]:
     ]
 
 
-def _nd(
-    name: str, row_op: OpDef, function: Callable[[Any, Any], Any] | None, dtypes: tuple[DType, ...], doc: str
-) -> OpDef:
+def _nd(name: str, row_op: OpDef, function: Callable[[Any, Any], Any] | None, dtypes: tuple[DType, ...], doc: str) -> OpDef:
     return OpDef(
         name,
         StateUpdate((0,), _nd_expand(row_op)),
@@ -301,9 +297,7 @@ SCATTER_ND_ADD = register(_nd("ScatterNdAdd", ROWS_ADD, np.add, NUMERIC, "Adds t
 SCATTER_ND_SUB = register(_nd("ScatterNdSub", ROWS_SUB, np.subtract, NUMERIC, "Subtracts from elements or slices."))
 
 
-def scatter_nd_update(
-    ref: Any, indices: Any, updates: Any, use_locking: bool = True, name: str | None = None
-) -> Tensor:
+def scatter_nd_update(ref: Any, indices: Any, updates: Any, use_locking: bool = True, name: str | None = None) -> Tensor:
     """``ref[indices[i]] = updates[i]`` in place, ``indices[i]`` being the first coordinates; yields the new value.
 
     Args:

@@ -41,9 +41,7 @@ def _samples() -> list[Sample]:
     rng = np.random.default_rng(29)
 
     def case(shape: tuple[int, ...], axis: tuple[int, ...], keepdims: bool = False) -> Sample:
-        return Sample(
-            (rng.standard_normal(shape).astype(np.float32),), ReduceAttrs(axis, keepdims), rtol=1e-4, atol=1e-5
-        )
+        return Sample((rng.standard_normal(shape).astype(np.float32),), ReduceAttrs(axis, keepdims), rtol=1e-4, atol=1e-5)
 
     return [
         case((7,), (0,)), case((3, 5), (1,)), case((3, 5), (0,), True), case((2, 3, 4), (0, 1)), case((), ()),
@@ -229,9 +227,7 @@ def l2_loss(t: Any, name: str | None = None) -> Tensor:
     return build(L2_LOSS, (convert_to_tensor(t, name="t"),), name=name)
 
 
-def reduce_euclidean_norm(
-    input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None
-) -> Tensor:
+def reduce_euclidean_norm(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Tensor:
     """sqrt(sum(x ** 2)) along axes."""
     with name_scope(name, "EuclideanNorm", [input_tensor]) as scope:
         x = convert_to_tensor(input_tensor, name="input_tensor")

@@ -131,9 +131,7 @@ def _adagrad(attrs: Any, var: Any, accum: Any, lr: Any, grad: Any) -> Sequence[A
     return var - grad * lr / _sqrt(accum), accum
 
 
-def _adadelta(
-    attrs: Any, var: Any, accum: Any, accum_update: Any, lr: Any, rho: Any, epsilon: Any, grad: Any
-) -> Sequence[Any]:
+def _adadelta(attrs: Any, var: Any, accum: Any, accum_update: Any, lr: Any, rho: Any, epsilon: Any, grad: Any) -> Sequence[Any]:
     accum = accum * rho + _square(grad) * (1.0 - rho)
     update = _sqrt(accum_update + epsilon) / _sqrt(accum + epsilon) * grad
     return var - update * lr, accum, accum_update * rho + _square(update) * (1.0 - rho)

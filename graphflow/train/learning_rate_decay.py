@@ -131,9 +131,7 @@ def _cosine(fraction: Tensor) -> Tensor:
     return 0.5 * (1.0 + math.cos(fraction * numbers.pi))
 
 
-def cosine_decay(
-    learning_rate: Any, global_step: Any, decay_steps: Any, alpha: float = 0.0, name: str | None = None
-) -> Tensor:
+def cosine_decay(learning_rate: Any, global_step: Any, decay_steps: Any, alpha: float = 0.0, name: str | None = None) -> Tensor:
     """Half a cosine from learning_rate to alpha * learning_rate over decay_steps."""
     with name_scope(name, "CosineDecay"):
         rate, step, steps = _operands("cosine_decay", learning_rate, global_step, decay_steps)

@@ -27,9 +27,7 @@ from graphflow.variables import (
 __all__ = ["ExponentialMovingAverage", "assign_moving_average"]
 
 
-def assign_moving_average(
-    variable: Any, value: Any, decay: Any, zero_debias: bool = True, name: str | None = None
-) -> Tensor:
+def assign_moving_average(variable: Any, value: Any, decay: Any, zero_debias: bool = True, name: str | None = None) -> Tensor:
     """``variable -= (1 - decay) * (variable - value)``; `zero_debias` corrects for a start at zero, as Adam does."""
     dtype = variable.dtype.base_dtype
     with name_scope(name, "AssignMovingAvg") as scope:
@@ -49,7 +47,8 @@ def _unbiased_delta(variable: Any, value: Tensor, rest: Tensor) -> Tensor:
         local_step = get_variable("local_step", [], value.base_dtype, Zeros(), trainable=False)
     new_biased = state.assign_sub(biased, (biased - value) * rest)
     new_step = state.assign_add(local_step, 1)
-    return variable - new_biased / (1.0 - math.pow(1.0 - rest, new_step))
+    value_now: Tensor = variable.value()
+    return value_now - new_biased / (1.0 - math.pow(1.0 - rest, new_step))
 
 
 class ExponentialMovingAverage:
@@ -119,9 +118,7 @@ class ExponentialMovingAverage:
 
     def variables_to_restore(self, moving_avg_variables: Iterable[Any] | None = None) -> dict[str, Any]:
         """For a Saver: shadow names to the averaged variables, and the other global variables under their own names."""
-        averaged = (
-            trainable_variables() + moving_average_variables() if moving_avg_variables is None else moving_avg_variables
-        )
+        averaged = trainable_variables() + moving_average_variables() if moving_avg_variables is None else moving_avg_variables
         names = {self.average_name(v): v for v in dict.fromkeys(averaged)}
         taken = {v.op.name for v in names.values()}
         names |= {v.op.name: v for v in global_variables() if v.op.name not in taken and v.op.name not in names}

@@ -14,7 +14,9 @@ from graphflow.errors import ArgumentError
 from graphflow.gradients import gradients
 from graphflow.graph_keys import GraphKeys
 from graphflow.ops import state
+from graphflow.ops.array import shape
 from graphflow.ops.control import group
+from graphflow.ops.gather import unique, unsorted_segment_sum
 from graphflow.ops.math import cast
 from graphflow.shapes import TensorShape
 from graphflow.train import slots
@@ -90,9 +92,7 @@ class Optimizer:
     ) -> list[GradientAndVariable]:
         """(gradient, variable) for each variable; the gradient is None where `loss` does not depend on it."""
         if callable(loss):
-            raise RuntimeError(
-                "`loss` passed to Optimizer.compute_gradients should be a tensor when eager execution is off."
-            )
+            raise RuntimeError("`loss` passed to Optimizer.compute_gradients should be a tensor when eager execution is off.")
         if gate_gradients not in (self.GATE_NONE, self.GATE_OP, self.GATE_GRAPH):
             raise ArgumentError(
                 "gate_gradients must be one of: Optimizer.GATE_NONE, Optimizer.GATE_OP, Optimizer.GATE_GRAPH. Not "
@@ -186,9 +186,6 @@ class Optimizer:
 
     def _apply_sparse_duplicate_indices(self, grad: IndexedSlices, var: Any) -> Any:
         """As `_apply_sparse`, for indices that may repeat: here their rows are added up first."""
-        from graphflow.ops.array import shape, unique
-        from graphflow.ops.segment import unsorted_segment_sum
-
         indices, position = unique(grad.indices)
         values = unsorted_segment_sum(grad.values, position, shape(indices)[0])
         return self._apply_sparse(IndexedSlices(values, indices, grad.dense_shape), var)
@@ -265,11 +262,7 @@ def _flatten(variables: Any) -> list[Any]:
     todo = [variables]
     while todo:
         v = todo.pop(0)
-        if (
-            isinstance(v, (list, tuple, set, frozenset))
-            or hasattr(v, "__next__")
-            or type(v).__name__.startswith("dict_")
-        ):
+        if isinstance(v, (list, tuple, set, frozenset)) or hasattr(v, "__next__") or type(v).__name__.startswith("dict_"):
             todo[:0] = list(v)
         else:
             found.append(v)

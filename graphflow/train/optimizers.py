@@ -319,9 +319,7 @@ class FtrlOptimizer(_SlotOptimizer):
             dtype = v.dtype.base_dtype
             start = Constant(self._initial_accumulator_value)
             self._get_or_make_slot_with_initializer(v, start, v.shape, dtype, "accum", self._accum_name or self._name)
-            self._get_or_make_slot_with_initializer(
-                v, Zeros(), v.shape, dtype, "linear", self._linear_name or self._name
-            )
+            self._get_or_make_slot_with_initializer(v, Zeros(), v.shape, dtype, "linear", self._linear_name or self._name)
 
     def _prepare(self) -> None:
         self._learning_rate_tensor = self._hyper(self._learning_rate, "learning_rate")

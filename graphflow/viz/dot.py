@@ -22,8 +22,9 @@ _NODE = {
     "margin": "0.1,0.04",
     "height": "0.3",
 }
-_FRAME = {"style": "rounded", "color": "#b5b5b5", "margin": "10"}
+_FRAME = {"style": "rounded", "color": "#b5b5b5", "margin": "10", "labeljust": "l"}
 _FOLDED = Look("folded", "#f7f7f7", "#555555")
+_OPTIMIZER = Look("update", "#fbd0b0", "#c2560e")
 _MAX_VALUES = 4  # of a constant that a node spells out
 
 
@@ -33,6 +34,7 @@ def to_dot(
     *,
     gradients: Literal["full", "folded", "hidden"] = "full",
     variables: Literal["folded", "full"] = "folded",
+    optimizers: Literal["folded", "full"] = "folded",
     collapse: bool | None = None,
     legend: bool = False,
     rankdir: Literal["TB", "LR", "BT", "RL"] = "TB",
@@ -40,25 +42,27 @@ def to_dot(
     """The graph as DOT text; the same graph always gives the same text.
 
     Ops are coloured by family, gradient ops are dashed, variables have a double border, control edges are dotted, and
-    an edge that lets an op change a variable has arrows at both ends.
+    an edge that lets an op change a variable has arrows at both ends. (A folded optimizer names the variables instead.)
 
     Args:
         graph: to be drawn.
         operations: only these of its operations; all by default.
         gradients: "folded" draws each gradient scope as one node, "hidden" leaves it out.
         variables: "folded" draws a variable and the ops that read and initialise it as one node.
+        optimizers: "folded" draws what an optimizer made, with the variables that only it uses, as one node.
         collapse: whether inner scopes become single nodes; by default only as far as 300 nodes demand it.
         legend: adds what the colours mean.
         rankdir: direction of the edges.
     """
     if gradients not in ("full", "folded", "hidden"):
         raise ValueError(f"gradients must be 'full', 'folded' or 'hidden', not {gradients!r}")
-    if variables not in ("full", "folded"):
-        raise ValueError(f"variables must be 'full' or 'folded', not {variables!r}")
+    for name, value in (("variables", variables), ("optimizers", optimizers)):
+        if value not in ("full", "folded"):
+            raise ValueError(f"{name} must be 'full' or 'folded', not {value!r}")
     chosen = set(graph.get_operations() if operations is None else operations)
     ops = [op for op in graph.get_operations() if op in chosen]
     limit = {None: MAX_NODES, True: 1, False: None}[collapse]
-    where = boxes(ops, variables == "folded", gradients, limit)
+    where = boxes(ops, variables == "folded", optimizers == "folded", gradients, limit)
     drawn = list({id(b): b for b in where.values()}.values())
     lines = [
         "digraph graphflow {",
@@ -137,8 +141,8 @@ def _node(box: Box, scope: str) -> dict[str, str]:
     op = box.main
     name = shortened(box.name[len(scope) :] if box.name.startswith(scope) else box.name)
     if box.folded:
-        look = _FOLDED
-        values = {"label": f"{name}\n{len(box.operations)} operations", "shape": "box3d", "style": "filled"}
+        look = _FOLDED if box.updates is None else _OPTIMIZER
+        values = {"label": _folded_label(box, name), "shape": "box3d", "style": "filled"}
     elif is_variable(op):
         look = look_of(op.op_def)
         values = {"label": f"{name}\n{type_text(op.outputs[0].type)}", "peripheries": "2"}
@@ -154,13 +158,23 @@ def _node(box: Box, scope: str) -> dict[str, str]:
     return values
 
 
+def _folded_label(box: Box, name: str) -> str:
+    lines = [name, f"{len(box.operations)} operations"]
+    if box.updates:
+        rest = len(box.updates) - _MAX_VALUES
+        shown = box.updates if rest <= 1 else [*box.updates[:_MAX_VALUES], f"and {rest} more"]
+        lines += ["updating", *map(shortened, shown)]
+    return "\n".join(lines)
+
+
 def _label(op: Operation, name: str) -> str:
     """The name, and below it the type of the op where the name does not say it, or the value of a small constant."""
     value = getattr(op.attrs, "value", None)
     if isinstance(value, TensorValue):
         array = value.array
         if array.size <= _MAX_VALUES:
-            return f"{name}\n{shortened(str(array.tolist()), 32)}"
+            values = ", ".join(str(v) for v in array.ravel())
+            return f"{name}\n{shortened(values if array.ndim == 0 else f'[{values}]', 32)}"
         return name
     stem = name.rpartition("/")[2].rstrip("0123456789").rstrip("_").lower()
     return name if stem == op.type.lower() else f"{name}\n{op.type}"
@@ -184,6 +198,8 @@ def _edges(ops: list[Operation], where: dict[Operation, Box]) -> list[str]:
                 continue
             pair = (source.name, to.name)
             updated = isinstance(op.op_def.kind, StateUpdate) and i in op.op_def.kind.refs
+            if updated and to.updates is not None:
+                continue
             data.setdefault(pair, {})[t] = data.get(pair, {}).get(t, False) or updated
             if to.gradient:
                 gradient.add(pair)
@@ -195,11 +211,13 @@ def _edges(ops: list[Operation], where: dict[Operation, Box]) -> list[str]:
     for pair, tensors in data.items():
         labels = list(dict.fromkeys(type_text(t.type) for t in tensors))
         label = labels[0] if len(labels) == 1 and len(tensors) == 1 else f"{len(tensors)} tensors"
-        values = {"label": label}
+        values = {"label": f" {label} "}
         if any(tensors.values()):
             values |= {"dir": "both", "color": "#c2560e"}
         if pair in gradient:
             values["style"] = "dashed"
+        else:
+            values["weight"] = "3"  # the model itself is laid out straight; its gradients go around
         lines.append(f"  {quoted(pair[0])} -> {quoted(pair[1])}{attributes(values)}")
     for pair in control:
         if pair not in data:

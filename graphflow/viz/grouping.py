@@ -1,4 +1,4 @@
-"""What a picture shows as one node: a variable with the ops that hold and initialise it, or a folded scope."""
+"""What a picture shows as one node: a variable with the ops that initialise it, an optimizer, or a folded scope."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ MAX_NODES = 300  # Graphviz needs a second for 1,000 nodes and minutes for 3,000
 
 @dataclass
 class Box:
-    """One node of the picture: an op, a variable with its helpers, or a folded scope."""
+    """One node of the picture: an op, a variable with its helpers, an optimizer, or a folded scope."""
 
     name: str  # of the op or scope
     operations: list[Operation] = field(default_factory=list)
     folded: bool = False
     gradient: bool = False
+    updates: list[str] | None = None  # of an optimizer: the variables it changes, without its own
 
     @property
     def main(self) -> Operation:
@@ -36,12 +37,15 @@ def is_variable(op: Operation) -> bool:
     return isinstance(op.op_def.kind, Source) and op.op_def.kind.what == "variable"
 
 
-def boxes(operations: Iterable[Operation], variables: bool, gradients: str, limit: int | None) -> dict[Operation, Box]:
+def boxes(
+    operations: Iterable[Operation], variables: bool, optimizers: bool, gradients: str, limit: int | None
+) -> dict[Operation, Box]:
     """Which box each op is drawn in; ops that are hidden are missing.
 
     Args:
         operations: in creation order.
         variables: whether a variable is one box with its helpers.
+        optimizers: whether an optimizer is one box with the variables that only it uses.
         gradients: "full", "folded" (a box for each outermost gradient scope) or "hidden".
         limit: scopes are folded, the innermost first, until there are no more boxes; None folds none.
     """
@@ -54,6 +58,8 @@ def boxes(operations: Iterable[Operation], variables: bool, gradients: str, limi
             result[helper] = result.setdefault(variable, Box(variable.name, [variable]))
             if helper is not variable:
                 result[helper].operations.append(helper)
+    if optimizers:
+        _gather_optimizers(ops, result)
     scopes: dict[str, Box] = {}
     for op in ops:
         if op in result or op in hidden:
@@ -76,6 +82,38 @@ def _outermost_gradient_scope(name: str) -> str:
         if p == "gradients" or p.startswith("gradients_") or p.endswith("_grad"):
             return "/".join(parts[: i + 1])
     return name
+
+
+def _gather_optimizers(ops: list[Operation], result: dict[Operation, Box]) -> None:
+    """Puts what an optimizer made into one box: its scope, with ``update_<variable>/...`` in it, and its slots."""
+    scopes: dict[str, Box] = {}
+    for op in ops:
+        if isinstance(op.op_def.kind, StateUpdate):
+            before, found, _ = op.name.partition("/update_")
+            if found and not is_gradient(op.name):
+                scopes.setdefault(before, Box(before, folded=True, updates=[]))
+    if not scopes:
+        return
+    for op in ops:
+        scope = op.name
+        while scope and scope not in scopes:
+            scope = scope.rpartition("/")[0]
+        if scope and op not in result:
+            scopes[scope].operations.append(op)
+            result[op] = scopes[scope]
+    for box in {id(b): b for b in result.values() if is_variable(b.operations[0])}.values():
+        # The variable's own helpers do not count as users.
+        users = {id(result.get(c)): result.get(c) for op in box.operations for t in op.outputs for c in t.consumers()}
+        users.pop(id(box), None)
+        others = list(users.values())
+        if len(others) == 1 and others[0] is not None and others[0].updates is not None:
+            others[0].operations += box.operations
+            result.update(dict.fromkeys(box.operations, others[0]))
+    for box in scopes.values():
+        changed = {
+            op.inputs[i].op for op in box.operations if isinstance(op.op_def.kind, StateUpdate) for i in op.op_def.kind.refs
+        }
+        box.updates = sorted(v.name for v in changed if result.get(v) is not box)
 
 
 def _helpers(ops: list[Operation]) -> tuple[dict[Operation, Operation], set[Operation]]:

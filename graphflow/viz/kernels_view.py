@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from graphflow.shapes import Dim
-from graphflow.viz.text import FONT, attributes, escaped, shortened
+from graphflow.viz.text import EDGE, FONT, attributes, escaped, shortened
 
 #: A count that may depend on sizes known only at run time.
 Amount: TypeAlias = "Dim | str | None"
@@ -56,7 +56,7 @@ def kernels_to_dot(
         f'  graph [rankdir="{rankdir}", fontname="{FONT}", fontsize="13", labelloc="t", nodesep="0.35", ranksep="0.5"'
         + (f", label=<{escaped(title)}<br/> >]" if title else "]"),
         f'  node [fontname="{FONT}", fontsize="11", shape="plain"]',
-        f'  edge [fontname="{FONT}", fontsize="9", color="#606060", fontcolor="#404040", arrowsize="0.7"]',
+        f"  edge{attributes(EDGE)}",
     ]
     for i, kernel in enumerate(kernels):
         share = None if kernel.microseconds is None or not slowest else kernel.microseconds / slowest
@@ -74,18 +74,22 @@ def _edges(kernels: Sequence[KernelBox], labels: Mapping[str, str]) -> list[str]
         for buffer in dict.fromkeys(kernel.reads):
             if buffer in writer:
                 unread.pop(buffer, None)
-                lines.append(f"  k{writer[buffer]} -> k{i}{attributes({'label': labels.get(buffer, '')})}")
+                lines.append(f"  k{writer[buffer]} -> k{i}{attributes({'label': _edge(labels, buffer)})}")
                 continue
             if buffer not in outside:
                 outside[buffer] = f"in{len(outside)}"
                 lines.append(f"  {outside[buffer]}{attributes(_end(buffer, '#eef5fc', '#3477b5'))}")
-            lines.append(f"  {outside[buffer]} -> k{i}{attributes({'label': labels.get(buffer, '')})}")
+            lines.append(f"  {outside[buffer]} -> k{i}{attributes({'label': _edge(labels, buffer)})}")
         for buffer in kernel.writes:
             writer[buffer] = unread[buffer] = i
     for n, (buffer, i) in enumerate(unread.items()):
         lines.append(f"  out{n}{attributes(_end(buffer, '#ffffff', '#555555'))}")
-        lines.append(f"  k{i} -> out{n}{attributes({'label': labels.get(buffer, '')})}")
+        lines.append(f"  k{i} -> out{n}{attributes({'label': _edge(labels, buffer)})}")
     return lines
+
+
+def _edge(labels: Mapping[str, str], buffer: str) -> str:
+    return f" {labels[buffer]} " if buffer in labels else ""
 
 
 def _end(name: str, fill: str, line: str) -> dict[str, str]:

@@ -10,14 +10,18 @@ from typing import Any
 from graphflow.core.graph import Graph
 from graphflow.viz.dot import to_dot
 
+FORMATS = ("svg", "png", "pdf", "jpg", "gif", "eps", "ps", "dot", "json", "plain")
+
 
 def render(dot: str, format: str = "svg") -> bytes:
     """The picture of a DOT text, drawn by Graphviz: the package pygraphviz if it is there, else the program ``dot``.
 
     Raises:
         ImportError: neither is installed.
-        ValueError: Graphviz refuses the text or the format.
+        ValueError: an unknown format, or Graphviz refuses the text.
     """
+    if format not in FORMATS:  # pygraphviz itself fails in odd ways
+        raise ValueError(f"no pictures can be drawn as {format!r}; formats: {', '.join(FORMATS)}")
     try:
         import pygraphviz
     except ImportError:
@@ -38,9 +42,7 @@ def _by_program(dot: str, format: str) -> bytes:
         )
     done = subprocess.run([program, f"-T{format}"], input=dot.encode(), capture_output=True)
     if done.returncode:
-        raise ValueError(
-            f"Graphviz could not draw the picture as {format}: {done.stderr.decode(errors='replace').strip()}"
-        )
+        raise ValueError(f"Graphviz could not draw the picture as {format}: {done.stderr.decode(errors='replace').strip()}")
     return done.stdout
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphflow.core.graph import Operation
+from graphflow.core.graph import Operation, Tensor
 from graphflow.errors import InvalidArgumentError, UninitializedVariableError
 from graphflow.shapes import TensorShape, to_public
+from graphflow_compiler.frontend import needed_operations
+
+#: Names shown of what is missing; the rest is counted.
+_SHOWN = 8
 
 
 def describe(op: Operation, message: str) -> str:
@@ -26,19 +30,31 @@ def uninitialized(names: Sequence[str]) -> UninitializedVariableError:
 _TF_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
 
 
-def unfed(placeholders: Sequence[Operation]) -> InvalidArgumentError:
-    """One error for all placeholders that a run needs and nobody fed."""
+def unfed(
+    placeholders: Sequence[Operation], fetches: Sequence[Tensor | Operation] = (), feeds: Sequence[Tensor] = ()
+) -> InvalidArgumentError:
+    """One error for all placeholders that a run of `fetches` needs and nobody fed."""
     op = placeholders[0]
+    lines = [f"You must feed a value for placeholder tensor {_placeholder(op)}{_needed_by(op, fetches, feeds)}"]
+    lines += [f"  and for {_placeholder(o)}{_needed_by(o, fetches, feeds)}" for o in placeholders[1:_SHOWN]]
+    if len(placeholders) > _SHOWN:
+        lines.append(f"  and for {len(placeholders) - _SHOWN} others")
+    lines += [f"  '{o.name}' was created at {o.created_at}" for o in placeholders[:_SHOWN]]
+    lines.append(f"\t [[{{{{node {op.name}}}}}]]")
+    return InvalidArgumentError(op=op, node_def=op, message="\n".join(lines))
+
+
+def _placeholder(op: Operation) -> str:
     t = op.outputs[0]
     shape = to_public(t.type.shape)
     text = "" if shape.ndims is None else f" and shape {_brackets(shape)}"
-    lines = [
-        f"You must feed a value for placeholder tensor '{op.name}' with dtype "
-        f"{_TF_NAMES.get(t.base_dtype.name, t.base_dtype.name)}{text}"
-    ]
-    lines += [f"  and for '{other.name}' ({other.created_at})" for other in placeholders[1:]]
-    lines += [f"  created at {op.created_at}", f"\t [[{{{{node {op.name}}}}}]]"]
-    return InvalidArgumentError(op=op, node_def=op, message="\n".join(lines))
+    return f"'{op.name}' with dtype {_TF_NAMES.get(t.base_dtype.name, t.base_dtype.name)}{text}"
+
+
+def _needed_by(op: Operation, fetches: Sequence[Tensor | Operation], feeds: Sequence[Tensor]) -> str:
+    users = [f.name for f in fetches if f in op.outputs or op in needed_operations((f,), feeds)]
+    more = f" and {len(users) - 3} more" if len(users) > 3 else ""
+    return f", which the fetch of {', '.join(users[:3])}{more} needs" if users else ""
 
 
 def _brackets(shape: TensorShape) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from graphflow.core.build import as_array
 from graphflow.core.graph import Graph
+from graphflow.core.indexed_slices import IndexedSlices
 from graphflow.core.tensor import Operation, Tensor
 from graphflow.errors import DTypeError, FeedError, FeedTypeError
 from graphflow.shapes import SymDim, format_shape
@@ -27,18 +28,32 @@ def feed_tensor(graph: Graph, key: Any) -> Tensor:
     return element
 
 
+def _parts(key: Any) -> tuple[Any, ...] | None:
+    """The keys a structured key stands for; None if it is a tensor or a name."""
+    if isinstance(key, (tuple, list)):
+        return tuple(key)
+    if isinstance(key, IndexedSlices):
+        return tuple(t for t in (key.values, key.indices, key.dense_shape) if t is not None)
+    composite = getattr(key, "_fetch_parts", None)
+    return None if composite is None else tuple(composite()[0])
+
+
 def flatten_feeds(graph: Graph, feed_dict: Mapping[Any, Any]) -> dict[Tensor, Any]:
     """Tensors to values; keys that are tuples (or named tuples) of tensors are fed part by part."""
     result: dict[Tensor, Any] = {}
-    todo = list(feed_dict.items())
+    todo = list(reversed(feed_dict.items()))
     while todo:
-        key, value = todo.pop(0)
-        if isinstance(key, (tuple, list)):
-            if not isinstance(value, (tuple, list)) or len(value) != len(key):
-                raise FeedTypeError(f"feed_dict key {key!r} is a structure of {len(key)}: its value must be one, too")
-            todo += list(zip(key, value, strict=True))
+        key, value = todo.pop()
+        parts = _parts(key)
+        if parts is not None:
+            if not isinstance(value, (tuple, list)) or len(value) < len(parts):
+                raise FeedTypeError(f"feed_dict key {key!r} is a structure of {len(parts)}: its value must be one, too")
+            todo += reversed(list(zip(parts, value, strict=False)))
             continue
-        result[feed_tensor(graph, key)] = value
+        t = feed_tensor(graph, key)
+        if t in result:
+            raise FeedError(f"Tensor {t.name} is fed more than once.")
+        result[t] = value
     return result
 
 
@@ -57,9 +72,7 @@ class FeedConverter:
 
     def __call__(self, value: Any) -> Array:
         if type(value) is np.ndarray and value.dtype == self.dtype and value.flags.carray:
-            if self.static is None:
-                self.check(value.shape)
-            elif value.shape != self.static:
+            if self.static is None or value.shape != self.static:
                 self.check(value.shape)
             return value
         return self.convert(value)
@@ -81,32 +94,52 @@ class FeedConverter:
             )
         if hasattr(value, "_as_graph_element"):
             raise FeedTypeError("The value of a feed cannot be a Variable: run it first and feed the result.")
-        want = self.tensor.base_dtype
-        if want.kind == "S":
-            array = as_array(value, want)
-        else:
-            array = np.asarray(value)
-            if array.dtype == object or array.dtype.kind in "SUmM":
-                raise FeedTypeError(
-                    f"Cannot feed {type(value).__name__} of dtype {array.dtype} for Tensor {self.tensor.name}, which has "
-                    f"dtype {want.name}: Contents must be numbers of one regular shape."
-                )
-            self._check_range(value, array)
-            with np.errstate(all="ignore"):
-                array = np.asarray(array, dtype=self.dtype, order="C")
-            if not array.flags.aligned or not array.flags.c_contiguous:
-                array = np.array(array, dtype=self.dtype, order="C", copy=True)
+        array = self._strings(value) if self.tensor.base_dtype.kind == "S" else self._numbers(value)
         self.check(array.shape)
         return array
 
+    def _strings(self, value: Any) -> Array:
+        try:
+            return as_array(value, self.tensor.base_dtype)
+        except DTypeError as e:
+            raise FeedTypeError(f"{self._cannot(value)}: {e}") from None
+
+    def _numbers(self, value: Any) -> Array:
+        try:
+            array = np.asarray(value)
+        except ValueError as e:  # ragged
+            raise FeedTypeError(f"{self._cannot(value)}: {e}") from None
+        if array.dtype.kind not in "fiubV" or (array.dtype.kind == "V" and array.dtype != self.dtype):
+            if array.dtype == object and array.size and all(type(v) is int for v in array.flat):
+                raise DTypeError(f"{self._cannot(value)}: it is out of the range of {self.tensor.base_dtype.name}.")
+            raise FeedTypeError(f"{self._cannot(value)}: values of dtype {array.dtype} are not numbers of one regular shape.")
+        self._check_range(value, array)
+        with np.errstate(all="ignore"):
+            array = np.asarray(array, dtype=self.dtype, order="C")
+        if not array.flags.aligned or not array.flags.c_contiguous:
+            array = np.array(array, dtype=self.dtype, order="C", copy=True)
+        return array
+
+    def _cannot(self, value: Any) -> str:
+        shown = repr(value)
+        shown = shown if len(shown) <= 60 else f"a value of type {type(value).__name__}"
+        return f"Cannot feed {shown} for Tensor {self.tensor.name}, which has dtype {self.tensor.base_dtype.name}"
+
     def _check_range(self, value: Any, array: Array) -> None:
+        """Numbers that an integer type cannot hold are an error; fractions are cut off, as TensorFlow does."""
         want = self.tensor.base_dtype
-        if array.size and want.is_integer and array.dtype.kind in "iu":
-            info = np.iinfo(self.dtype)
-            if int(array.min()) < info.min or int(array.max()) > info.max:
-                raise DTypeError(
-                    f"Cannot feed {array.max()} for Tensor {self.tensor.name}: it is out of the range of {want.name}."
-                )
+        if not array.size or not want.is_integer or array.dtype.kind == "b":
+            return
+        info = np.iinfo(self.dtype)
+        low, high = array.min(), array.max()
+        if array.dtype.kind in "iu":
+            fits = int(low) >= info.min and int(high) <= info.max
+        else:  # NaN fails both; the largest int64 is no float, the power of two above it is
+            fits = bool(float(low) > float(info.min) - 1 or float(low) == float(info.min)) and bool(
+                float(high) < float(int(info.max) + 1)
+            )
+        if not fits:
+            raise DTypeError(f"{self._cannot(value)}: it is out of the range of {want.name}.")
 
 
 def check_named_sizes(tensors: Sequence[Tensor], arrays: Sequence[Array]) -> None:

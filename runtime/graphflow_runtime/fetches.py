@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from graphflow.core.graph import Graph
 from graphflow.core.indexed_slices import IndexedSlices, IndexedSlicesValue
 from graphflow.core.tensor import Operation, Tensor
 from graphflow.errors import FetchError, FetchTypeError
 
-Element = Tensor | Operation
-Rebuild = Callable[[Sequence[Any]], Any]
+Element: TypeAlias = "Tensor | Operation"
+Rebuild: TypeAlias = "Callable[[Sequence[Any]], Any]"
 
 
 class FetchPlan:
@@ -23,21 +23,18 @@ class FetchPlan:
         self.rebuild: Rebuild = self._structure(fetches)
         self.elements: tuple[Element, ...] = tuple(self._number)
         #: Whether the value of the one element is the result, without a structure around it.
-        self.is_single = len(self.elements) == 1 and not isinstance(fetches, (dict, list, tuple, IndexedSlices))
+        self.is_single = len(self.elements) == 1 and not (
+            isinstance(fetches, (dict, list, tuple, IndexedSlices)) or hasattr(fetches, "_fetch_parts")
+        )
 
     def _structure(self, fetch: Any) -> Rebuild:
         if isinstance(fetch, dict):
-            keys = list(fetch)
-            parts = [self._structure(fetch[k]) for k in keys]
-            cls = type(fetch)
-            return lambda values: cls((k, p(values)) for k, p in zip(keys, parts, strict=True))
-        if isinstance(fetch, tuple) and hasattr(fetch, "_fields"):
-            parts = [self._structure(f) for f in fetch]
-            made = type(fetch)
-            return lambda values: made(*[p(values) for p in parts])
+            return self._dict(fetch)
         if isinstance(fetch, (list, tuple)):
             parts = [self._structure(f) for f in fetch]
-            kind = type(fetch)
+            kind: Any = type(fetch)
+            if hasattr(fetch, "_fields"):
+                return lambda values: kind(*[p(values) for p in parts])
             return lambda values: kind([p(values) for p in parts])
         if isinstance(fetch, IndexedSlices):
             slices = [self._structure(p) for p in (fetch.values, fetch.indices)]
@@ -52,16 +49,27 @@ class FetchPlan:
             return lambda values: build(*[p(values) for p in parts])
         return self._element(fetch)
 
+    def _dict(self, fetch: dict[Any, Any]) -> Rebuild:
+        parts = {key: self._structure(f) for key, f in fetch.items()}
+        kind = type(fetch)
+
+        def rebuild(values: Sequence[Any]) -> Any:
+            result = kind()  # a defaultdict or a Counter takes no pairs
+            for key, part in parts.items():
+                result[key] = part(values)
+            return result
+
+        return rebuild
+
     def _element(self, fetch: Any) -> Rebuild:
         try:
             element: Element = self._graph.as_graph_element(fetch)
         except TypeError as e:
             raise FetchTypeError(
-                f"Argument `fetch` = {fetch} has invalid type \"{type(fetch).__name__}\" must be a string or Tensor. ({e})"
+                f'Argument `fetch` = {fetch} has invalid type "{type(fetch).__name__}" must be a string or Tensor. ({e})'
             ) from None
-        except KeyError as e:
-            raise FetchError(f"Argument `fetch` = {fetch} cannot be interpreted as a Tensor. ({e})") from None
-        except ValueError as e:
-            raise FetchError(f"Argument `fetch` = {fetch} cannot be interpreted as a Tensor. ({e})") from None
+        except (KeyError, ValueError) as e:
+            why = e.args[0] if e.args else e  # str() of a KeyError is a repr
+            raise FetchError(f"Argument `fetch` = {fetch} cannot be interpreted as a Tensor. ({why})") from None
         i = self._number.setdefault(element, len(self._number))
         return lambda values: values[i]

@@ -63,9 +63,7 @@ class BoundPlan:
         offsets, total = plan.arena(sizes)
         try:
             arena = np.empty(total + 64, np.uint8)
-            self.outputs = [
-                (tuple(evaluate(d, sizes) for d in t.shape or ()), storage(t.dtype)) for t in plan.output_types
-            ]
+            self.outputs = [(tuple(evaluate(d, sizes) for d in t.shape or ()), storage(t.dtype)) for t in plan.output_types]
         except MemoryError as e:
             raise OutOfMemoryError(message=f"a run needs {total} bytes for temporaries, which are not to be had") from e
         base = arena.ctypes.data + (-arena.ctypes.data) % 64
@@ -99,7 +97,13 @@ class BoundPlan:
         self.table = np.append(self.table, np.uint64(0))
         slots = [feeds.get(i, spare) for i in range(len(plan.feed_types))]
         slots += [outputs.get(i, spare) for i in range(len(plan.output_types))]
-        header = [compiled.entry, self.table.ctypes.data, self.dims.ctypes.data, len(plan.feed_types), int(work > _GIL_WORK)]
+        header = [
+            compiled.entry,
+            self.table.ctypes.data,
+            self.dims.ctypes.data,
+            len(plan.feed_types),
+            int(work > _GIL_WORK),
+        ]
         assert len(header) == CONTROL_HEADER
         specs: list[int] = []
         for t, shape in zip(plan.feed_types, shapes, strict=True):
@@ -123,6 +127,8 @@ class BoundPlan:
             if array is None and name in writes:
                 array = self.store.allocate(name, shape, b.type.dtype.numpy_dtype)
             assert array is not None
+            if array.shape != shape:
+                raise _Stale
             self.table[i] = array.ctypes.data
         for i, flag in self.flags.items():
             flag[...] = self.store.is_initialized(str(self.plan.buffers[i].key))
@@ -162,6 +168,10 @@ class _Failure(Exception):
         self.step, self.code = divmod(status, 65536)
 
 
+class _Stale(Exception):
+    """A variable has another shape than the plan was made for."""
+
+
 class NativeExecutable:
     """One (fetches, feeds) pair of a session: its plans by kind of size, bound plans by sizes."""
 
@@ -195,6 +205,9 @@ class NativeExecutable:
             return None
         try:
             return bound.run(values)
+        except _Stale:
+            self.last = None
+            return None
         except _Failure as failure:
             raise self.failure(bound.plan, failure) from None
 
@@ -210,6 +223,10 @@ class NativeExecutable:
                 views = [a.view(np.uint16) if t.base_dtype is bfloat16 else a for t, a in zip(self.feeds, feeds, strict=True)]
                 try:
                     results = bound.run(views)
+                except _Stale:
+                    self.bound.clear()
+                    self.last = None
+                    return self.run(feeds)
                 except _Failure as failure:
                     raise self.failure(bound.plan, failure) from None
                 if results is None:
@@ -287,5 +304,3 @@ class NativeExecutable:
         where = f"\n  created at {op.created_at}" if op is not None else ""
         fused = f"\n  fused into the kernel of {', '.join(step.origin[:8])}" if len(step.origin) > 1 else ""
         return kind(op=op, node_def=op, message=f"{message}{where}{fused}\n\t [[{{{{node {name}}}}}]]")
-
-

@@ -23,7 +23,7 @@ from graphflow.core.kinds import (
 from graphflow.core.numpy_builder import NumpyBuilder
 from graphflow.errors import GraphFlowError, InvalidArgumentError, NumericError, OpError, OutOfMemoryError
 from graphflow_compiler.frontend import is_alias_of_variable, needed_operations, variable_of
-from graphflow_runtime.failures import describe, uninitialized, unfed
+from graphflow_runtime.failures import describe, unfed, uninitialized
 from graphflow_runtime.store import VariableStore
 
 Array = np.ndarray[Any, Any]
@@ -187,5 +187,3 @@ def variable_behind(t: Tensor) -> Operation:
         kind = t.op.op_def.kind
         assert isinstance(kind, StateUpdate), f"{t.name} is no variable"
         t = t.op.inputs[kind.refs[t.value_index]]
-
-

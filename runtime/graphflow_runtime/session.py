@@ -2,93 +2,69 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from graphflow.config import ConfigProto
 from graphflow.core import context
 from graphflow.core.graph import Graph, Operation, Tensor
 from graphflow.core.kinds import Source
-from graphflow.errors import FeedError, SessionClosedError
+from graphflow.errors import FeedError, SessionClosedError, UnimplementedError
 from graphflow_compiler.frontend import needed_operations
+from graphflow_runtime.executable import Executable
 from graphflow_runtime.failures import unfed
-from graphflow_runtime.feeds import FeedConverter, check_named_sizes, flatten_feeds, feed_tensor
-from graphflow_runtime.fetches import FetchPlan
-from graphflow_runtime.native import NativeExecutable, Statistics
+from graphflow_runtime.feeds import FeedConverter, feed_tensor, flatten_feeds
+from graphflow_runtime.fetches import Element, FetchPlan
+from graphflow_runtime.growth import GrowthWatch
+from graphflow_runtime.partial import PartialRun
+from graphflow_runtime.prepared import Prepared, call_key, canonical
 from graphflow_runtime.reference import ReferenceExecutable
 from graphflow_runtime.store import VariableStore
 
-#: Prepared (fetches, feeds) pairs a session keeps.
-MAX_PREPARED = 256
+if TYPE_CHECKING:
+    from graphflow_runtime.native import Statistics
+
+_log = logging.getLogger("graphflow")
+T = TypeVar("T")
+
+#: Executables that a session keeps; each holds compiled plans and their memory.
+MAX_EXECUTABLES = 256
+#: Spellings of fetches and feeds that a session keeps; they are small.
+MAX_PREPARED = 1024
+_CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
 
 
-class _Prepared:
-    """Everything that one (fetches, feeds) pair needs, worked out once."""
+@dataclass(frozen=True)
+class SessionStatistics:
+    """What a session has done so far.
 
-    __slots__ = ("convert", "executable", "fed", "keep", "named", "plan", "single", "slots", "tensors")
+    plans_compiled, kernels_compiled: by the compiler. bound_sizes: sets of feed sizes that plans were fitted to; that
+    compiles nothing. executables: distinct (fetches, feeds) pairs. cache_hits: runs that found everything prepared.
+    """
 
-    def __init__(self, session: BaseSession, plan: FetchPlan, tensors: tuple[Tensor, ...], keep: Any) -> None:
-        self.plan = plan
-        self.tensors = tensors
-        self.keep = keep  # the objects whose identity is the key
-        self.convert = tuple(FeedConverter(t) for t in tensors)
-        self.named = any(not isinstance(d, int) and not str(d).startswith("?") for t in tensors for d in t._shape or ())
-        position = {t: i for i, t in enumerate(tensors)}
-        computed = tuple(e for e in plan.elements if not (isinstance(e, Tensor) and e in position))
-        number = {e: i for i, e in enumerate(e for e in computed if isinstance(e, Tensor))}
-        #: For each fetched element the index of its result; of its feed, as -2 - index; -1 for an operation.
-        self.slots = tuple(
-            -2 - position[e] if isinstance(e, Tensor) and e in position else number[e] if isinstance(e, Tensor) else -1
-            for e in plan.elements
-        )
-        self.fed = any(s < -1 for s in self.slots)
-        self.single = self.slots == (0,) and plan.is_single
-        missing = [
-            op
-            for op in needed_operations(computed, tensors)
-            if isinstance(op.op_def.kind, Source) and op.op_def.kind.what == "placeholder"
-        ]
-        if missing:
-            raise unfed(missing)
-        self.executable = session._make(computed, tensors)
+    runs: int = 0
+    cache_hits: int = 0
+    executables: int = 0
+    plans_compiled: int = 0
+    kernels_compiled: int = 0
+    bound_sizes: int = 0
 
-    def run(self, session: BaseSession, values: Sequence[Any]) -> Any:
-        with session._lock:
-            if session._closed:
-                raise SessionClosedError("Attempted to use a closed Session.")
-            session._store.runs += 1
-            results = self.executable.fast(values) if not self.named else None
-            if results is None:
-                return self.convert_and_run(values)
-        if self.single:
-            only = results[0]
-            return only if only.ndim else only[()]
-        return self.finish(results, values)
 
-    def convert_and_run(self, values: Sequence[Any]) -> Any:
-        """The path for values that are no arrays of the right kind yet, and for new sizes."""
-        arrays = [convert(v) for convert, v in zip(self.convert, values, strict=True)]
-        if self.named:
-            check_named_sizes(self.tensors, arrays)
-        return self.finish(self.executable.run(arrays), arrays)
+@dataclass(frozen=True)
+class DeviceAttributes:
+    """What `Session.list_devices` tells of a device."""
 
-    def finish(self, results: Sequence[Any], feeds: Sequence[Any]) -> Any:
-        found = []
-        for s in self.slots:
-            if s >= 0:
-                r = results[s]
-                found.append(r if r.ndim else r[()])
-            elif s == -1:
-                found.append(None)
-            else:
-                fed = np.array(self.convert[-2 - s](feeds[-2 - s]))
-                found.append(fed if fed.ndim else fed[()])
-        return self.plan.rebuild(found)
+    name: str
+    device_type: str
+    memory_limit_bytes: int = 0
 
 
 class BaseSession:
@@ -97,6 +73,10 @@ class BaseSession:
     def __init__(self, target: str = "", graph: Graph | None = None, config: Any = None, backend: str = "native") -> None:
         if graph is not None and not isinstance(graph, Graph):
             raise TypeError(f"graph must be a tf.Graph, but got {type(graph)}")
+        if config is not None and not isinstance(config, ConfigProto):
+            raise TypeError(f"config must be a tf.ConfigProto, but got {type(config)}")
+        if target not in ("", "local"):
+            raise UnimplementedError(message=f"target {target!r}: sessions run in this process only; leave target out")
         if backend not in ("native", "reference"):
             raise ValueError(f"backend must be 'native' or 'reference', not {backend!r}")
         self._graph = graph if graph is not None else context.get_default_graph()
@@ -106,8 +86,12 @@ class BaseSession:
         self._store = VariableStore()
         self._closed = False
         self._lock = threading.RLock()
-        self._prepared: OrderedDict[Any, _Prepared] = OrderedDict()
-        self._statistics = Statistics()
+        self._prepared: OrderedDict[Any, Prepared] = OrderedDict()
+        self._executables: OrderedDict[Any, Executable] = OrderedDict()
+        self._growth = GrowthWatch(self._graph)
+        self._native: Statistics | None = None
+        self._misses = 0
+        self._made = 0
 
     # ------------------------------------------------------------------ what it is
     @property
@@ -115,23 +99,30 @@ class BaseSession:
         return self._graph
 
     @property
-    def graph_def(self) -> str:
-        return "".join(str(op) for op in self._graph.get_operations())
-
-    @property
-    def stats(self) -> Statistics:
-        """What this session has compiled."""
-        return self._statistics
-
-    @property
     def sess_str(self) -> str:
         return self._target
 
-    def list_devices(self) -> list[str]:
-        return ["/job:localhost/replica:0/task:0/device:CPU:0"]
+    @property
+    def stats(self) -> SessionStatistics:
+        """Counts of what this session has run and compiled, up to now."""
+        with self._lock:
+            native = self._native
+            return SessionStatistics(
+                runs=self._store.runs,
+                cache_hits=max(0, self._store.runs - self._misses),
+                executables=self._made,
+                plans_compiled=native.plans_compiled if native is not None else 0,
+                kernels_compiled=native.kernels_compiled if native is not None else 0,
+                bound_sizes=native.bound_sizes if native is not None else 0,
+            )
+
+    def list_devices(self) -> list[DeviceAttributes]:
+        return [DeviceAttributes(_CPU, "CPU")]
 
     # ------------------------------------------------------------------ running
-    def run(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None, options: Any = None, run_metadata: Any = None) -> Any:
+    def run(
+        self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None, options: Any = None, run_metadata: Any = None
+    ) -> Any:
         """Computes `fetches` and returns their values in the same structure.
 
         Args:
@@ -152,12 +143,9 @@ class BaseSession:
         run_metadata.record(prepared.executable, options, (time.perf_counter() - start) * 1e6)
         return result
 
-    def _find(self, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> tuple[_Prepared, Sequence[Any]]:
-        key: Any
-        if type(fetches) is list:
-            key = ("l", *fetches)
-        else:
-            key = fetches
+    def _find(self, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> tuple[Prepared, Sequence[Any]]:
+        kind = type(fetches)
+        key: Any = (kind, *fetches) if kind is list or kind is tuple else fetches
         try:
             if feed_dict:
                 found = self._prepared.get((key, tuple(feed_dict)))
@@ -168,37 +156,29 @@ class BaseSession:
                 if found is not None:
                     return found, ()
         except TypeError:
-            key = None  # a structure that cannot be a key: worked out anew
-        return self._prepare(key, fetches, feed_dict)
+            pass  # a structure within the structure: its key takes longer to make
+        return self._prepare(fetches, feed_dict)
 
-    def _prepare(self, key: Any, fetches: Any, feed_dict: Any) -> tuple[_Prepared, Sequence[Any]]:
+    def _prepare(self, fetches: Any, feed_dict: Any) -> tuple[Prepared, Sequence[Any]]:
+        if feed_dict is not None and not hasattr(feed_dict, "items"):
+            raise TypeError(f"feed_dict must be a mapping from tensors to values, got {type(feed_dict).__name__}")
         with self._lock:
             self._check_usable()
-            if feed_dict is not None and not hasattr(feed_dict, "items"):
-                raise TypeError(f"feed_dict must be a mapping from tensors to values, got {type(feed_dict).__name__}")
-            plan = FetchPlan(self._graph, fetches)
+            fetch_key, feed_key = call_key(fetches), tuple(feed_dict or ())
+            key = (fetch_key, feed_key)
+            # One value for each key, in order: only then can the next run take them as they are.
+            flat = fetch_key is not None and all(call_key(k) is k for k in feed_key)
             feeds = flatten_feeds(self._graph, feed_dict or {})
-            tensors = tuple(feeds)
-            flat = (plan.elements, tensors)
-            simple = key is not None and all(isinstance(k, Tensor) for k in feed_dict or {}) and _hashable_leaves(fetches)
-            if simple:
-                prepared = _Prepared(self, plan, tensors, (fetches, feed_dict and tuple(feed_dict)))
-                self._remember((key, tuple(feed_dict or ())), prepared)
-                return prepared, list(feeds.values())
-            shared = self._prepared.get(flat)
-            if shared is None:
-                shared = _Prepared(self, plan, tensors, None)
-                self._remember(flat, shared)
-            prepared = object.__new__(_Prepared)
-            for slot in _Prepared.__slots__:
-                setattr(prepared, slot, getattr(shared, slot))
-            prepared.plan = plan
+            prepared = self._prepared.get(key) if flat else None
+            if prepared is None:
+                self._misses += 1
+                self._growth.check()
+                prepared = Prepared(self, FetchPlan(self._graph, fetches), tuple(feeds))
+                if flat:
+                    self._prepared[key] = prepared
+                    while len(self._prepared) > MAX_PREPARED:
+                        self._prepared.popitem(last=False)
             return prepared, list(feeds.values())
-
-    def _remember(self, key: Any, prepared: _Prepared) -> None:
-        self._prepared[key] = prepared
-        while len(self._prepared) > MAX_PREPARED:
-            self._prepared.popitem(last=False)
 
     def _check_usable(self) -> None:
         if self._closed:
@@ -206,71 +186,113 @@ class BaseSession:
         if self._graph.version == 0:
             raise SessionClosedError("The Session graph is empty. Add operations to the graph before calling run().")
 
-    def _make(self, fetches: tuple[Any, ...], feeds: tuple[Tensor, ...]) -> Any:
-        if self._backend == "reference":
-            return ReferenceExecutable(self._graph, fetches, feeds, self._store)
-        return NativeExecutable(self._graph, fetches, feeds, self._store, self._statistics, ReferenceExecutable)
+    def _executable(self, fetches: tuple[Element, ...], feeds: tuple[Tensor, ...]) -> Executable:
+        """The executable of a canonical pair, made if need be."""
+        key = (fetches, feeds)
+        found = self._executables.get(key)
+        if found is None:
+            needed = needed_operations(fetches, feeds)
+            missing = [op for op in needed if isinstance(op.op_def.kind, Source) and op.op_def.kind.what == "placeholder"]
+            if missing:
+                raise unfed(missing, fetches, feeds)
+            found = self._make(fetches, feeds)
+            self._made += 1
+            self._executables[key] = found
+            while len(self._executables) > MAX_EXECUTABLES:
+                self._drop(self._least_used())
+        return found
+
+    def _least_used(self) -> Any:
+        """The oldest executable that has not run since this was last asked (a clock, which costs a run next to nothing)."""
+        used: dict[int, bool] = {}
+        for p in self._prepared.values():
+            used[id(p.executable)] = used.get(id(p.executable), False) or p.used
+            p.used = False
+        for key in list(self._executables):
+            if not used.get(id(self._executables[key]), False):
+                return key
+            self._executables.move_to_end(key)
+        return next(iter(self._executables))
+
+    def _drop(self, key: Any) -> None:
+        gone = self._executables.pop(key)
+        for spelling in [k for k, p in self._prepared.items() if p.executable is gone]:
+            del self._prepared[spelling]
+
+    def _make(self, fetches: tuple[Element, ...], feeds: tuple[Tensor, ...]) -> Executable:
+        if self._backend == "native":
+            try:
+                from graphflow_runtime.native import NativeExecutable, Statistics
+            except ImportError as e:
+                _log.warning("no native code, everything runs in numpy: %s", e)
+                self._backend = "reference"
+            else:
+                if self._native is None:
+                    self._native = Statistics()
+                return NativeExecutable(self._graph, fetches, feeds, self._store, self._native, ReferenceExecutable)
+        return ReferenceExecutable(self._graph, fetches, feeds, self._store)
 
     def make_callable(
         self, fetches: Any, feed_list: Sequence[Any] | None = None, accept_options: bool = False
     ) -> Callable[..., Any]:
-        """A function of the values of `feed_list`, in order: what `run` does, without looking anything up."""
-        self._check_usable()
-        plan = FetchPlan(self._graph, fetches)
-        tensors = tuple(feed_tensor(self._graph, f) for f in feed_list or ())
-        prepared = _Prepared(self, plan, tensors, None)
+        """A function of the values of `feed_list`, in order: what `run` does, without looking anything up.
+
+        Args:
+            accept_options: whether the function takes `options` and `run_metadata`, too.
+        """
+        if feed_list is not None and not isinstance(feed_list, (list, tuple)):
+            raise TypeError("`feed_list` must be a list or tuple.")
+        with self._lock:
+            self._check_usable()
+            tensors = tuple(feed_tensor(self._graph, f) for f in feed_list or ())
+            prepared = Prepared(self, FetchPlan(self._graph, fetches), tensors)
         count = len(tensors)
 
-        def call(*values: Any, **kwargs: Any) -> Any:
+        def call(*values: Any) -> Any:
             if len(values) != count:
                 raise FeedError(f"this callable takes {count} values, one for each of its feeds, got {len(values)}")
             return prepared.run(self, values)
 
-        return call
+        def call_with_options(*values: Any, options: Any = None, run_metadata: Any = None) -> Any:
+            start = time.perf_counter()
+            result = call(*values)
+            if run_metadata is not None:
+                run_metadata.record(prepared.executable, options, (time.perf_counter() - start) * 1e6)
+            return result
+
+        return call_with_options if accept_options else call
 
     # ------------------------------------------------------------------ partial runs
-    def partial_run_setup(self, fetches: Any, feeds: Sequence[Any] | None = None) -> Any:
+    def partial_run_setup(self, fetches: Any, feeds: Sequence[Any] | None = None) -> PartialRun:
         """Announces a run in several parts. `fetches` and `feeds` are what the parts may use."""
         self._check_usable()
         allowed = FetchPlan(self._graph, fetches).elements
-        return _PartialRun({feed_tensor(self._graph, f) for f in feeds or ()}, set(allowed))
+        return PartialRun({feed_tensor(self._graph, f) for f in feeds or ()}, set(allowed))
 
-    def partial_run(self, handle: Any, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> Any:
+    def partial_run(self, handle: PartialRun, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> Any:
         """Continues a run announced with partial_run_setup: earlier feeds and fetched values are kept."""
         plan = FetchPlan(self._graph, fetches)
-        fresh = flatten_feeds(self._graph, feed_dict or {})
-        for t in fresh:
-            if t not in handle.feeds:
-                raise FeedError(f"The feed {t.name} was not part of partial_run_setup.")
-            if t in handle.values:
-                raise FeedError(f"The feed {t.name} has already been fed.")
-        for e in plan.elements:
-            if e not in handle.fetches:
-                raise FeedError(f"The fetch {e.name} was not part of partial_run_setup.")
-        handle.values.update(fresh)
-        values = self.run(list(plan.elements), handle.values)
-        for e, v in zip(plan.elements, values, strict=True):
-            if isinstance(e, Tensor):
-                handle.values.setdefault(e, v)
-        return plan.rebuild(values)
+        todo = handle.begin(plan.elements, flatten_feeds(self._graph, feed_dict or {}))
+        values = self.run(todo, handle.values)
+        return plan.rebuild(handle.end(plan.elements, todo, values))
 
     # ------------------------------------------------------------------ explaining, variables
     def explain(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None, feed_shapes: Any = None) -> str:
         """What the compiler made of the fetches, in words; compiles for `feed_shapes` (tensor -> shape) if need be."""
         shapes = {feed_tensor(self._graph, k): tuple(v) for k, v in (feed_shapes or {}).items()}
         shapes.update({t: np.shape(v) for t, v in flatten_feeds(self._graph, feed_dict or {}).items()})
-        plan = FetchPlan(self._graph, fetches)
-        executable = self._make(plan.elements, tuple(shapes))
-        if isinstance(executable, NativeExecutable):
-            executable.prepare(tuple(shapes.values()))
-        text: str = executable.explanation()
-        return text
+        with self._lock:
+            self._check_usable()
+            feeds = canonical(tuple(shapes))
+            elements = [e for e in FetchPlan(self._graph, fetches).elements if e not in shapes]
+            executable = self._executable(canonical(elements), feeds)
+            executable.prepare(tuple(shapes[t] for t in feeds))
+            return executable.explanation()
 
     def _load_variable(self, variable: Any, value: Any) -> None:
         """Gives a variable a value without adding an op."""
         op = variable if isinstance(variable, Operation) else variable.op
-        t = op.outputs[0]
-        array = FeedConverter(t)(value)
+        array = FeedConverter(op.outputs[0])(value)
         with self._lock:
             self._check_usable()
             self._store.set(op.name, array)
@@ -281,31 +303,12 @@ class BaseSession:
         return context.sessions.entered(self)
 
     def close(self) -> None:
-        """Frees what the session holds; every later run raises."""
+        """Frees what the session holds, after the runs of other threads; every later run raises."""
         with self._lock:
             self._closed = True
             self._prepared.clear()
+            self._executables.clear()
             self._store = VariableStore()
-
-
-def _hashable_leaves(fetches: Any) -> bool:
-    todo = [fetches]
-    while todo:
-        f = todo.pop()
-        if isinstance(f, (list, tuple)):
-            todo += f
-        elif isinstance(f, str):
-            return False  # two spellings may mean one element; worked out anew each time, which is cheap
-        elif not isinstance(f, (Tensor, Operation)) and not hasattr(f, "_as_graph_element"):
-            return False
-    return True
-
-
-class _PartialRun:
-    def __init__(self, feeds: set[Tensor], fetches: set[Any]) -> None:
-        self.feeds = feeds
-        self.fetches = fetches
-        self.values: dict[Tensor, Any] = {}
 
 
 class Session(BaseSession):
@@ -347,3 +350,4 @@ class InteractiveSession(BaseSession):
             context.sessions.stack.remove(self)
         if self._explicit_graph is not None and self._explicit_graph in context.graphs.stack:
             context.graphs.stack.remove(self._explicit_graph)
+            self._explicit_graph = None

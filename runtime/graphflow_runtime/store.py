@@ -64,13 +64,13 @@ class VariableStore:
                 self.version += 1
 
     def open_shapes(self, graph: Graph) -> Mapping[str, tuple[int, ...]]:
-        """Shapes of the variables whose static shape is open: plans are made for the shape they have now."""
+        """Shapes of the variables that have another one than their static shape: plans are made for what they are now."""
         found: dict[str, tuple[int, ...]] = {}
         for name, array in self._arrays.items():
             op = graph._by_name.get(name)
             if op is None or not isinstance(op.op_def.kind, Source):
                 continue
             shape = op.outputs[0].type.shape
-            if shape is None or static_shape(shape) is None:
+            if shape is None or static_shape(shape) != array.shape:
                 found[name] = array.shape
         return found

@@ -38,7 +38,7 @@ def gemm_scratch_elements(kernel: GemmKernel, target: Target) -> int | None:
 
 
 def gemm_to_llvm(kernel: GemmKernel, target: Target) -> str:
-    """The function ``i32 name(ptr buffers..., [ptr scratch,] i64 dims..., i64 thread, i64 threads)``, with declarations.
+    """``i32 name(ptr buffers..., [ptr scratch,] i64 dims..., i64 thread, i64 threads)`` and what it declares.
 
     Raises:
         ValueError: there is no matrix kernel for the element types.

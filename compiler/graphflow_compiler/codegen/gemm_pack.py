@@ -84,14 +84,15 @@ def pack_row_tiles(
     """Copies row tiles of a transposed A of `size` rows: term k of row r is at ``source + k * size + r``.
 
     Tile t starts at the row that entry t of the array `first_rows` says; it is written from ``to + t * room``, term k
-    at ``+ k * rows``. k is the outer loop: a line of A, which holds parts of several tiles, is fetched once. Whole vectors
-    are copied. What is read too much is the start of the next line of A, except after the last one, where masks keep
-    reads inside; what is written too much belongs to the next term of the tile, which is written later, or to the
-    vector that `room` has in excess.
+    at ``+ k * rows``. k is the outer loop: a line of A, which holds parts of several tiles, is fetched once. Whole
+    vectors are copied. What is written too much belongs to the next term of the tile, which is written later, or to the
+    vector that `room` has in excess. What is read too much is the start of the next line of A, except at the end.
     """
-    last = lines.sub(depth, 1)
-    for first_term, end, masked in ((0, last, False), (last, depth, True)):
-        with lines.loop(lines.most(first_term, 0), end) as k:
+    reach = -(-rows // lanes.count) * lanes.count
+    beyond = lines.div(lines.add(size, reach - 2), size)  # the last lines, from which a whole vector may pass the end
+    inside = lines.most(lines.sub(depth, beyond), 0)
+    for first_term, end, masked in ((0, inside, False), (inside, depth, True)):
+        with lines.loop(first_term, end) as k:
             line = lines.at(lanes.element, source, lines.mul(k, size))
             out = lines.at(lanes.element, to, lines.mul(k, rows))
             with lines.loop(0, tiles) as t:

@@ -23,7 +23,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The batches and column panels of a thread, and its rows: cut into `runs` if their number is known, else `rows`."""
+    """The batches and column panels of a thread, and its rows: cut into `runs` if m is known, else `rows`."""
 
     batches: Range
     panels: Range
@@ -34,8 +34,8 @@ class Share:
 def share_out(lines: NestLines, blocking: Blocking, batch: Size, m: Size, n: Size) -> Share:
     """The share of thread ``%thread`` of ``%threads``.
 
-    One of batches, columns and rows is divided: batches if each thread gets one; columns where each thread would otherwise
-    copy all of B, or where there are more columns than rows; else rows.
+    One of batches, columns and rows is divided: batches if each thread gets one; columns where each thread would
+    otherwise copy all of B, or where there are more columns than rows; else rows.
     """
     tile = blocking.tile
     panels = lines.div(lines.add(n, tile.columns - 1), tile.columns)

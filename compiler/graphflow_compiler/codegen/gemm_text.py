@@ -22,8 +22,13 @@ Flag: TypeAlias = bool | str
 """An i1, likewise."""
 
 _COMPARE = {
-    "slt": operator.lt, "sle": operator.le, "sgt": operator.gt, "sge": operator.ge, "eq": operator.eq, "ne": operator.ne,
-}  # fmt: skip
+    "slt": operator.lt,
+    "sle": operator.le,
+    "sgt": operator.gt,
+    "sge": operator.ge,
+    "eq": operator.eq,
+    "ne": operator.ne,
+}
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Choices of the matrix kernel that need no code: register tile, cuts of rows into tiles, what is copied, block sizes."""
+"""Choices of the matrix kernel that need no code: register tile, cuts of rows, what is copied, block sizes."""
 
 from __future__ import annotations
 
@@ -180,7 +180,8 @@ def choose_blocking(kernel: GemmKernel, target: Target) -> Blocking:
     tile = choose_tile(target, size, n)
     one_panel = n is not None and n <= tile.columns
     pack_a = 0
-    if kernel.transpose_a and (k is None or k > _PACK_A_DEPTH) and (m is None or m > 2 * tile.rows):
+    deep = k is None or k > _PACK_A_DEPTH
+    if kernel.transpose_a and deep and not one_panel and (m is None or m > 2 * tile.rows):
         # lines of A at distances with many factors of two push each other out of the first-level cache
         reuse = _PACK_A_REUSE if m is not None and m * size % 512 else _PACK_A_REUSE // 2
         pack_a = _PACK_A_TILES if n is None or n >= reuse * tile.columns else 0

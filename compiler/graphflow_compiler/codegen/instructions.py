@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from graphflow.core.emit import COMPARE
-from graphflow.dtypes import DType, bfloat16, bool_, float32, float64, int32
+from graphflow.dtypes import DType, bfloat16, bool_, float16, float32, float64, int32
 from graphflow.errors import CompileError
+from graphflow_compiler.codegen.lines import Lines
 from graphflow_compiler.codegen.llvm_text import lanes_type, literal, scalar_type, splat
-
-Size = int | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,74 +22,6 @@ class Value:
     constant: bool = False
 
 
-@dataclass
-class Lines:
-    """The text of one function being written, and the declarations it needs."""
-
-    text: list[str] = field(default_factory=list)
-    entry: list[str] = field(default_factory=list)  # allocas
-    declarations: set[str] = field(default_factory=set)
-    count: int = 0
-
-    def fresh(self, prefix: str = "v") -> str:
-        self.count += 1
-        return f"%{prefix}{self.count}"
-
-    def label(self) -> str:
-        self.count += 1
-        return f"l{self.count}"
-
-    def value(self, instruction: str) -> str:
-        name = self.fresh()
-        self.text.append(f"  {name} = {instruction}")
-        return name
-
-    def do(self, instruction: str) -> None:
-        self.text.append(f"  {instruction}")
-
-    def place(self, label: str) -> None:
-        self.text.append(f"{label}:")
-
-    def slot(self, type_: str) -> str:
-        name = self.fresh("s")
-        self.entry.append(f"  {name} = alloca {type_}")
-        return name
-
-    def declare(self, text: str) -> None:
-        self.declarations.add(text)
-
-    # i64 arithmetic that folds what is known
-    def add(self, a: Size, b: Size) -> Size:
-        if isinstance(a, int) and isinstance(b, int):
-            return a + b
-        if a == 0:
-            return b
-        return a if b == 0 else self.value(f"add i64 {a}, {b}")
-
-    def sub(self, a: Size, b: Size) -> Size:
-        if isinstance(a, int) and isinstance(b, int):
-            return a - b
-        return a if b == 0 else self.value(f"sub i64 {a}, {b}")
-
-    def mul(self, a: Size, b: Size) -> Size:
-        if isinstance(a, int) and isinstance(b, int):
-            return a * b
-        if 0 in (a, b):
-            return 0
-        if a == 1:
-            return b
-        return a if b == 1 else self.value(f"mul i64 {a}, {b}")
-
-    def index_binary(self, op: str, a: Size, b: Size) -> Size:
-        """floordiv, mod (of a non-negative by a positive number), min, max."""
-        if isinstance(a, int) and isinstance(b, int):
-            return a // b if op == "floordiv" else a % b if op == "mod" else min(a, b) if op == "min" else max(a, b)
-        if op in ("floordiv", "mod"):
-            return self.value(f"{'udiv' if op == 'floordiv' else 'urem'} i64 {a}, {b}")
-        test = self.value(f"icmp {'slt' if op == 'min' else 'sgt'} i64 {a}, {b}")
-        return self.value(f"select i1 {test}, i64 {a}, i64 {b}")
-
-
 _FLOAT = {"add": "fadd contract", "sub": "fsub contract", "mul": "fmul contract", "div": "fdiv"}
 _INTEGER = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor", "shl": "shl"}
 _FLOAT_COMPARE = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
@@ -100,6 +31,14 @@ _LIBM = {
     "exp", "expm1", "log", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh",
     "atanh", "erf", "erfc", "lgamma", "pow", "atan2",
 }  # fmt: skip
+
+
+#: Functions that are called for few arguments only, the others being replaced by 0: their values there.
+_AT_ZERO = {"sin": 0.0, "cos": 1.0, "tan": 0.0}
+_NAN = {d: literal(float("nan"), d) for d in (float16, bfloat16, float32, float64)}
+
+
+__all__ = ["Instructions", "Lines", "Value"]
 
 
 @dataclass
@@ -117,10 +56,7 @@ class Instructions:
         t = scalar_type(v.dtype)
         if v.constant:
             return splat(v.name, t, self.width)
-        one = self.lines_.value(f"insertelement <{self.width} x {t}> poison, {t} {v.name}, i32 0")
-        return self.lines_.value(
-            f"shufflevector <{self.width} x {t}> {one}, <{self.width} x {t}> poison, <{self.width} x i32> zeroinitializer"
-        )
+        return self.lines_.splat(t, self.width, v.name)
 
     def _meet(self, *values: Value) -> tuple[list[str], int]:
         lanes = max(v.lanes for v in values)
@@ -158,9 +94,7 @@ class Instructions:
         short = {"half": "f16", "float": "f32", "double": "f64"}[scalar_type(args[0].dtype)]
         full = f"llvm.{name}." + (f"v{lanes}{short}" if lanes > 1 else short)
         self.lines_.declare(f"declare {t} @{full}({', '.join([t] * len(args))})")
-        return Value(
-            self.lines_.value(f"call {t} @{full}({', '.join(f'{t} {n}' for n in names)})"), args[0].dtype, lanes
-        )
+        return Value(self.lines_.value(f"call {t} @{full}({', '.join(f'{t} {n}' for n in names)})"), args[0].dtype, lanes)
 
     def binary(self, op: str, a: Value, b: Value) -> Value:
         if op in COMPARE:
@@ -199,10 +133,13 @@ class Instructions:
         return Value(self.lines_.value(f"icmp {sign}{op} {t} {x}, {y}"), bool_, lanes)
 
     def _extreme(self, op: str, a: Value, b: Value) -> Value:
+        """A comparison and a select, which is one instruction on x86: unordered, it gives its second operand."""
         if a.dtype.is_bool:
             return self._plain("or" if op == "max" else "and", a, b)
+        if b.constant:
+            a, b = b, a
         better = self.select(self._compare("gt" if op == "max" else "lt", a, b), a, b)
-        if not a.dtype.is_floating:
+        if not a.dtype.is_floating or (a.constant and a.name != _NAN[a.dtype]):
             return better
         # A NaN in b is already the result (the comparison is false); one in a is put back.
         return self.select(self._compare("ne", a, a), a, better)
@@ -263,6 +200,8 @@ class Instructions:
             return self._compare("ne", x, self.const(0, source))
         if dtype is bfloat16:
             return self._to_bfloat16(x)
+        if source is bfloat16:
+            return self.cast(self._from_bfloat16(x), dtype)
         t, u = self._type(source, x.lanes), self._type(dtype, x.lanes)
         if source.is_floating and dtype.is_floating:
             op = "fpext" if dtype.size > source.size else "fptrunc"
@@ -296,8 +235,12 @@ class Instructions:
         chosen = self.select(self._compare("ne", self.cast(x, float32), self.cast(x, float32)), quiet, rounded)
         high = self._plain("lshr", chosen, self.const(16, int32))
         short = self.lines_.value(f"trunc {lanes_type('i32', high.lanes)} {high.name} to {lanes_type('i16', high.lanes)}")
-        made = self.lines_.value(f"bitcast {lanes_type('i16', x.lanes)} {short} to {lanes_type('bfloat', x.lanes)}")
-        return Value(made, bfloat16, x.lanes)
+        return Value(short, bfloat16, x.lanes)
+
+    def _from_bfloat16(self, x: Value) -> Value:
+        wide = self.lines_.value(f"zext {lanes_type('i16', x.lanes)} {x.name} to {lanes_type('i32', x.lanes)}")
+        bits = self._plain("shl", Value(wide, int32, x.lanes), self.const(16, int32))
+        return self.bitcast(bits, float32)
 
     def call(self, fn: str, args: Sequence[Value]) -> Value:
         if fn == "fma":
@@ -306,14 +249,39 @@ class Instructions:
             raise CompileError(f"no function {fn} for {args[0].dtype.name}")
         names, lanes = self._meet(*args)
         dtype = args[0].dtype
+        if fn in _AT_ZERO:
+            return self._rare_call(fn, Value(names[0], dtype, lanes))
+        return Value(self._library_call(fn, names, dtype, lanes), dtype, lanes)
+
+    def _library_call(self, fn: str, names: Sequence[str], dtype: DType, lanes: int) -> str:
+        """Calls the C library's function once for each lane."""
         t = scalar_type(dtype)
         symbol = fn + ("f" if dtype is float32 else "")
-        self.lines_.declare(f"declare {t} @{symbol}({', '.join([t] * len(args))})")
+        self.lines_.declare(f"declare {t} @{symbol}({', '.join([t] * len(names))})")
         if lanes == 1:
-            return Value(self.lines_.value(f"call {t} @{symbol}({', '.join(f'{t} {n}' for n in names)})"), dtype, 1)
+            return self.lines_.value(f"call {t} @{symbol}({', '.join(f'{t} {n}' for n in names)})")
         result = "poison"
         for k in range(lanes):
             parts = [self.lines_.value(f"extractelement <{lanes} x {t}> {n}, i32 {k}") for n in names]
             one = self.lines_.value(f"call {t} @{symbol}({', '.join(f'{t} {p}' for p in parts)})")
             result = self.lines_.value(f"insertelement <{lanes} x {t}> {result}, {t} {one}, i32 {k}")
-        return Value(result, dtype, lanes)
+        return result
+
+    def _rare_call(self, fn: str, x: Value) -> Value:
+        """A call that is jumped over where all lanes are 0, as they are wherever the expanded form serves."""
+        lines = self.lines_
+        t = self._type(x.dtype, x.lanes)
+        needed = self._compare("ne", x, self.const(0.0, x.dtype)).name
+        before, call, after = lines.label(), lines.label(), lines.label()
+        if x.lanes > 1:
+            lines.declare(f"declare i1 @llvm.vector.reduce.or.v{x.lanes}i1(<{x.lanes} x i1>)")
+            needed = lines.value(f"call i1 @llvm.vector.reduce.or.v{x.lanes}i1(<{x.lanes} x i1> {needed})")
+        lines.do(f"br label %{before}")
+        lines.place(before)
+        lines.do(f"br i1 {needed}, label %{call}, label %{after}")
+        lines.place(call)
+        called = self._library_call(fn, [x.name], x.dtype, x.lanes)
+        lines.do(f"br label %{after}")
+        lines.place(after)
+        zero = splat(literal(_AT_ZERO[fn], x.dtype), scalar_type(x.dtype), x.lanes)
+        return Value(lines.value(f"phi {t} [ {zero}, %{before} ], [ {called}, %{call} ]"), x.dtype, x.lanes)

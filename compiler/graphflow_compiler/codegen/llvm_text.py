@@ -40,8 +40,9 @@ def host_target() -> Target:
     return Target(llvm.get_host_cpu_name(), features.flatten(), bits, registers)
 
 
+#: bfloat16 is held as its bits: LLVM lowers its own type through library calls that not every process has.
 _LLVM = {
-    "float16": "half", "bfloat16": "bfloat", "float32": "float", "float64": "double", "int8": "i8", "uint8": "i8",
+    "float16": "half", "bfloat16": "i16", "float32": "float", "float64": "double", "int8": "i8", "uint8": "i8",
     "int16": "i16", "uint16": "i16", "int32": "i32", "uint32": "i32", "int64": "i64", "uint64": "i64", "bool": "i1",
 }  # fmt: skip
 
@@ -76,7 +77,8 @@ def literal(value: float | int | bool, dtype: DType) -> str:
     if dtype.name == "bfloat16":
         bits32 = struct.unpack("<I", np.float32(x).tobytes())[0]
         rounded = (bits32 + 0x7FFF + ((bits32 >> 16) & 1)) >> 16 if x == x else 0x7FC0
-        return f"0xR{rounded & 0xFFFF:04X}"
+        short = rounded & 0xFFFF
+        return str(short - 0x10000 if short >= 0x8000 else short)
     return f"0x{struct.unpack('<Q', struct.pack('<d', x))[0]:016X}"
 
 

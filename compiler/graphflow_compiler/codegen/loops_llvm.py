@@ -116,9 +116,7 @@ class _Function:
                     self.body(loop, wide, lines.add(i, k * lanes), slots, lanes)
 
             at = self.count(loop, wide, at, self.whole(at, hi, lanes * unroll), lanes * unroll, several)
-        at = self.count(
-            loop, wide, at, self.whole(at, hi, lanes), lanes, lambda i: self.body(loop, wide, i, groups[0], lanes)
-        )
+        at = self.count(loop, wide, at, self.whole(at, hi, lanes), lanes, lambda i: self.body(loop, wide, i, groups[0], lanes))
         exact = isinstance(at, int) and isinstance(hi, int) and at == hi
         if not exact and self.can_mask(loop):
             self.masked_tail(loop, e, at, hi, lanes, groups[0])
@@ -144,9 +142,7 @@ class _Function:
         lines.place(run)
         numbers = "<" + ", ".join(f"i64 {k}" for k in range(lanes)) + ">"
         one = lines.value(f"insertelement <{lanes} x i64> poison, i64 {left}, i32 0")
-        many = lines.value(
-            f"shufflevector <{lanes} x i64> {one}, <{lanes} x i64> poison, <{lanes} x i32> zeroinitializer"
-        )
+        many = lines.value(f"shufflevector <{lanes} x i64> {one}, <{lanes} x i64> poison, <{lanes} x i32> zeroinitializer")
         mask = lines.value(f"icmp slt <{lanes} x i64> {numbers}, {many}")
         tail = replace(
             e, lane_variable=loop.var, lanes=lanes, indices=dict(e.indices), atoms=dict(e.atoms), mask=mask, bound=hi
@@ -254,7 +250,7 @@ class _Function:
         """Whether the tail can run masked: elements of 4 or 8 bytes, every store contiguous, no calls lane by lane."""
         buffers = {b.name: b.dtype for b in self.kernel.buffers}
         todo: list[Statement] = list(loop.body)
-        probe = VectorEmitter(Lines(), {}, {d: "%x" for d in self.kernel.dims}, loop.var, 8, _Any())
+        probe = VectorEmitter(Lines(), {}, dict.fromkeys(self.kernel.dims, "%x"), loop.var, 8, _Any())
         while todo:
             s = todo.pop()
             if isinstance(s, For):

@@ -167,10 +167,14 @@ class VectorEmitter:
         parts = self.parts(e.index)
         if parts is not None and parts[1] == 0 and (guard is None or guard.lanes == 1):
             offset = parts[0] if guard is None else self.guarded(parts[0], guard)
-            return self.from_memory(self.lines.value(f"load {memory}, ptr {self.address(pointer, memory, offset)}, align {size}"), dtype, 1)
+            return self.from_memory(
+                self.lines.value(f"load {memory}, ptr {self.address(pointer, memory, offset)}, align {size}"), dtype, 1
+            )
         if parts is not None and parts[1] == 1 and guard is None and self.mask is None:
             at = self.address(pointer, memory, parts[0])
-            return self.from_memory(self.lines.value(f"load <{self.lanes} x {memory}>, ptr {at}, align {size}"), dtype, self.lanes)
+            return self.from_memory(
+                self.lines.value(f"load <{self.lanes} x {memory}>, ptr {at}, align {size}"), dtype, self.lanes
+            )
         if parts is not None and parts[1] == 1 and size >= 4:
             mask = self.ops.lanes(guard) if guard is not None else None
             if mask is None:
@@ -234,9 +238,8 @@ class VectorEmitter:
             else:
                 suffix = f"v{self.lanes}{_suffix(memory)}"
                 self.lines.declare(f"declare void @llvm.masked.store.{suffix}.p0({t}, ptr, i32, <{self.lanes} x i1>)")
-                self.lines.do(
-                    f"call void @llvm.masked.store.{suffix}.p0({t} {text}, ptr {at}, i32 {size}, <{self.lanes} x i1> {self.mask})"
-                )
+                mask = f"<{self.lanes} x i1> {self.mask}"
+                self.lines.do(f"call void @llvm.masked.store.{suffix}.p0({t} {text}, ptr {at}, i32 {size}, {mask})")
             return
         if self.mask is not None:
             raise CompileError("a scattered store has no masked form: the tail must be scalar")
@@ -268,5 +271,3 @@ class VectorEmitter:
 
 def _suffix(memory: str) -> str:
     return {"float": "f32", "double": "f64", "half": "f16", "bfloat": "bf16"}.get(memory, memory)
-
-

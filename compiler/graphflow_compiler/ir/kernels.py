@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from graphflow.core.kinds import TensorType
 from graphflow.errors import CompileError
@@ -14,8 +14,9 @@ from graphflow_compiler.ir.program import Node, Program, Value, union_origin
 #: map: every element on its own. row: reductions over trailing axes with elementwise work over the same rows.
 #: column: reductions over other axes. gemm: a contraction with its epilogue. The rest are kernels of one node.
 GroupKind: TypeAlias = Literal["map", "row", "column", "gemm", "scatter", "arg", "assert", "dims"]
-ELEMENT, ROW = "element", "row"
 Level: TypeAlias = Literal["element", "row"]
+ELEMENT: Final = "element"
+ROW: Final = "row"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

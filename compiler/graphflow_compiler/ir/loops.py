@@ -123,7 +123,7 @@ class FromIndex:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The element of `buffer` at the linear element offset `index`. Where `mask` is false nothing is read and the result is 0."""
+    """The element of `buffer` at the linear offset `index`. Where `mask` is false nothing is read and the result is 0."""
 
     buffer: str
     index: Index

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from graphflow.core.emit import COMPARE, ScalarBuilder
-from graphflow.dtypes import DType, bfloat16, bool_, float16, float32
-from graphflow_compiler.ir import vector_math
+from graphflow.core.emit import COMPARE
+from graphflow.core.numpy_builder import Array, NumpyBuilder
+from graphflow.dtypes import DType, bfloat16, bool_, float16, float32, int64
+from graphflow_compiler.ir import functions
+from graphflow_compiler.ir.functions.floats import FunctionBuilder
 from graphflow_compiler.ir.loops import (
     Accumulator,
     Atom,
@@ -21,6 +23,7 @@ from graphflow_compiler.ir.loops import (
     Expr,
     For,
     FromIndex,
+    IConst,
     Index,
     Let,
     Load,
@@ -33,6 +36,11 @@ from graphflow_compiler.ir.loops import (
 
 Combine = Literal["add", "mul", "max", "min", "and", "or"]
 _HALVES = (float16, bfloat16)
+_NUMPY = NumpyBuilder()
+#: Integer operations without a result where the divisor is 0.
+_DIVISIONS = ("floordiv", "mod", "truncdiv", "truncmod")
+#: op -> the right operand that changes nothing. (x + 0.0 is not here: it makes -0 positive.)
+_NEUTRAL = {"mul": 1, "div": 1, "sub": 0, "shl": 0, "shr": 0}
 
 
 class LoopScope:
@@ -49,12 +57,13 @@ class LoopScope:
         return Var(name, dtype)
 
 
-class LoopBuilder(ScalarBuilder[Atom]):
+class LoopBuilder(FunctionBuilder[Atom]):
     """Appends statements to the innermost open loop. float16 and bfloat16 are storage: arithmetic is done in float32."""
 
     def __init__(self) -> None:
         self._blocks: list[list[Statement]] = [[]]
         self._known: list[dict[Expr, Var]] = [{}]
+        self._positions: dict[str, Index] = {}  # variables that are index expressions as data
         self._count = 0
 
     def fresh(self, hint: str = "v") -> str:
@@ -68,7 +77,7 @@ class LoopBuilder(ScalarBuilder[Atom]):
     def _let(self, value: Expr, dtype: DType) -> Atom:
         for known in self._known:
             found = known.get(value)
-            if found is not None:
+            if found is not None and found.dtype is dtype:
                 return found
         var = Var(self.fresh(), dtype)
         self._blocks[-1].append(Let(var.name, dtype, value))
@@ -89,6 +98,8 @@ class LoopBuilder(ScalarBuilder[Atom]):
             return self.cast(self.unary(op, self.cast(x, float32)), x.dtype)
         if op in ("floor", "ceil", "round", "trunc") and not x.dtype.is_floating:
             return x
+        if isinstance(x, Const):
+            return _folded(_NUMPY.unary(op, _array(x)), x.dtype)
         return self._let(Unary(op, x), x.dtype)
 
     def binary(self, op: str, a: Atom, b: Atom) -> Atom:
@@ -96,43 +107,84 @@ class LoopBuilder(ScalarBuilder[Atom]):
         if a.dtype in _HALVES:
             wide = self.binary(op, self.cast(a, float32), self.cast(b, float32))
             return wide if result is bool_ else self.cast(wide, a.dtype)
-        if op == "mul" and isinstance(b, Const) and b.value == 1:
-            return a
-        if op == "mul" and isinstance(a, Const) and a.value == 1:
-            return b
+        if isinstance(b, Const):
+            if isinstance(a, Const) and not (op in _DIVISIONS and b.value == 0):
+                return _folded(_NUMPY.binary(op, _array(a), _array(b)), result)
+            if _NEUTRAL.get(op) == b.value and not a.dtype.is_bool:
+                return a
+            if a.dtype.is_bool and op in ("and", "or"):
+                return a if bool(b.value) == (op == "and") else b
+            if op == "add" and b.value == 0 and a.dtype.is_integer:
+                return a
+        elif isinstance(a, Const):
+            # Commutative: the constant goes to the right, which makes more expressions equal.
+            if op in ("add", "mul", "and", "or", "xor", "eq", "ne"):
+                return self.binary(op, b, a)
         return self._let(Binary(op, a, b), result)
 
     def select(self, condition: Atom, a: Atom | float, b: Atom | float) -> Atom:
         x, y = self._pair(a, b)
         if isinstance(condition, Const):
             return x if condition.value else y
-        return self._let(Select(condition, x, y), x.dtype)
+        return x if x is y else self._let(Select(condition, x, y), x.dtype)
 
     def cast(self, x: Atom, dtype: DType) -> Atom:
         if x.dtype is dtype:
             return x
-        if isinstance(x, Const) and not (x.dtype.is_floating and dtype.is_integer) and dtype not in _HALVES:
-            return self.const(x.value, dtype)
+        if isinstance(x, Const) and x.dtype not in _HALVES and dtype not in _HALVES:
+            return _folded(_NUMPY.cast(_array(x), dtype), dtype)
         if (x.dtype in _HALVES and dtype is not float32) or (dtype in _HALVES and x.dtype is not float32):
             return self.cast(self.cast(x, float32), dtype)
+        if isinstance(x, Var) and x.name in self._positions and not dtype.is_bool:
+            return self.from_index(self._positions[x.name], dtype)  # lanes count in the wanted type
         return self._let(Cast(x, dtype), dtype)
 
     def bitcast(self, x: Atom, dtype: DType) -> Atom:
-        return x if x.dtype is dtype else self._let(Bitcast(x, dtype), dtype)
+        if x.dtype is dtype:
+            return x
+        if isinstance(x, Const) and x.dtype not in _HALVES and dtype not in _HALVES:
+            return _folded(_NUMPY.bitcast(_array(x), dtype), dtype)
+        return self._let(Bitcast(x, dtype), dtype)
 
     def call(self, fn: str, *args: Atom) -> Atom:
         dtype = args[0].dtype
         if dtype in _HALVES:
             return self.cast(self.call(fn, *(self.cast(a, float32) for a in args)), dtype)
-        expanded = vector_math.expand(self, fn, args)
-        return expanded if expanded is not None else self._let(Call(fn, args), dtype)
+        if fn == "pow" and isinstance(args[1], Const):
+            power = self._power(args[0], float(args[1].value))
+            if power is not None:
+                return power
+        expanded = functions.expand(self, fn, args)
+        return expanded if expanded is not None else self.library_call(fn, *args)
+
+    def library_call(self, fn: str, *args: Atom) -> Atom:
+        """A function that the target provides: ``fma``, or one of the C library."""
+        return self._let(Call(fn, args), args[0].dtype)
+
+    def _power(self, x: Atom, exponent: float) -> Atom | None:
+        """x to a small whole number, by products. (Their roundings add up: not beyond the fourth.)"""
+        if exponent not in (1.0, 2.0, 3.0, 4.0, -1.0):
+            return None
+        if exponent == -1.0:
+            return self.div(1.0, x)
+        square = self.mul(x, x) if exponent > 1 else x
+        return square if exponent <= 2 else self.mul(square, x if exponent == 3.0 else square)
 
     # ------------------------------------------------------------------ memory and indices
     def load(self, buffer: str, index: Index, dtype: DType, mask: Atom | None = None) -> Atom:
         return self._let(Load(buffer, index, mask), dtype)
 
     def from_index(self, index: Index, dtype: DType) -> Atom:
-        return self._let(FromIndex(index, dtype), dtype)
+        """The index as data; what does not fit wraps. float16 and bfloat16 are rounded twice, by way of float32."""
+        if dtype in _HALVES:
+            return self.cast(self.from_index(index, float32), dtype)
+        if isinstance(index, IConst):
+            return self.cast(Const(index.value, int64), dtype)
+        var = self._let(FromIndex(index, dtype), dtype)
+        assert isinstance(var, Var)
+        if dtype is int64:
+            self._positions[var.name] = index
+        return var
 
     def store(self, buffer: str, index: Index, value: Atom) -> None:
         self._blocks[-1].append(Store(buffer, index, value))
@@ -153,9 +205,18 @@ class LoopBuilder(ScalarBuilder[Atom]):
         self._blocks.append([])
         self._known.append({})
         yield scope
+        # Not in a `finally`: what an exception leaves open is of no use to anyone.
         body = tuple(self._blocks.pop())
         self._known.pop()
         self._blocks[-1].append(For(var, extent, body, kind, parallel, tuple(scope.accumulators)))
+
+
+def _array(x: Const) -> Array:
+    return _NUMPY.const(x.value, x.dtype)
+
+
+def _folded(value: Array, dtype: DType) -> Const:
+    return Const(value.item(), dtype)
 
 
 __all__ = ["Combine", "LoopBuilder", "LoopScope"]

@@ -79,7 +79,9 @@ def _statements(body: tuple[Statement, ...], indent: str, lines: list[str]) -> N
             lines.append(f"{indent}for {s.var} < {index_to_text(s.extent)}{marks}:")
             _statements(s.body, indent + "  ", lines)
             for a in s.accumulators:
-                lines.append(f"{indent}  {a.name}: {a.dtype.name} = {a.combine}({a.name} from {a.init}, {atom_to_text(a.value)})")
+                lines.append(
+                    f"{indent}  {a.name}: {a.dtype.name} = {a.combine}({a.name} from {a.init}, {atom_to_text(a.value)})"
+                )
         else:
             lines.append(f"{indent}{s.buffer}[{index_to_text(s.index)}] = {atom_to_text(s.value)}")
 

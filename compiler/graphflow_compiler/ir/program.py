@@ -123,7 +123,13 @@ class DimsAttrs:
 
 def _leaf(name: str) -> OpDef:
     return OpDef(
-        name, Source("placeholder"), lambda ctx, attrs: (attrs.type,), not_differentiable("a leaf"), None, list, LeafAttrs
+        name,
+        Source("placeholder"),
+        lambda ctx, attrs: (attrs.type,),
+        not_differentiable("a leaf"),
+        None,
+        list,
+        LeafAttrs,
     )
 
 
@@ -188,9 +194,7 @@ class ProgramBuilder:
         if found is not None:
             return found
         if types is None:
-            input_types = tuple(
-                v.type if v is not None else _type_of_shape_operand(known[i]) for i, v in enumerate(inputs)
-            )
+            input_types = tuple(v.type if v is not None else _type_of_shape_operand(known[i]) for i, v in enumerate(inputs))
             types = op.infer(InferContext(op.name, self.policy, known.__getitem__), attrs, *input_types)
         node = Node(len(self.nodes), op, attrs, tuple(data), tuple(kept), types, origin)
         self.nodes.append(node)
@@ -238,9 +242,7 @@ def resolve_shape_value(builder: ProgramBuilder, node: Node) -> Value | None:
     if node.op.shape_value is None or node.op is DIMS or is_constant(node.out()):
         return None
     types = tuple(v.type if v is not None else _type_of_shape_operand(node.values[i]) for i, v in enumerate(node.inputs))
-    values = tuple(
-        node.values[i] if v is None else shape_value_of(v) for i, v in enumerate(node.inputs)
-    )
+    values = tuple(node.values[i] if v is None else shape_value_of(v) for i, v in enumerate(node.inputs))
     value = node.op.shape_value(node.attrs, types, values)
     if value is None or not node.types[0].dtype.is_integer:
         return None
@@ -289,15 +291,11 @@ def to_text(program: Program) -> str:
 
     lines = []
     for n in program.nodes:
-        operands = ", ".join(
-            ref(v) if v is not None else f"[{_value_text(n.values[i])}]" for i, v in enumerate(n.inputs)
-        )
+        operands = ", ".join(ref(v) if v is not None else f"[{_value_text(n.values[i])}]" for i, v in enumerate(n.inputs))
         attrs = _attrs_text(n.attrs)
         types = ", ".join(map(str, n.types))
         origin = f"  # {' '.join(n.origin)}" if n.origin else ""
-        lines.append(
-            f"%{number[n]} = {n.op.name}({operands})" + (f" {{{attrs}}}" if attrs else "") + f" : {types}{origin}"
-        )
+        lines.append(f"%{number[n]} = {n.op.name}({operands})" + (f" {{{attrs}}}" if attrs else "") + f" : {types}{origin}")
     lines += [f"output {ref(v)}" for v in program.outputs]
     lines += [f"update {name} = {ref(v)}" for name, v in program.updates]
     lines += [f"effect %{number[n]}" for n in program.effects]
@@ -349,5 +347,3 @@ def iter_values(nodes: Iterable[Node]) -> Iterator[Value]:
     for n in nodes:
         for i in range(len(n.types)):
             yield Value(n, i)
-
-

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from graphflow.core import philox
 from graphflow.core.kinds import Elementwise, Gather, Generate, IndexMap, Random, Reduction, View
-from graphflow.dtypes import DType, bfloat16, float16, float32, int64, uint64
+from graphflow.dtypes import DType, bfloat16, bool_, float16, float32, int64, uint64
 from graphflow.errors import CompileError
 from graphflow.shapes import Dim, SymDim
 from graphflow_compiler import access
@@ -113,6 +113,8 @@ class Emitter:
         self.b.store(self.buffer(v), self.address(v, index), self.env[v])
 
     def fail_if(self, failed: Atom, node: Node, message: str) -> None:
+        if failed == Const(False, bool_):
+            return
         op = node.origin[-1] if node.origin else node.op.name
         known = next((f for f in self.failures if f.op == op and f.message == message), None)
         if known is None:
@@ -125,6 +127,7 @@ class Emitter:
         """Emits the node's result at `index`, remembers it in `env` and returns it."""
         kind = node.op.kind
         b = self.b
+        result: Atom
         if isinstance(kind, Elementwise):
             operands = self._operands(node, index)
             if kind.check is not None:
@@ -207,7 +210,8 @@ class Emitter:
         self.fail_if(bad, node, f"indices are out of range [0, {limit if isinstance(limit, int) else '?'})")
         row: Index = IData(b.select(bad, 0, wanted))
         at = (*index[:axis], row, *index[axis + rank :])
-        return b.load(self.buffer(params), linear_index(at, params.shape), params.dtype, b.not_(bad))
+        found: Atom = b.load(self.buffer(params), linear_index(at, params.shape), params.dtype, b.not_(bad))
+        return found
 
     def _random(self, node: Node, kind: Random, index: IndexTuple) -> Atom:
         b = self.b

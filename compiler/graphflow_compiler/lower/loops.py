@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from graphflow.core.kinds import Elementwise, Gather, Random, Reduction, View
 from graphflow.shapes import Dim
@@ -257,9 +257,7 @@ def _nest(e: Emitter, axes: Sequence[int], vector_last: bool) -> Iterator[None]:
         for position, k in enumerate(axes):
             vector = vector_last and position == len(axes) - 1
             stack.enter_context(
-                e.b.loop(
-                    f"i{k}", _run_extent(e, e.group, k), kind="vector" if vector else "serial", parallel=position == 0
-                )
+                e.b.loop(f"i{k}", _run_extent(e, e.group, k), kind="vector" if vector else "serial", parallel=position == 0)
             )
         yield
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from graphflow.core.kinds import ArgReduction, Scatter
 from graphflow.dtypes import int64
 from graphflow.shapes import Dim, product
 from graphflow_compiler.access import add, dim_index, mul
-from graphflow_compiler.ir.loops import Const, IConst, IData, Index, IVar, LoopKernel
-from graphflow_compiler.ir.program import Value
-from graphflow_compiler.lower.emit import Emitter, LoweredKernel, used_dims
+from graphflow_compiler.ir.loops import Atom, Const, IConst, IData, Index, IVar, LoopKernel
+from graphflow_compiler.ir.program import Value, constant_array, is_constant
+from graphflow_compiler.lower.emit import Emitter, LoweredKernel, accumulator_dtype, used_dims
 
 
 def _kernel(e: Emitter) -> LoweredKernel:
@@ -60,9 +62,8 @@ def lower_scatter(e: Emitter) -> LoweredKernel:
     return _kernel(e)
 
 
-def _linear(e: Emitter, v: Value, offset: Index):  # type: ignore[no-untyped-def]
-    from graphflow_compiler.ir.program import constant_array, is_constant
-
+def _linear(e: Emitter, v: Value, offset: Index) -> Atom:
+    """The element at a row-major offset."""
     if is_constant(v):
         array = constant_array(v)
         if array.size == 1 or (array.size and bool((array == array.flat[0]).all())):
@@ -82,26 +83,26 @@ def lower_arg(e: Emitter) -> LoweredKernel:
     outer: Dim = product(x.shape[:axis])
     inner: Dim = product(x.shape[axis + 1 :])
     count = dim_index(x.shape[axis])
-    dtype = x.dtype
+    dtype = accumulator_dtype(x.dtype)  # 16-bit floats are compared as float32, where each is exact
     start = _worst(kind.which, x)
-    along_axis = "vector" if inner == 1 else "serial"
-    with b.loop("o", dim_index(outer), kind="serial", parallel=True):
-        with b.loop("q", dim_index(inner), kind="serial" if inner == 1 else "vector", parallel=False):
+    along_axis: Literal["serial", "vector"] = "vector" if inner == 1 else "serial"
+    across: Literal["serial", "vector"] = "serial" if inner == 1 else "vector"
+    with b.loop("o", dim_index(outer), kind="serial", parallel=True), b.loop("q", dim_index(inner), kind=across):
 
-            def at() -> Index:
-                return add(mul(add(mul(IVar("o"), count), IVar("a")), dim_index(inner)), IVar("q"))
+        def at() -> Index:
+            return add(mul(add(mul(IVar("o"), count), IVar("a")), dim_index(inner)), IVar("q"))
 
-            with b.loop("a", count, kind=along_axis, parallel=False) as loop:
-                best = loop.accumulate("best", dtype, kind.which, start, _linear(e, x, at()))
-            with b.loop("a", count, kind=along_axis, parallel=False) as loop:
-                value = _linear(e, x, at())
-                hit = b.eq(value, best)
-                if dtype.is_floating:
-                    hit = b.or_(hit, b.is_nan(value))
-                place = b.select(hit, b.from_index(IVar("a"), int64), Const(2**62, int64))
-                first = loop.accumulate("first", int64, "min", 2**63 - 1, place)
-            result = first if node.types[0].dtype is int64 else b.cast(first, node.types[0].dtype)
-            b.store(e.buffer(node.out()), add(mul(IVar("o"), dim_index(inner)), IVar("q")), result)
+        with b.loop("a", count, kind=along_axis, parallel=False) as loop:
+            best = loop.accumulate("best", dtype, kind.which, start, b.cast(_linear(e, x, at()), dtype))
+        with b.loop("a", count, kind=along_axis, parallel=False) as loop:
+            value = b.cast(_linear(e, x, at()), dtype)
+            hit = b.eq(value, best)
+            if dtype.is_floating:
+                hit = b.or_(hit, b.is_nan(value))
+            place = b.select(hit, b.from_index(IVar("a"), int64), Const(2**62, int64))
+            first = loop.accumulate("first", int64, "min", 2**63 - 1, place)
+        result = first if node.types[0].dtype is int64 else b.cast(first, node.types[0].dtype)
+        b.store(e.buffer(node.out()), add(mul(IVar("o"), dim_index(inner)), IVar("q")), result)
     return _kernel(e)
 
 
@@ -128,6 +129,3 @@ def lower_dims(e: Emitter) -> LoweredKernel:
     for k, d in enumerate(flat):
         e.b.store(e.buffer(node.out()), IConst(k), e.b.from_index(dim_index(d), node.types[0].dtype))
     return _kernel(e)
-
-
-

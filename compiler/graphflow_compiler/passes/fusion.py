@@ -43,6 +43,15 @@ from graphflow_compiler.ir.program import Node, Program, Value
 MAX_NODES = 192
 
 
+#: At which levels a kernel takes further nodes in.
+_LEVELS: dict[GroupKind, tuple[Level, ...]] = {
+    "map": (ELEMENT,),
+    "gemm": (ELEMENT,),
+    "row": (ELEMENT, ROW),
+    "column": (ROW,),
+}
+
+
 @dataclass(eq=False)
 class _Draft:
     id: int
@@ -146,9 +155,7 @@ class _Fuser:
         candidates = sorted(self.producers(node), key=lambda d: -d.id)
         reasons: list[tuple[_Draft, str]] = []
         for draft in candidates:
-            levels: tuple[Level, ...] = {"map": (ELEMENT,), "gemm": (ELEMENT,), "row": (ELEMENT, ROW), "column": (ROW,)}.get(
-                draft.kind, ()
-            )
+            levels = _LEVELS.get(draft.kind, ())
             reason = "its kernel stands alone"
             for level in levels:
                 why = self.fits(node, draft, level)
@@ -178,7 +185,9 @@ class _Fuser:
                 for a in accesses(node, index)
                 if (v := node.inputs[a.operand]) is not None and self.draft_of.get(self.storage(v).node) is other
             )
-            if exact and not any(self.draft_of.get(self.storage(v).node) is other and v in self.aliases for v in node.data_inputs):
+            if exact and not any(
+                self.draft_of.get(self.storage(v).node) is other and v in self.aliases for v in node.data_inputs
+            ):
                 self.merge(other, draft)
 
     def reaches(self, source: _Draft, target: _Draft) -> bool:
@@ -281,14 +290,12 @@ class _Fuser:
                     used_outside[base] = None
         for v in self.program.roots():
             used_outside[self.storage(v)] = None
-        groups = []
+        groups: list[Group] = []
         for draft in self._ordered():
             nodes = tuple(sorted(draft.nodes, key=lambda n: n.id))
             outputs = tuple(v for v in used_outside if self.draft_of.get(v.node) is draft)
             inputs = external_inputs(nodes)
-            groups.append(
-                Group(len(groups), draft.kind, nodes, draft.space, draft.reduced, draft.levels, inputs, outputs)
-            )
+            groups.append(Group(len(groups), draft.kind, nodes, draft.space, draft.reduced, draft.levels, inputs, outputs))
         return KernelGraph(self.program, tuple(groups), self.aliases, tuple(dict.fromkeys(self.not_fused)))
 
     def _ordered(self) -> list[_Draft]:

@@ -22,7 +22,15 @@ from graphflow.errors import CompileError
 from graphflow.provenance import merge
 from graphflow.shapes import Shape, static_shape
 from graphflow_compiler.frontend import ProgramPolicy
-from graphflow_compiler.ir.program import Node, Program, ProgramBuilder, Value, live_nodes, resolve_shape_value, shape_value_of
+from graphflow_compiler.ir.program import (
+    Node,
+    Program,
+    ProgramBuilder,
+    Value,
+    live_nodes,
+    resolve_shape_value,
+    shape_value_of,
+)
 
 
 @dataclass
@@ -87,7 +95,11 @@ class Match:
         return self.look(v) if v is not None and v.node.op.name == op else None
 
     def op(
-        self, name: str | OpDef, *inputs: Value | None, attrs: Any = NO_ATTRS, values: Sequence[ShapeValue | None] | None = None
+        self,
+        name: str | OpDef,
+        *inputs: Value | None,
+        attrs: Any = NO_ATTRS,
+        values: Sequence[ShapeValue | None] | None = None,
     ) -> Value:
         op = lookup(name) if isinstance(name, str) else name
         return self.driver.builder.add(op, attrs, inputs, values, merge(self.origins)).out()

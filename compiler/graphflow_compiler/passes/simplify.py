@@ -173,8 +173,11 @@ def transpose_of_unit_axes_to_reshape(m: Match) -> Replacement:
     return made.out()
 
 
-CANONICALISE = (transposed_operand_to_flag, transpose_of_unit_axes_to_reshape, view_of_same_shape_to_operand, view_of_view_to_view)
+CANONICALISE = (
+    transposed_operand_to_flag,
+    transpose_of_unit_axes_to_reshape,
+    view_of_same_shape_to_operand,
+    view_of_view_to_view,
+)
 FOLD = (constant_operands_to_constant,)
 SIMPLIFY = (identity_element_to_operand, involution_twice_to_operand, idempotent_twice_to_once)
-
-

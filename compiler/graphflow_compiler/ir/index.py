@@ -1,0 +1,64 @@
+"""Arithmetic on index expressions that folds what is known."""
+
+from __future__ import annotations
+
+from graphflow_compiler.ir.loops import IBinary, IConst, Index
+
+
+def _constants(a: Index, b: Index) -> tuple[int, int] | None:
+    return (a.value, b.value) if isinstance(a, IConst) and isinstance(b, IConst) else None
+
+
+def iadd(a: Index, b: Index) -> Index:
+    known = _constants(a, b)
+    if known is not None:
+        return IConst(known[0] + known[1])
+    if a == IConst(0):
+        return b
+    return a if b == IConst(0) else IBinary("add", a, b)
+
+
+def isub(a: Index, b: Index) -> Index:
+    known = _constants(a, b)
+    if known is not None:
+        return IConst(known[0] - known[1])
+    return a if b == IConst(0) else IBinary("sub", a, b)
+
+
+def imul(a: Index, b: Index) -> Index:
+    known = _constants(a, b)
+    if known is not None:
+        return IConst(known[0] * known[1])
+    if IConst(0) in (a, b):
+        return IConst(0)
+    if a == IConst(1):
+        return b
+    return a if b == IConst(1) else IBinary("mul", a, b)
+
+
+def ifloordiv(a: Index, b: Index) -> Index:
+    known = _constants(a, b)
+    if known is not None and known[1]:
+        return IConst(known[0] // known[1])
+    return a if b == IConst(1) else IBinary("floordiv", a, b)
+
+
+def imod(a: Index, b: Index) -> Index:
+    known = _constants(a, b)
+    if known is not None and known[1]:
+        return IConst(known[0] % known[1])
+    return IConst(0) if b == IConst(1) else IBinary("mod", a, b)
+
+
+def imin(a: Index, b: Index) -> Index:
+    known = _constants(a, b)
+    if known is not None:
+        return IConst(min(known))
+    return a if a == b else IBinary("min", a, b)
+
+
+def imax(a: Index, b: Index) -> Index:
+    known = _constants(a, b)
+    if known is not None:
+        return IConst(max(known))
+    return a if a == b else IBinary("max", a, b)

@@ -1,0 +1,33 @@
+"""What a session asks of a back end: executables, one for each pair of (fetches, feeds)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.generic]
+
+
+class Executable(Protocol):
+    """Runs one tuple of fetches for one tuple of fed tensors. The caller holds the session's lock."""
+
+    def fast(self, values: Sequence[Any]) -> list[Any] | None:
+        """Results of the tensors among the fetches if `values` are arrays like those of the last run.
+
+        None, with nothing run, if not: the session then converts them and calls `run`.
+        """
+
+    def run(self, feeds: Sequence[Any]) -> list[Any]:
+        """Results of the tensors among the fetches, for feeds that are contiguous arrays of the right dtype."""
+
+    def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
+        """Compiles for feeds of these shapes, without running."""
+
+    def kernels(self) -> list[tuple[str, ...]]:
+        """The operations in each kernel, for the step statistics."""
+
+    def explanation(self) -> str:
+        """What was made of the fetches, in words."""

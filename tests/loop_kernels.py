@@ -1,0 +1,73 @@
+"""Loop kernels as Python functions on numpy arrays, for the tests of the code generator."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from graphflow.dtypes import DType, as_dtype
+from graphflow_compiler.codegen.emit import host_target, kernel_to_llvm
+from graphflow_compiler.codegen.jit import compile_module
+from graphflow_compiler.ir.loops import Atom, Buffer, IDim, IVar, LoopKernel, Statement
+from graphflow_compiler.ir.loops_build import LoopBuilder
+from graphflow_compiler.ir.loops_text import kernel_to_text
+from graphflow_compiler.ir.loops_verify import verify_kernel
+
+Array = npt.NDArray[Any]
+
+
+class Compiled:
+    """A kernel compiled for this machine. Call it with its buffers in order, and its sizes by name."""
+
+    def __init__(self, kernel: LoopKernel) -> None:
+        verify_kernel(kernel)
+        assert kernel_to_text(kernel)
+        self.kernel = kernel
+        self.text = kernel_to_llvm(kernel, host_target())
+        self.engine = compile_module([self.text])
+        arguments = [ctypes.c_void_p] * len(kernel.buffers) + [ctypes.c_int64] * (len(kernel.dims) + 2)
+        self.function = ctypes.CFUNCTYPE(ctypes.c_int32, *arguments)(self.engine.address("kernel"))
+
+    def __call__(self, *arrays: Array, threads: int = 1, **dims: int) -> int:
+        """The largest status of the threads, which run one after the other, last first."""
+        assert len(arrays) == len(self.kernel.buffers)
+        for a, b in zip(arrays, self.kernel.buffers, strict=True):
+            assert as_dtype(a.dtype) is b.dtype, f"{b.name} wants {b.dtype.name}"
+        pointers = [a.ctypes.data for a in arrays]
+        sizes = [dims[d] for d in self.kernel.dims]
+        return max(int(self.function(*pointers, *sizes, t, threads)) for t in reversed(range(threads)))
+
+
+def kernel(body: Sequence[Statement], buffers: Mapping[str, tuple[DType, str]], dims: Sequence[str] = ("n",)) -> LoopKernel:
+    """`buffers`: name -> (dtype, access); their sizes do not matter here. Names that begin with "scratch" are scratch."""
+    declared = tuple(
+        Buffer(name, dtype, IDim(dims[0]), access, name.startswith("scratch"))  # type: ignore[arg-type]
+        for name, (dtype, access) in buffers.items()
+    )
+    return LoopKernel("kernel", declared, tuple(dims), tuple(body), ("test",))
+
+
+def elementwise(rule: Callable[..., Atom], *dtypes: DType) -> Compiled:
+    """y[i] = rule(builder, x0[i], x1[i] ...)"""
+    b = LoopBuilder()
+    with b.loop("i", IDim("n"), "vector", parallel=True):
+        result = rule(b, *(b.load(f"x{k}", IVar("i"), d) for k, d in enumerate(dtypes)))
+        b.store("y", IVar("i"), result)
+    buffers = {f"x{k}": (d, "read") for k, d in enumerate(dtypes)}
+    return Compiled(kernel(b.build(), {**buffers, "y": (result.dtype, "write")}))
+
+
+def apply(compiled: Compiled, *inputs: Array, threads: int = 1) -> Array:
+    """Runs an elementwise kernel; checks that it writes nothing past the end."""
+    n = len(inputs[0])
+    dtype = compiled.kernel.buffers[-1].dtype.numpy_dtype
+    guard = 16
+    out = np.frombuffer(b"\x5a" * ((n + guard) * dtype.itemsize), dtype).copy()
+    sizes = dict.fromkeys(compiled.kernel.dims, n)
+    assert compiled(*(np.ascontiguousarray(x) for x in inputs), out, threads=threads, **sizes) == 0
+    assert out[n:].tobytes() == b"\x5a" * (guard * dtype.itemsize)
+    return out[:n]

@@ -1,0 +1,64 @@
+"""Generated from the op registry: what every op that changes variables leaves in them, against its numpy reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphflow as gf
+from graphflow.core.kinds import StateUpdate
+from graphflow.core.registry import OpDef, all_ops
+from graphflow.dtypes import DType, as_dtype, bfloat16, bool_, float16, float32, float64, string
+
+OPS = [op for op in all_ops() if isinstance(op.kind, StateUpdate) and op.samples()]
+RTOL: dict[DType, float] = {float32: 2e-5, float64: 1e-9}
+
+
+def arrays_of(inputs: tuple[Any, ...], dtype: DType | None) -> list[np.ndarray[Any, Any]]:
+    arrays = [np.asarray(a) for a in inputs]
+    if dtype is None:
+        return arrays
+    return [a.astype(dtype.numpy_dtype) if a.dtype == np.float32 else a for a in arrays]
+
+
+def wanted(op: OpDef, arrays: list[np.ndarray[Any, Any]], attrs: Any) -> list[np.ndarray[Any, Any]]:
+    assert op.reference is not None
+    wide = [a.astype(np.float64) if as_dtype(a.dtype).is_floating else a for a in arrays]
+    return [np.asarray(r) for r in op.reference(attrs, *wide)]
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+def test_native_against_reference(op: OpDef) -> None:
+    """All samples and element types in one run; float16 and bfloat16, whose roundings add up, are left out."""
+    assert isinstance(op.kind, StateUpdate)
+    others = [d for d in op.dtypes if d not in (float32, string, bool_, float16, bfloat16) and not d.is_unsigned]
+    cases = []
+    with gf.Graph().as_default():
+        s = gf.Session()
+        fetches, feeds = [], {}
+        for sample in op.samples():
+            main = as_dtype(np.asarray(sample.inputs[0]).dtype)
+            for dtype in [None, *(others if main is float32 else [])]:
+                arrays = arrays_of(sample.inputs, dtype)
+                inputs = []
+                for i, a in enumerate(arrays):
+                    if i in op.kind.refs:
+                        v = gf.Variable(a, trainable=False)
+                        s.run(v.initializer)
+                        inputs.append(v._as_graph_element())
+                    else:
+                        p = gf.placeholder(as_dtype(a.dtype), a.shape)
+                        feeds[p] = a
+                        inputs.append(p)
+                made = gf.get_default_graph().create_op(op, inputs, sample.attrs)
+                fetches.append((list(made.outputs), [inputs[i] for i in op.kind.refs]))
+                cases.append((arrays, sample.attrs))
+        yielded = s.run([f[0] for f in fetches], feeds)
+        kept = s.run([f[1] for f in fetches])
+    for (arrays, attrs), outputs, values in zip(cases, yielded, kept, strict=True):
+        rtol = RTOL.get(as_dtype(arrays[0].dtype), 0)
+        for expected, output, value in zip(wanted(op, arrays, attrs), outputs, values, strict=True):
+            assert np.array_equal(output, value) and value.dtype == arrays[0].dtype and value.shape == expected.shape
+            assert np.allclose(value, expected, rtol=rtol, atol=1e-5 if rtol else 0), (arrays, value, expected)
