@@ -152,9 +152,12 @@ if TYPE_CHECKING:
         cumsum as cumsum,
     )
     from graphflow.ops.array import (
-        broadcast_to as broadcast_to, expand_dims as expand_dims, identity as identity, identity_n as identity_n,
-        matrix_transpose as matrix_transpose, reshape as reshape, reverse as reverse, squeeze as squeeze,
-        stop_gradient as stop_gradient, tile as tile, transpose as transpose,
+        expand_dims as expand_dims, identity as identity, identity_n as identity_n, reshape as reshape,
+        squeeze as squeeze, stop_gradient as stop_gradient,
+    )
+    from graphflow.ops.rearrange import (
+        broadcast_to as broadcast_to, matrix_transpose as matrix_transpose, reverse as reverse, roll as roll,
+        tile as tile, transpose as transpose, reverse as reverse_v2,
     )
     from graphflow.ops.shape_ops import rank as rank, shape as shape, shape_n as shape_n, size as size
     from graphflow.ops.fill import (
@@ -163,7 +166,7 @@ if TYPE_CHECKING:
     )
     from graphflow.ops.joining import (
         concat as concat, meshgrid as meshgrid, pad as pad, parallel_stack as parallel_stack, split as split,
-        stack as stack, unstack as unstack, stack as pack, unstack as unpack,
+        stack as stack, unstack as unstack, concat as concat_v2, stack as pack, unstack as unpack,
     )
     from graphflow.ops.slicing import strided_slice as strided_slice, slice_ as slice, newaxis as newaxis
     from graphflow.ops.gather import (

@@ -48,10 +48,8 @@ _MODULES: dict[str, str] = {
     "graphflow.ops.reduce": "reduce_all reduce_any reduce_max reduce_mean reduce_min reduce_prod reduce_sum",
     "graphflow.ops.statistics": "count_nonzero norm reduce_logsumexp",
     "graphflow.ops.order": "arg_max arg_min argmax argmin cumprod cumsum",
-    "graphflow.ops.array": """
-        broadcast_to expand_dims identity identity_n matrix_transpose reshape reverse squeeze stop_gradient tile
-        transpose
-    """,
+    "graphflow.ops.array": "expand_dims identity identity_n reshape squeeze stop_gradient",
+    "graphflow.ops.rearrange": "broadcast_to matrix_transpose reverse roll tile transpose",
     "graphflow.ops.shape_ops": "rank shape shape_n size",
     "graphflow.ops.fill": "eye fill lin_space linspace ones ones_like range zeros zeros_like",
     "graphflow.ops.joining": "concat meshgrid pad parallel_stack split stack unstack",
@@ -113,42 +111,21 @@ _ALIASES: dict[str, tuple[str, str]] = {
     "batch_matmul": ("graphflow.ops.matmul", "matmul"),
     "slice": ("graphflow.ops.slicing", "slice_"),
     "newaxis": ("graphflow.ops.slicing", "newaxis"),
+    "reverse_v2": ("graphflow.ops.rearrange", "reverse"),
+    "concat_v2": ("graphflow.ops.joining", "concat"),
     "pack": ("graphflow.ops.joining", "stack"),
     "unpack": ("graphflow.ops.joining", "unstack"),
     "select": ("graphflow.ops.compare", "where"),
     "VERSION": ("graphflow", "__version__"),
 }
 
+_NAMESPACES = """
+    app bitwise compat compiler config dtypes errors flags gfile initializers io layers linalg losses math metrics nn ops
+    random regularizers runtime shapes train viz
+"""
+
 #: Namespaces: attribute of the package -> module.
-SUBMODULES: dict[str, str] = {
-    name: f"graphflow.{name}"
-    for name in [
-        "app",
-        "bitwise",
-        "compat",
-        "compiler",
-        "config",
-        "dtypes",
-        "errors",
-        "flags",
-        "gfile",
-        "initializers",
-        "io",
-        "layers",
-        "linalg",
-        "losses",
-        "math",
-        "metrics",
-        "nn",
-        "ops",
-        "random",
-        "regularizers",
-        "runtime",
-        "shapes",
-        "train",
-        "viz",
-    ]
-} | {"logging": "graphflow.tf_logging"}
+SUBMODULES: dict[str, str] = {name: f"graphflow.{name}" for name in _NAMESPACES.split()} | {"logging": "graphflow.tf_logging"}
 
 HOME: dict[str, tuple[str, str]] = {
     name: (module, name) for module, names in _MODULES.items() for name in names.split()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-# ruff: noqa: E501
 # fmt: off
 from graphflow.ops.activation import (
     elu,

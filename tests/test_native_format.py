@@ -168,6 +168,18 @@ def same_bits(a: Any) -> tuple[Any, ...]:
     return a.dtype, a.shape, a.tolist() if a.dtype == object else a.tobytes()
 
 
+def everything(graph: gf.Graph) -> tuple[list[str], dict[str, Any]]:
+    """The names of all tensors that no assignment makes, variables among them, and ones for all placeholders."""
+    names, feeds = [], {}
+    for op in graph.get_operations():
+        if isinstance(op.op_def.kind, Source) and op.op_def.kind.what == "placeholder":
+            shape = [d if isinstance(d, int) else 4 for d in op.outputs[0].type.shape or ()]
+            feeds[f"{op.name}:0"] = np.ones(shape, op.outputs[0].dtype.numpy_dtype)
+        if not isinstance(op.op_def.kind, StateUpdate):
+            names += [t.name for t in op.outputs]
+    return names, feeds
+
+
 @pytest.mark.parametrize("name", ["linear_regression", "xor_by_hand", "inspect_compiler", "digits_mlp", "custom_op"])
 def test_sample_programs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What every sample program has in its session when it closes it survives a save and a load."""
@@ -186,9 +198,10 @@ def test_sample_programs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         gf.save(path, session)
         loaded = gf.load(path)
         assert graph_to_json(loaded.graph)[0] == graph_to_json(session.graph)[0]
-        names = [f"{n}:0" for n in loaded.variables]
+        names, feeds = everything(session.graph)
         with loaded.session() as again:
-            for a, b in zip(session.run(names), again.run(names), strict=True):
+            again._store.runs, again._store._salt = session._store.runs, session._store._salt  # the same random numbers
+            for a, b in zip(session.run(names, feeds), again.run(names, feeds), strict=True):
                 assert same_bits(a) == same_bits(b)
         checked.append(path)
         close(session)
@@ -251,6 +264,16 @@ def test_graph_alone_and_uninitialised_variables(tmp_path: Path) -> None:
             gf.save(tmp_path / "n", gf.Session(graph=gf.Graph()), graph)
 
 
+def test_devices_colocation_and_gradient_overrides(tmp_path: Path) -> None:
+    with gf.Graph().as_default() as graph:
+        a = gf.constant(1.0, name="a")
+        with gf.device("/job:worker/gpu:1"), gf.colocate_with(a), graph.gradient_override_map({"Identity": "Mine"}):
+            gf.identity(a, name="b")
+    b = gf.load(gf.save(tmp_path / "m", graph=graph)).graph.get_operation_by_name("b")
+    assert b.device == "/job:worker/device:GPU:1" and b.gradient_name == "Mine"
+    assert b.colocation is not None and b.colocation.name == "a"
+
+
 def test_a_chain_of_many_ops(tmp_path: Path) -> None:
     """No recursion over graphs."""
     with gf.Graph().as_default() as graph:
@@ -261,8 +284,20 @@ def test_a_chain_of_many_ops(tmp_path: Path) -> None:
     assert loaded.graph.version == 5001
 
 
-def test_host_functions_are_refused(tmp_path: Path) -> None:
-    """A Python function is code: no file holds it."""
+def test_python_functions_are_refused(model: Path, tmp_path: Path) -> None:
+    """A Python function is code: no file holds it, and no file may have one of this process called."""
+    with gf.Graph().as_default() as graph, gf.Session() as session:
+        v = gf.Variable(1.0, name="v")
+        gf.py_func(lambda a: a, [v], gf.float32, name="f")
+        session.run(v.initializer)
+        with pytest.raises(FormatError, match=r"'f' \(PyFunc, test_native_format.py:\d+\) cannot be saved"):
+            gf.save(tmp_path / "f", graph=graph)
+        assert not (tmp_path / "f").exists()
+        prefix = gf.train.Saver().save(session, tmp_path / "only_values")
+        assert gf.train.load_variable(prefix, "v") == 1.0
+    call = {"name": "f", "op": "PyFunc", "attrs": {"token": 0, "output_types": []}, "outputs": []}
+    edited(model, lambda h, g: g["nodes"].append(call))
+    assert "would call a Python function" in str(fails(model))
     encoder = Encoder()
     for value in (print, [1], {"a": 1}, object()):
         with pytest.raises(TypeError, match="no file can hold"):
@@ -732,4 +767,3 @@ def test_readonly_and_missing_folders(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError):
         gf.load(tmp_path / "folder")
-    assert isinstance(Source("constant"), Source)

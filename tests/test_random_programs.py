@@ -21,7 +21,7 @@ UNARY = [
 ]  # fmt: skip
 BINARY = [
     gf.add, gf.subtract, gf.multiply, gf.maximum, gf.minimum, gf.squared_difference,
-    lambda a, b: a / (gf.abs(b) + 1.0), lambda a, b: gf.where(gf.less(a, b), a, b * 0.5),
+    lambda a, b: a / (gf.abs(b) + 1.0), lambda a, b: gf.where_v2(gf.less(a, b), a, b * 0.5),
 ]  # fmt: skip
 
 
@@ -70,6 +70,7 @@ def run(seed: int) -> None:
     with gf.Graph().as_default() as graph:
         program = Program(seed)
         loss = gf.reduce_mean(gf.square(program.full[-1])) + gf.reduce_sum(gf.tanh(program.small[-1]))
+        loss += 0.1 * gf.reduce_sum(gf.square(program.variable)) + 0.1 * gf.reduce_sum(program.bias)
         fetches = [program.full[-1], loss]
         fetches += [g for g in gf.gradients(loss, [program.x, program.variable, program.bias]) if g is not None]
         update = gf.train.GradientDescentOptimizer(0.01).minimize(loss)

@@ -17,7 +17,7 @@ from graphflow_compiler.codegen.emit import Target, host_target, kernel_to_llvm,
 from graphflow_compiler.explain import explain_text
 from graphflow_compiler.frontend import Signature
 from graphflow_compiler.ir import kernels as kernels_ir
-from graphflow_compiler.ir.kernels import Group, KernelGraph
+from graphflow_compiler.ir.kernels import Group, KernelGraph, bytes_of
 from graphflow_compiler.ir.loops import Buffer, GemmKernel, IVar, Kernel, LoopKernel
 from graphflow_compiler.ir.loops_build import LoopBuilder
 from graphflow_compiler.ir.loops_text import kernel_to_text
@@ -221,10 +221,14 @@ class _Planner:
             )
         else:
             target = self.output(item.output) if item.output >= 0 else self.variable(item.variable, t)
-        kernel = copy_kernel(t)
-        name = self.emit(kernel)
         for b in (source, target):
             self.extend(b)
+        size = bytes_of(t)
+        if isinstance(size, int):  # the entry copies it itself
+            self.steps.append(Step(f"copy {size}", "copy", (source, target), (), item.source.node.origin, 0))
+            return
+        kernel = copy_kernel(t)
+        name = self.emit(kernel)
         self.steps.append(Step(name, "copy", (source, target), kernel.dims, item.source.node.origin, 0))
 
     def add(

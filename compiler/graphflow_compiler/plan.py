@@ -41,7 +41,7 @@ class PlanBuffer:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One kernel call: which function, which buffers, what it stands for."""
+    """One kernel call: which function, which buffers, what it stands for. ``copy n`` copies n bytes, buffer to buffer."""
 
     function: str
     kind: str
@@ -78,10 +78,6 @@ class Plan:
     entry_text: str
     explanation: str
     uses_run_index: bool
-
-    @property
-    def module_text(self) -> str:
-        return "\n".join([*self.kernels.values(), self.entry_text])
 
     def sizes(self, shapes: Sequence[Sequence[int]]) -> dict[str, int]:
         """The run-time sizes for feeds of these shapes. Raises SizeMismatch if a constraint is broken."""
@@ -133,7 +129,8 @@ def elements(shape: Shape) -> Dim:
 def entry_text(steps: Sequence[Step], symbols: Sequence[str], name: str = "graphflow_entry") -> str:
     """The entry: loads each address and size once, calls the kernels in order, leaves at the first failure."""
     used = sorted({b for s in steps for b in s.buffers})
-    lines = [f"define i32 @{name}(ptr noalias %table, ptr noalias %dims, i64 %thread, i64 %threads) {{", "start:"]
+    lines = ["declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)"]
+    lines += [f"define i32 @{name}(ptr noalias %table, ptr noalias %dims, i64 %thread, i64 %threads) {{", "start:"]
     for b in used:
         lines.append(f"  %p{b} = getelementptr ptr, ptr %table, i64 {b}")
         lines.append(f"  %b{b} = load ptr, ptr %p{b}")
@@ -144,6 +141,10 @@ def entry_text(steps: Sequence[Step], symbols: Sequence[str], name: str = "graph
     for i, s in enumerate(steps):
         arguments = [f"ptr %b{b}" for b in s.buffers] + [f"i64 %d{number[d]}" for d in s.dims]
         arguments += ["i64 %thread", "i64 %threads"]
+        if s.function.startswith("copy "):
+            target, source = f"ptr %b{s.buffers[1]}", f"ptr %b{s.buffers[0]}"
+            lines.append(f"  call void @llvm.memcpy.p0.p0.i64({target}, {source}, i64 {s.function[5:]}, i1 false)")
+            continue
         lines.append(f"  %r{i} = call i32 @{s.function}({', '.join(arguments)})")
         if s.failures:
             lines += [

@@ -6,12 +6,14 @@
                     "trainable": true}, ...],
      "collections": {"losses": [{"tensor": "loss:0"}], ...}, "seed": 1}
 
-Left out of a node where they are empty or 1: "version", "inputs", "control", "attrs", "device", "colocate". The reader
-believes nothing: it builds every node through `Graph.create_op` and compares the inferred types with the recorded ones.
+Left out of a node where they are empty or 1: "version", "inputs", "control", "attrs", "device", "colocate" and
+"gradient" (the name of a registered gradient that overrides the op's). The reader believes nothing: it builds every
+node through `Graph.create_op` and compares the inferred types with the recorded ones.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import logging
 import re
@@ -29,7 +31,7 @@ from graphflow.shapes import Dim, Shape, SymDim
 from graphflow.variables import Variable
 
 _LOG = logging.getLogger("graphflow")
-_NODE_KEYS = {"name", "op", "version", "inputs", "control", "attrs", "device", "colocate", "outputs"}
+_NODE_KEYS = {"name", "op", "version", "inputs", "control", "attrs", "device", "colocate", "gradient", "outputs"}
 _VARIABLE_KEYS = {"variable", "initializer", "snapshot", "initial_value", "trainable"}
 _MIN_NODE_BYTES = 20  # of {"name":"a","op":"b",...}: bounds how many nodes a text can hold
 
@@ -65,7 +67,17 @@ def graph_to_json(graph: Graph) -> tuple[dict[str, Any], dict[str, np.ndarray[An
     return result, encoder.tensors
 
 
+def calls_python(op: OpDef) -> bool:
+    """Whether the op calls a Python function, which its attribute `token` stands for in this process only."""
+    return "token" in (f.name for f in dataclasses.fields(op.attrs))
+
+
 def _node(op: Operation, encoder: Encoder) -> dict[str, Any]:
+    if calls_python(op.op_def):
+        raise FormatError(
+            f"operation '{op.name}' ({op.type}, {op.created_at.short()}) cannot be saved: it calls a Python function, and "
+            "no file can hold one. Save the variables alone (train.Saver), or a graph without it."
+        )
     node: dict[str, Any] = {
         "name": op.name,
         "op": op.type,
@@ -77,6 +89,7 @@ def _node(op: Operation, encoder: Encoder) -> dict[str, Any]:
         "attrs": encoder.attrs(op.attrs, op.name),
         "device": op.device,
         "colocate": "" if op.colocation is None else op.colocation.name,
+        "gradient": op.gradient_name or "",
     }
     node.update((k, v) for k, v in optional.items() if v)
     if op.op_def.version != 1:
@@ -178,6 +191,8 @@ class _Builder:
 
     def _add(self, name: str, node: dict[str, Any]) -> None:
         op = self._op_def(name, _a(node.get("op"), str, "op"), node.get("version", 1))
+        if calls_python(op):
+            raise CorruptFileError(f"a {op.name} would call a Python function of this process")
         inputs = [self.tensor(t) for t in _a(node.get("inputs", []), list, "inputs")]
         controls = [self.operation(c) for c in _a(node.get("control", []), list, "control")]
         attrs = self.decoder.attrs(op.attrs, node.get("attrs", {}))
@@ -196,6 +211,7 @@ class _Builder:
             _refine(output, found)
         if "colocate" in node:
             operation.colocation = self.operation(node["colocate"])
+        operation.gradient_name = _a(node.get("gradient", ""), str, "gradient") or None
         self._operations[name] = operation
 
     def _op_def(self, node: str, name: str, version: Any) -> OpDef:

@@ -8,19 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build, constant, convert_to_tensor, is_tensor_like, name_scope
+from graphflow.core.build import as_array, build, constant, convert_to_tensor, is_tensor_like, name_scope
 from graphflow.core.kinds import Generate, IndexMap, LowerContext, Piece, ShapeValue, TensorType
 from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import ALL, DType, as_dtype, float32, int32, int64, string
-from graphflow.errors import ArgumentError, DTypeError
-from graphflow.ops.array import shape_operand
+from graphflow.dtypes import ALL, FLOATS, as_dtype, float32, float64, int32, int64, string
+from graphflow.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.ops.arguments import shape_operand, static_int, static_sizes
 from graphflow.ops.shape_ops import shape_tensor
-from graphflow.shapes import TensorShape, maximum, static_shape
+from graphflow.shapes import Dim, format_shape, fresh_dim, maximum, static_shape
+
+#: Up to so many elements zeros and ones are constants, which folding and names (``zeros``) like better.
+_CONSTANT_SIZE = 4096
 
 
 def _fill_infer(ctx: InferContext, attrs: Any, dims: TensorType, value: TensorType) -> tuple[TensorType, ...]:
-    return (TensorType(value.dtype, ctx.vector(0)),)
+    wanted = ctx.vector(0)
+    if value.shape not in (None, ()):
+        raise ShapeError(f"Fill: value must be a scalar: Shape must be rank 0 but is {format_shape(value.shape)}")
+    if wanted is None:
+        rank = dims.shape[0] if dims.shape else None
+        return (TensorType(value.dtype, tuple(fresh_dim() for _ in builtins.range(rank)) if isinstance(rank, int) else None),)
+    if any(isinstance(d, int) and d < 0 for d in wanted):
+        raise ShapeError(f"Fill: dims must be non-negative: Dimension {min(d for d in wanted if isinstance(d, int))} < 0")
+    return (TensorType(value.dtype, wanted),)
 
 
 def _fill_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
@@ -48,34 +59,17 @@ FILL = register(
 def fill(dims: Any, value: Any, name: str | None = None) -> Tensor:
     """A tensor of shape `dims` (ints or an integer tensor) filled with the scalar `value`."""
     with name_scope(name, "Fill") as scope:
-        v = convert_to_tensor(value, name="value")
-        if v._shape not in (None, ()):
-            raise ArgumentError(f"fill: value must be a scalar, got shape {v.shape}")
-        return build(FILL, (shape_operand(dims, "dims"), v), NO_ATTRS, scope)
+        return build(FILL, (shape_operand(dims, "dims"), convert_to_tensor(value, name="value")), NO_ATTRS, scope)
 
 
-def _known_shape(shape: Any) -> tuple[int, ...] | None:
-    if isinstance(shape, Tensor):
-        value = shape.static_value()
-        return static_shape(value) if isinstance(value, tuple) else None
-    if isinstance(shape, TensorShape):
-        return tuple(int(d) for d in shape) if shape.is_fully_defined() else None
-    items = list(shape) if isinstance(shape, (list, tuple, np.ndarray)) else [shape]
-    if any(is_tensor_like(d) for d in items):
-        return None
-    return tuple(int(d) for d in items)
-
-
-def _filled(shape: Any, value: Any, dtype: Any, name: str) -> Tensor:
+def _filled(shape: Any, value: int, dtype: Any, name: str) -> Tensor:
     want = as_dtype(dtype).base_dtype
-    known = _known_shape(shape)
-    one = b"" if want is string else value
-    if known is not None and int(np.prod(known, dtype=np.int64)) <= 4096:
-        filled = np.full(known, one, want.numpy_dtype)
-        return constant(filled, want, name=name)
+    one = np.asarray(b"" if want is string else value, want.numpy_dtype)
+    known = static_sizes(shape)
+    if known is not None and min(known, default=0) >= 0 and np.prod(known, dtype=np.float64) <= _CONSTANT_SIZE:
+        return constant(np.full(known, one, want.numpy_dtype), want, name=name)
     with name_scope(name) as scope:
-        target = shape_operand(known if known is not None else shape)
-        return build(FILL, (target, constant(np.asarray(one, want.numpy_dtype), want)), NO_ATTRS, scope)
+        return build(FILL, (shape_operand(shape if known is None else known), constant(one, want)), NO_ATTRS, scope)
 
 
 def zeros(shape: Any, dtype: Any = float32, name: str | None = None) -> Tensor:
@@ -112,32 +106,25 @@ def ones_like(tensor: Any, dtype: Any = None, name: str | None = None, optimize:
 def _range_infer(
     ctx: InferContext, attrs: Any, start: TensorType, limit: TensorType, delta: TensorType
 ) -> tuple[TensorType, ...]:
-    values = [ctx.value(k) for k in (0, 1, 2)]
-    if any(v is None or isinstance(v, tuple) for v in values):
-        from graphflow.shapes import fresh_dim
-
+    first, end, step = (ctx.value(k) for k in builtins.range(3))
+    if step == 0:
+        raise ArgumentError("range: Requires delta != 0: 0")
+    if first is None or end is None or isinstance(first, tuple) or isinstance(end, tuple) or not isinstance(step, int):
         return (TensorType(start.dtype, (fresh_dim(),)),)
-    first, end, step = values
-    if not isinstance(step, int) or step == 0:
-        raise ArgumentError(f"range: delta must be a known number other than 0, got {step}")
-    span: Any = end - first if step > 0 else first - end  # type: ignore[operator]
-    return (TensorType(start.dtype, (maximum((span + abs(step) - 1) // abs(step), 0),)),)
-
-
-def _range_rule(b: Any, ctx: LowerContext, index: tuple[Any, ...]) -> Any:
-    first, _, step = ctx.values
-    dtype: DType = ctx.outputs[0].dtype
-    if not isinstance(first, int) or not isinstance(step, int):
-        raise ArgumentError("range: start must be known while the graph is compiled")
-    return b.cast(b.add(b.mul(index[0], step), first), dtype)
+    span: Dim = end - first if step > 0 else first - end
+    return (TensorType(start.dtype, (maximum((span + (abs(step) - 1)) // abs(step), 0),)),)
 
 
 def _range_value(attrs: Any, types: Any, values: Sequence[ShapeValue | None]) -> ShapeValue | None:
-    if any(not isinstance(v, int) for v in values):
+    numbers = [v for v in values if isinstance(v, int)]
+    if len(numbers) != 3:
         return None
-    first, limit, delta = (int(v) for v in values if isinstance(v, int))
-    found = builtins.range(first, limit, delta)
+    found = builtins.range(*numbers)
     return tuple(found) if len(found) <= 64 else None
+
+
+def _range_rule(b: Any, ctx: LowerContext, index: tuple[Any, ...], start: Any, delta: Any) -> Any:
+    return b.add(b.mul(b.cast(index[0], ctx.outputs[0].dtype), delta), start)
 
 
 RANGE = register(
@@ -145,59 +132,58 @@ RANGE = register(
         "Range",
         Generate(_range_rule),
         _range_infer,
-        not_differentiable("integers"),
+        not_differentiable("its length, an integer, is what depends on the limit"),
         lambda attrs, start, limit, delta: np.arange(start, limit, delta, dtype=np.asarray(start).dtype),
         lambda: [
             Sample((np.array(a, np.int32), np.array(b, np.int32), np.array(c, np.int32)), gradient=False)
-            for a, b, c in ((0, 5, 1), (3, 3, 1), (2, 11, 3), (5, 0, -2))
+            for a, b, c in ((0, 5, 1), (3, 3, 1), (2, 11, 3), (5, 0, -2), (0, 100, 1))
         ],
-        shape_operands=(0, 1, 2),
+        shape_operands=(1,),
         shape_value=_range_value,
-        dtypes=(int32, int64),
+        dtypes=(int32, int64, *FLOATS),
         onnx="Range",
-        doc="Evenly spaced integers.",
+        doc="Evenly spaced numbers.",
     )
 )
 
 
-def range(start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None, name: str = "range") -> Tensor:
+def range(start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None, name: str | None = "range") -> Tensor:
     """start, start + delta, ... below (above, for a negative delta) limit; with one argument it counts from 0.
 
     Raises:
-        ArgumentError: delta is 0, or floats are not known while the graph is built.
+        ArgumentError: delta is 0.
     """
+    from graphflow.ops.cast import cast
+
     if limit is None:
         start, limit = 0, start
-    parts = [start, limit, delta]
-    if not any(is_tensor_like(p) for p in parts):
-        want = None if dtype is None else as_dtype(dtype)
-        numbers = [np.asarray(int(p) if hasattr(p, "__index__") else p) for p in parts]
-        if want is None and any(n.dtype.kind == "f" for n in numbers):
-            want = float32
-        if (want is not None and want.is_floating) or int(numbers[2]) == 0:
-            if float(numbers[2]) == 0:
-                raise ArgumentError("range: Requires delta != 0: 0")
-            assert want is not None
-            return constant(np.arange(*[n.item() for n in numbers]).astype(want.numpy_dtype), name=name)
-        dtype = want
-    with name_scope(name) as scope:
+    parts = {"start": start, "limit": limit, "delta": delta}
+    want = None if dtype is None else as_dtype(dtype).base_dtype
+    if want is None:
+        types = {convert_to_tensor(p).base_dtype if is_tensor_like(p) else as_dtype(as_array(p).dtype) for p in parts.values()}
+        want = next((t for t in (float64, float32, int64, int32) if t in types), None)  # the widest, as in TensorFlow
+        if want is None:
+            raise DTypeError(f"range: start, limit and delta must be numbers, got {list(parts.values())}")
+    if want.is_floating and not any(is_tensor_like(p) for p in parts.values()):
+        first, end, step = (as_array(p).item() for p in parts.values())
+        if step == 0:
+            raise ArgumentError("range: Requires delta != 0: 0")
+        return constant(np.arange(first, end, step).astype(want.numpy_dtype), name=name or "range")
+    with name_scope(name, "range", [p for p in parts.values() if isinstance(p, Tensor)]) as scope:
         tensors = [
-            convert_to_tensor(p, None if is_tensor_like(p) else dtype, name=n)
-            for p, n in zip(parts, ("start", "limit", "delta"), strict=True)
+            cast(convert_to_tensor(p), want) if is_tensor_like(p) else convert_to_tensor(p, want, name=n)
+            for n, p in parts.items()
         ]
-        kinds = {t.base_dtype for t in tensors}
-        if len(kinds) > 1:
-            from graphflow.ops.cast import cast
-
-            tensors = [cast(t, int64) for t in tensors]
-        if not tensors[0].base_dtype.is_integer:
-            raise DTypeError(f"range: limits of dtype {tensors[0].base_dtype.name} must be known while the graph is built")
         return build(RANGE, tensors, NO_ATTRS, scope)
 
 
 def linspace(start: Any, stop: Any, num: Any, name: str | None = None) -> Tensor:
-    """`num` evenly spaced floats from start to stop, both included."""
-    from graphflow.ops.array import static_int
+    """`num` evenly spaced floats from start to stop, both included.
+
+    Raises:
+        ArgumentError: num is below 1, or not known while the graph is built.
+        DTypeError: start is not of floats.
+    """
     from graphflow.ops.binary import add, multiply
     from graphflow.ops.cast import cast
 
@@ -205,12 +191,12 @@ def linspace(start: Any, stop: Any, num: Any, name: str | None = None) -> Tensor
     if count < 1:
         raise ArgumentError(f"linspace: Requires num > 0: {count}")
     with name_scope(name, "LinSpace") as scope:
-        first, last = convert_to_tensor(start, name="start"), convert_to_tensor(stop, name="stop")
+        first = convert_to_tensor(start, name="start")
         if not first.base_dtype.is_floating:
             raise DTypeError(f"linspace: start and stop must be floats, got {first.base_dtype.name}")
+        last = convert_to_tensor(stop, first.base_dtype, name="stop")
         step = (last - first) / float(max(count - 1, 1))
-        steps = cast(range(count), first.base_dtype)
-        return add(first, multiply(steps, step), name=scope)
+        return add(first, multiply(cast(range(count), first.base_dtype), step), name=scope)
 
 
 lin_space = linspace
@@ -219,13 +205,22 @@ lin_space = linspace
 def eye(
     num_rows: Any, num_columns: Any = None, batch_shape: Any = None, dtype: Any = float32, name: str | None = None
 ) -> Tensor:
-    """The identity matrix, also not square, also a batch of them."""
-    from graphflow.ops.array import broadcast_to, static_int
+    """The identity matrix, also not square, also a batch of them. Sizes may be tensors."""
+    from graphflow.ops.array import expand_dims
+    from graphflow.ops.cast import cast
+    from graphflow.ops.compare import equal
+    from graphflow.ops.joining import concat
+    from graphflow.ops.rearrange import broadcast_to
 
-    rows = static_int(num_rows, "eye: num_rows")
-    columns = rows if num_columns is None else static_int(num_columns, "eye: num_columns")
-    matrix = np.eye(rows, columns).astype(as_dtype(dtype).numpy_dtype)
-    if batch_shape is None:
-        return constant(matrix, name=name or "eye")
-    with name_scope(name, "eye"):
-        return broadcast_to(constant(matrix), [*(int(d) for d in batch_shape), rows, columns])
+    want = as_dtype(dtype).base_dtype
+    sizes = static_sizes([num_rows, num_rows if num_columns is None else num_columns])
+    if sizes is not None and batch_shape is None and sizes[0] * sizes[1] <= _CONSTANT_SIZE:
+        return constant(np.eye(*sizes).astype(want.numpy_dtype), name=name or "eye")
+    with name_scope(name, "eye") as scope:
+        matrix_shape = shape_operand([num_rows, num_rows if num_columns is None else num_columns])
+        rows, columns = range(matrix_shape[0]), range(matrix_shape[1])
+        hit = equal(expand_dims(rows, 1), expand_dims(columns, 0))
+        if batch_shape is None:
+            return cast(hit, want, name=scope)
+        batched = concat([cast(shape_operand(batch_shape), matrix_shape.base_dtype), matrix_shape], 0)
+        return broadcast_to(cast(hit, want), batched, name=scope)

@@ -1,4 +1,4 @@
-"""Tensors put together and taken apart: concat, stack, split, unstack, pad."""
+"""Tensors put together: concat, stack, pad, meshgrid. Taking them apart is in `splitting`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from graphflow.core.build import build, convert_to_tensor, is_tensor_like, name_
 from graphflow.core.kinds import IndexMap, LowerContext, Piece, ShapeValue, TensorType
 from graphflow.core.registry import InferContext, OpDef, Sample, register
 from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import ALL
+from graphflow.dtypes import ALL, FLOATS, INTEGERS
 from graphflow.errors import ArgumentError, DTypeError, ShapeError
-from graphflow.ops.array import normal_axis, reverse, shape, squeeze, static_int
-from graphflow.shapes import Dim, format_shape
+from graphflow.ops.arguments import normal_axis, static_int, whole
+from graphflow.ops.shape_ops import shape, shape_tensor
+from graphflow.ops.splitting import split as split
+from graphflow.ops.splitting import split_by, unstack
+from graphflow.shapes import Dim, SymDim, format_shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +27,15 @@ class JoinAttrs:
 
 
 def _same_dtypes(op: str, types: Sequence[TensorType]) -> None:
-    for k, t in enumerate(types):
-        if t.dtype is not types[0].dtype:
-            raise DTypeError(
-                f"Tensors in list passed to 'values' of '{op}' Op have types "
-                f"[{', '.join(x.dtype.name for x in types)}] that don't all match: number {k} is {t.dtype.name}."
-            )
+    if any(t.dtype is not types[0].dtype for t in types):
+        raise DTypeError(
+            f"Tensors in list passed to 'values' of '{op}' Op have types [{', '.join(t.dtype.name for t in types)}] "
+            "that don't all match."
+        )
+
+
+def _brackets(dims: Sequence[Dim]) -> str:
+    return "[" + ",".join("?" if isinstance(d, SymDim) else str(d) for d in dims) + "]"
 
 
 def _concat_infer(ctx: InferContext, attrs: JoinAttrs, *values: TensorType) -> tuple[TensorType, ...]:
@@ -38,64 +44,69 @@ def _concat_infer(ctx: InferContext, attrs: JoinAttrs, *values: TensorType) -> t
     if len(known) < len(values):
         return (TensorType(values[0].dtype, None),)
     rank = len(known[0])
+    if rank == 0:
+        raise ShapeError("Can't concatenate scalars (use tf.stack instead) for 'concat'")
     axis = normal_axis(ctx.op_name, attrs.axis, rank)
     out = list(known[0])
     for s in known[1:]:
-        shown = f"Shapes are {_brackets(known[0], axis)} and {_brackets(s, axis)}"
         if len(s) != rank:
-            raise ShapeError(f"Shapes must be equal rank, but are {rank} and {len(s)}. concat: {shown}.")
+            raise ShapeError(f"Shape must be rank {rank} but is rank {len(s)} for 'concat' with input shapes: "
+                             + ", ".join(_brackets(k) for k in known) + ".")  # fmt: skip
         for k, d in enumerate(s):
             if k == axis:
                 out[k] = out[k] + d
-            else:
-                out[k] = ctx.unify(
-                    out[k],
-                    d,
-                    f"Dimension {k} in both shapes must be equal, but are {out[k]} and {d}. {shown}. for 'concat'",
-                )
+                continue
+            rest = (_brackets([*known[0][:axis], *known[0][axis + 1 :]]), _brackets([*s[:axis], *s[axis + 1 :]]))
+            out[k] = ctx.unify(
+                out[k],
+                d,
+                f"Dimension {k - (k > axis)} in both shapes must be equal, but are {out[k]} and {d}. "
+                f"Shapes are {rest[0]} and {rest[1]}. for 'concat' with input shapes: {', '.join(map(_brackets, known))}.",
+            )
     return (TensorType(values[0].dtype, tuple(out)),)
 
 
-def _brackets(s: Sequence[Dim], skip: int) -> str:
-    return "[" + ",".join("?" if not isinstance(d, int) else str(d) for k, d in enumerate(s)) + "]"
-
-
 def _concat_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
-    rank = len(ctx.outputs[0].shape or ())
-    axis = ctx.attrs.axis % rank
+    axis = ctx.attrs.axis % ctx.outputs[0].rank
     found = []
     start: Dim = 0
     for k, t in enumerate(ctx.inputs):
-        end = start + (t.shape or ())[axis]
+        assert t.shape is not None
+        end = start + t.shape[axis]
         at = tuple(ix.sub(i, start) if a == axis else i for a, i in enumerate(index))
-        found.append(Piece(k, at, ((axis, start, end),)))
+        found.append(Piece(k, at, ((axis, start, end),) if len(ctx.inputs) > 1 else ()))
         start = end
     return found
 
 
 def _concat_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    from graphflow.ops.slicing import slice_
+    from graphflow.ops.slicing import slice_axis
 
-    rank = len(op.outputs[0]._shape or ())
-    axis = op.attrs.axis % rank
-    pieces = []
+    axis = op.attrs.axis
+    shapes = [t._shape for t in op.inputs]
+    if any(s is None for s in shapes):
+        raise ArgumentError("the gradient of concat needs inputs of known rank")
+    axis = normal_axis("ConcatV2", axis, len(shapes[0] or ()))
+    sizes = [(s or ())[axis] for s in shapes]
+    known = [d for d in sizes if isinstance(d, int)]
+    if len(known) == len(sizes):
+        return split_by(grad, known, axis)
+    pieces: list[Tensor] = []
     start: Any = 0
     for t in op.inputs:
-        assert t._shape is not None
-        length: Any = t._shape[axis]
-        if not isinstance(length, int):
-            length = shape(t)[axis]
-        begin = [0] * axis + [start] + [0] * (rank - axis - 1)
-        size = [-1] * axis + [length] + [-1] * (rank - axis - 1)
-        pieces.append(slice_(grad, begin, size))
-        start = start + length
+        stop = start + shape_tensor(t)[axis]
+        pieces.append(slice_axis(grad, axis, start, stop))
+        start = stop
     return pieces
 
 
 def _concat_value(attrs: Any, types: Any, values: Sequence[ShapeValue | None]) -> ShapeValue | None:
-    if any(not isinstance(v, tuple) for v in values):
-        return None
-    return tuple(d for v in values for d in v)  # type: ignore[union-attr]
+    found: list[Dim] = []
+    for v in values:
+        if not isinstance(v, tuple):
+            return None
+        found += v
+    return tuple(found)
 
 
 def _arrays(*shapes: tuple[int, ...]) -> tuple[np.ndarray[Any, Any], ...]:
@@ -125,46 +136,54 @@ CONCAT = register(
 )
 
 
-def concat(values: Any, axis: Any, name: str = "concat") -> Tensor:
+def concat(values: Any, axis: Any, name: str | None = "concat") -> Tensor:
     """`values` one after the other along `axis`. One tensor alone is returned as an identity.
 
     Raises:
         ShapeError: ranks differ, or a dimension other than `axis` does.
         DTypeError: dtypes differ.
     """
+    from graphflow.ops.array import identity
+
     items = list(values) if isinstance(values, (list, tuple)) else [values]
     if not items:
-        raise ArgumentError("concat needs at least one tensor")
+        raise ArgumentError("concat needs at least one tensor: Expected a list of tensors for 'values', got []")
     where = static_int(axis, "concat: axis")
     with name_scope(name, "concat", [v for v in items if isinstance(v, Tensor)]) as scope:
-        tensors = _converted(items)
+        tensors = same_dtype_tensors(items)
         if len(tensors) == 1:
-            from graphflow.ops.array import identity
-
             return identity(tensors[0], name=scope)
         return build(CONCAT, tensors, JoinAttrs(where), scope)
 
 
-def _converted(items: Sequence[Any]) -> list[Tensor]:
-    dtype = next((convert_to_tensor(v).base_dtype for v in items if is_tensor_like(v)), None)
-    return [convert_to_tensor(v, None if is_tensor_like(v) else dtype, name=f"values_{k}") for k, v in enumerate(items)]
+def same_dtype_tensors(items: Sequence[Any]) -> list[Tensor]:
+    """The items as tensors; numbers and arrays take the dtype of the first tensor among them."""
+    tensors = [convert_to_tensor(v) if is_tensor_like(v) else None for v in items]
+    dtype = next((t.base_dtype for t in tensors if t is not None), None)
+    return [
+        convert_to_tensor(v, dtype, name=f"values_{k}") if t is None else t
+        for k, (v, t) in enumerate(zip(items, tensors, strict=True))
+    ]
+
+
+# ---------------------------------------------------------------------------------------------- stack
 
 
 def _pack_infer(ctx: InferContext, attrs: JoinAttrs, *values: TensorType) -> tuple[TensorType, ...]:
     _same_dtypes(ctx.op_name, values)
-    out = values[0].shape
-    for v in values[1:]:
-        if out is None or v.shape is None:
-            out = None
-            continue
-        shown = f"Shapes are {format_shape(out)} and {format_shape(v.shape)}"
-        if len(out) != len(v.shape):
-            raise ShapeError(f"stack: Shapes must be equal rank, but are {len(out)} and {len(v.shape)}. {shown}.")
-        message = f"stack: Dimension in both shapes must be equal. {shown}."
-        out = tuple(ctx.unify(a, b, message) for a, b in zip(out, v.shape, strict=True))
-    if out is None:
+    known = [v.shape for v in values if v.shape is not None]
+    if not known:
         return (TensorType(values[0].dtype, None),)
-    axis = normal_axis(ctx.op_name, attrs.axis, len(out) + 1)
+    out = known[0]
+    for s in known[1:]:
+        shapes = f"Shapes are {_brackets(known[0])} and {_brackets(s)}."
+        if len(out) != len(s):
+            raise ShapeError(f"Shapes must be equal rank, but are {len(out)} and {len(s)}. {shapes} for 'stack'")
+        out = tuple(
+            ctx.unify(a, b, f"Dimension {k} in both shapes must be equal, but are {a} and {b}. {shapes} for 'stack'")
+            for k, (a, b) in enumerate(zip(out, s, strict=True))
+        )
+    axis = normal_axis("stack", attrs.axis, len(out) + 1)
     return (TensorType(values[0].dtype, (*out[:axis], len(values), *out[axis:])),)
 
 
@@ -172,15 +191,12 @@ def _pack_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Pie
     axis = ctx.attrs.axis % len(index)
     rest = (*index[:axis], *index[axis + 1 :])
     count = len(ctx.inputs)
-    if count == 1:
-        return [Piece(0, rest)]
-    return [Piece(k, rest, ((axis, k, k + 1),)) for k in range(count)]
+    return [Piece(0, rest)] if count == 1 else [Piece(k, rest, ((axis, k, k + 1),)) for k in range(count)]
 
 
 def _pack_value(attrs: Any, types: Any, values: Sequence[ShapeValue | None]) -> ShapeValue | None:
-    if attrs.axis not in (0, -1) or any(v is None or isinstance(v, tuple) for v in values):
-        return None
-    return tuple(values)  # type: ignore[arg-type]
+    found = tuple(v for v in values if v is not None and not isinstance(v, tuple))
+    return found if attrs.axis in (0, -1) and len(found) == len(values) else None
 
 
 PACK = register(
@@ -195,6 +211,7 @@ PACK = register(
             Sample(_arrays((3,), (3,)), JoinAttrs(1)),
             Sample(_arrays((2, 3), (2, 3), (2, 3)), JoinAttrs(-1)),
             Sample(_arrays((0,), (0,)), JoinAttrs(0)),
+            Sample(_arrays((2,)), JoinAttrs(0)),
         ],
         attrs=JoinAttrs,
         shape_value=_pack_value,
@@ -204,70 +221,19 @@ PACK = register(
 )
 
 
-def stack(values: Any, axis: Any = 0, name: str = "stack") -> Tensor:
+def stack(values: Any, axis: Any = 0, name: str | None = "stack") -> Tensor:
     """Tensors of one shape along a new axis."""
+    where = static_int(axis, "stack: axis")
     if isinstance(values, Tensor):
-        return values
+        values = unstack(values)
     items = list(values)
     if not items:
-        raise ArgumentError("stack needs at least one tensor")
+        raise ArgumentError("stack needs at least one tensor: Expected a list of tensors for 'values', got []")
     with name_scope(name, "stack", [v for v in items if isinstance(v, Tensor)]) as scope:
-        return build(PACK, _converted(items), JoinAttrs(static_int(axis, "stack: axis")), scope)
+        return build(PACK, same_dtype_tensors(items), JoinAttrs(where), scope)
 
 
 parallel_stack = stack
-
-
-def unstack(value: Any, num: int | None = None, axis: int = 0, name: str = "unstack") -> list[Tensor]:
-    """The slices of `value` along `axis`, without that axis. Its size must be known, or given as `num`."""
-    from graphflow.ops.slicing import slice_axis
-
-    x = convert_to_tensor(value)
-    if x._shape is None:
-        raise ArgumentError(f"Cannot infer argument `num` from shape {x.shape}")
-    where = normal_axis("Unpack", axis, len(x._shape))
-    count = x._shape[where] if num is None else num
-    if not isinstance(count, int):
-        raise ArgumentError(f"Cannot infer argument `num` from shape {x.shape}")
-    with name_scope(name, "unstack", [x]):
-        return [squeeze(slice_axis(x, where, k, k + 1), [where]) for k in range(count)]
-
-
-def split(value: Any, num_or_size_splits: Any, axis: Any = 0, num: int | None = None, name: str = "split") -> list[Tensor]:
-    """`value` cut along `axis` into equal parts, or into parts of the given sizes (one may be -1).
-
-    Raises:
-        ShapeError: the parts do not make up the axis.
-    """
-    from graphflow.ops.slicing import slice_axis
-
-    x = convert_to_tensor(value)
-    if x._shape is None:
-        raise ArgumentError("split: the rank must be known")
-    where = normal_axis("Split", static_int(axis, "split: axis"), len(x._shape))
-    whole = x._shape[where]
-    known: Any = num_or_size_splits.static_value() if isinstance(num_or_size_splits, Tensor) else num_or_size_splits
-    if isinstance(known, (list, tuple, np.ndarray)):
-        sizes = [int(s) for s in known]
-        if -1 in sizes and isinstance(whole, int):
-            sizes[sizes.index(-1)] = whole - sum(s for s in sizes if s != -1)
-        if isinstance(whole, int) and (sum(sizes) != whole or min(sizes, default=0) < 0):
-            raise ShapeError(f"split: sizes {sizes} do not add up to dimension {where} of size {whole}")
-    else:
-        count = static_int(num_or_size_splits, "split: the number of parts")
-        if not isinstance(whole, int):
-            raise ShapeError(f"split: dimension {where} of {x.name} must be known to cut it into {count} equal parts")
-        if count < 1 or whole % count:
-            raise ShapeError(
-                f"split: Dimension size must be evenly divisible by {count} but is {whole} for '{{{{node split}}}}'"
-            )
-        sizes = [whole // count] * count
-    with name_scope(name, "split", [x]):
-        parts, start = [], 0
-        for s in sizes:
-            parts.append(slice_axis(x, where, start, start + s))
-            start += s
-        return parts
 
 
 # ---------------------------------------------------------------------------------------------- pad
@@ -282,11 +248,16 @@ class PadAttrs:
 def _pad_infer(ctx: InferContext, attrs: PadAttrs, x: TensorType) -> tuple[TensorType, ...]:
     if x.shape is None:
         return (x,)
-    if len(attrs.paddings) != len(x.shape):
-        raise ShapeError(
-            f"pad: paddings for {len(attrs.paddings)} dimensions, but the tensor has shape {format_shape(x.shape)}"
-        )
+    _check_count(len(attrs.paddings), x.shape)
     return (TensorType(x.dtype, tuple(d + a + b for d, (a, b) in zip(x.shape, attrs.paddings, strict=True))),)
+
+
+def _check_count(count: int, s: Sequence[Dim]) -> None:
+    if count != len(s):
+        raise ShapeError(
+            f"pad: The first dimension of paddings must be the rank of inputs: [{count},2] {format_shape(tuple(s))}. "
+            f"Shape must be rank {count} but is rank {len(s)} for 'Pad'"
+        )
 
 
 def _pad_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
@@ -300,10 +271,7 @@ def _pad_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piec
 def _pad_grad(op: Operation, grad: Tensor) -> list[Tensor]:
     from graphflow.ops.slicing import slice_
 
-    x = op.inputs[0]
-    assert x._shape is not None
-    sizes: Any = [d if isinstance(d, int) else shape(x)[k] for k, d in enumerate(x._shape)]
-    return [slice_(grad, [a for a, _ in op.attrs.paddings], sizes)]
+    return [slice_(grad, [a for a, _ in op.attrs.paddings], shape_tensor(op.inputs[0]))]
 
 
 PAD = register(
@@ -320,58 +288,121 @@ PAD = register(
             Sample(_arrays(()), PadAttrs(())),
         ],
         attrs=PadAttrs,
-        dtypes=tuple(d for d in ALL if d.kind in "fiu"),
+        dtypes=(*FLOATS, *INTEGERS),
         onnx="Pad",
         doc="Adds constants around a tensor.",
     )
 )
 
 
-def pad(tensor: Any, paddings: Any, mode: str = "CONSTANT", name: str | None = None, constant_values: Any = 0) -> Tensor:
+def pad(
+    tensor: Any, paddings: Any, mode: str = "CONSTANT", name: str | None = None, constant_values: Any = 0
+) -> Tensor:
     """Adds ``paddings[k] = [before, after]`` elements along axis k: a constant, or the tensor mirrored.
 
-    "REFLECT" leaves the border out of the mirror image, "SYMMETRIC" repeats it.
+    "REFLECT" leaves the border out of the mirror image, "SYMMETRIC" repeats it. A constant may be wider by a number that
+    only a run knows: ``tf.pad(x, [[0, n - tf.shape(x)[0]], [0, 0]])``.
+
+    Raises:
+        ArgumentError: an unknown mode, or a negative padding.
+        ShapeError: paddings for another number of axes than the tensor has, or too wide for a mirror.
     """
     x = convert_to_tensor(tensor)
-    known = paddings.op.attrs.value.array if isinstance(paddings, Tensor) and paddings.op.type == "Const" else paddings
-    if isinstance(known, Tensor):
-        raise ArgumentError(f"pad: paddings must be known while the graph is built, got {paddings!r}")
-    pairs = tuple((int(a), int(b)) for a, b in np.asarray(known).reshape(-1, 2))
-    if any(a < 0 or b < 0 for a, b in pairs):
-        raise ArgumentError(f"pad: paddings must be non-negative, got {pairs}")
     kind = mode.upper()
-    if kind == "CONSTANT":
-        return build(PAD, (x,), PadAttrs(pairs, constant_values), name or "Pad")
-    if kind not in ("REFLECT", "SYMMETRIC"):
+    if kind not in ("CONSTANT", "REFLECT", "SYMMETRIC"):
         raise ArgumentError(f"Unknown padding mode: {mode}")
-    if x._shape is None or len(pairs) != len(x._shape):
-        raise ShapeError(f"pad: paddings for {len(pairs)} dimensions, but the tensor has shape {x.shape}")
+    pairs = _pairs(paddings)
+    if any(not is_tensor_like(n) and n < 0 for pair in pairs for n in pair):
+        raise ArgumentError(f"pad: Paddings must be non-negative: {pairs}")
+    fixed = tuple((a, b) for a, b in pairs if isinstance(a, int) and isinstance(b, int))
+    if kind == "CONSTANT" and len(fixed) == len(pairs) and not is_tensor_like(constant_values):
+        number = constant_values.item() if isinstance(constant_values, (np.ndarray, np.generic)) else constant_values
+        return build(PAD, (x,), PadAttrs(fixed, number), name or "Pad")
+    if x._shape is None:
+        raise ArgumentError(f"pad: the rank of {x.name} must be known")
+    _check_count(len(pairs), x._shape)
+    with name_scope(name, "Pad" if kind == "CONSTANT" else "MirrorPad", [x]) as scope:
+        if kind == "CONSTANT":
+            return _widened(x, pairs, constant_values, scope)
+        if len(fixed) != len(pairs):
+            raise ArgumentError("pad: the paddings of a mirror must be known while the graph is built")
+        return _mirrored(x, fixed, 1 if kind == "REFLECT" else 0, scope)
+
+
+def _pairs(paddings: Any) -> list[tuple[Any, Any]]:
+    """The paddings, number by number: ints where they are known, else scalar tensors."""
+    if isinstance(paddings, Tensor):
+        const = getattr(paddings.op.attrs, "value", None) if paddings.op.type == "Const" else None
+        if const is None:
+            if paddings._shape is None or not isinstance(paddings._shape[0], int):
+                raise ArgumentError(f"pad: the number of paddings must be known while the graph is built, got {paddings!r}")
+            return [(paddings[k, 0], paddings[k, 1]) for k in range(paddings._shape[0])]
+        paddings = const.array
+    found = []
+    for pair in paddings:
+        both = [pair[0], pair[1]] if is_tensor_like(pair) else list(pair)
+        if len(both) != 2:
+            raise ShapeError(f"pad: paddings must have two entries an axis, got {pair!r}")
+        numbers = [n if is_tensor_like(n) and convert_to_tensor(n).static_value() is None else _folded(n) for n in both]
+        found.append((numbers[0], numbers[1]))
+    return found
+
+
+def _folded(n: Any) -> Any:
+    """An int, or the tensor if its value is known only in terms of sizes."""
+    if not is_tensor_like(n):
+        return whole(n, "pad: a padding")
+    known = convert_to_tensor(n).static_value()
+    return known if isinstance(known, int) else n
+
+
+def _widened(x: Tensor, pairs: list[tuple[Any, Any]], value: Any, scope: str) -> Tensor:
+    from graphflow.ops.array import identity
+    from graphflow.ops.fill import fill
+
+    value = convert_to_tensor(value, x.base_dtype, name="constant_values")
+    for axis, pair in enumerate(pairs):
+        if all(isinstance(n, int) and n == 0 for n in pair):
+            continue
+        sizes = shape_tensor(x)
+        before, after = (
+            fill([n if k == axis else sizes[k] for k in range(len(x._shape or ()))], value) for n in pair
+        )
+        x = concat([before, x, after], axis)
+    return identity(x, name=scope)
+
+
+def _mirrored(x: Tensor, pairs: Sequence[tuple[int, int]], skip: int, scope: str) -> Tensor:
+    from graphflow.ops.array import identity
+    from graphflow.ops.rearrange import reverse
     from graphflow.ops.slicing import slice_axis
 
-    skip = 1 if kind == "REFLECT" else 0
-    with name_scope(name, "MirrorPad", [x]):
-        for axis, (before, after) in enumerate(pairs):
-            d = x._shape[axis]
-            if isinstance(d, int) and max(before, after) > d - skip:
-                raise ShapeError(f"pad: paddings {(before, after)} are more than dimension {axis} of size {d} can mirror")
-            parts = [reverse(slice_axis(x, axis, skip, skip + before), [axis])] if before else []
-            parts.append(x)
-            if after:
-                end = -skip if skip else None
-                parts.append(reverse(slice_axis(x, axis, -skip - after, end), [axis]))
-            x = concat(parts, axis)
-    return x
+    for axis, (before, after) in enumerate(pairs):
+        d = (x._shape or ())[axis]
+        if isinstance(d, int) and max(before, after) > d - skip:
+            raise ShapeError(f"pad: paddings must be less than the dimension size: {before}, {after} not less than {d}")
+        parts = [reverse(slice_axis(x, axis, skip, skip + before), axis)] if before else []
+        parts.append(x)
+        if after:
+            parts.append(reverse(slice_axis(x, axis, -skip - after, -skip if skip else None), axis))
+        x = concat(parts, axis) if len(parts) > 1 else x
+    return identity(x, name=scope)
 
 
 def meshgrid(*args: Any, indexing: str = "xy", name: str | None = None) -> list[Tensor]:
     """Coordinates of a grid from vectors, as numpy's."""
-    from graphflow.ops.array import broadcast_to, reshape
+    from graphflow.ops.array import reshape
+    from graphflow.ops.rearrange import broadcast_to
 
+    if indexing not in ("xy", "ij"):
+        raise ArgumentError("indexing parameter must be either 'xy' or 'ij'")
+    if not args:
+        return []
     with name_scope(name, "meshgrid"):
         vectors = [reshape(convert_to_tensor(a), [-1]) for a in args]
         count = len(vectors)
         order = [1, 0, *range(2, count)] if indexing == "xy" and count > 1 else list(range(count))
-        sizes: Any = stack([shape(vectors[k])[0] for k in order]) if count else []
+        sizes = stack([shape(vectors[k])[0] for k in order])
         result = []
         for k, v in enumerate(vectors):
             spread = [1] * count

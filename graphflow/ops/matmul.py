@@ -76,7 +76,8 @@ def _inner_message(op: str, attrs: MatMulAttrs, sizes: tuple[Dim, Dim], a: Shape
     return (
         f"{op}: inner dimensions differ: a is {shown(a, attrs.transpose_a)}, b is {shown(b, attrs.transpose_b)}. "
         f"Dimensions must be equal, but are {sizes[0]} and {sizes[1]} for '{{{{node {op}}}}} = {op}[{flags}]' with "
-        f"input shapes: {brackets(a)}, {brackets(b)}. Matrix size-incompatible: In[0]: {brackets(a)}, In[1]: {brackets(b)}"
+        f"input shapes: {brackets(a)}, {brackets(b)}. Matrix size-"
+        f"incompatible: In[0]: {brackets(a)}, In[1]: {brackets(b)}"
     )
 
 

@@ -88,7 +88,7 @@ def _invert(x: Tensor) -> Tensor:
 
 
 def _getitem(x: Tensor, key: Any) -> Any:
-    from graphflow.ops.slicing import getitem
+    from graphflow.ops.indexing import getitem
 
     return getitem(x, key)
 

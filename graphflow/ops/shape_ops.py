@@ -89,7 +89,10 @@ def shape_n(input: Sequence[Any], out_type: Any = int32, name: str | None = None
     return [shape(x, name, out_type) for x in input]
 
 
-def shape_tensor(x: Tensor) -> Tensor:
+def shape_tensor(x: Tensor, out_type: DType = int32) -> Tensor:
     """The shape of x for use as an operand: a constant where it is static."""
     static = None if x._shape is None else static_shape(x._shape)
-    return shape(x) if static is None else constant(np.array(static, np.int32), name="Shape")
+    if static is None:
+        return shape(x, out_type=out_type)
+    with x.graph.as_default():
+        return constant(np.array(static, out_type.numpy_dtype), name="Shape")

@@ -1,22 +1,25 @@
-"""Parts of a tensor: slice, strided_slice and Python's indexing."""
+"""Parts of a tensor: slice and strided_slice. Python's indexing, made of them, is in `indexing`."""
 
 from __future__ import annotations
 
 import builtins
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphflow.core.build import build, convert_to_tensor, is_tensor_like, name_scope
-from graphflow.core.kinds import Composite, IndexMap, LowerContext, Piece, ShapeValue, TensorType
-from graphflow.core.registry import InferContext, OpDef, Sample, register
+from graphflow.core.kinds import IndexMap, LowerContext, Piece, ShapeValue, TensorType
+from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, Sample, register
 from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import ALL, int32
+from graphflow.dtypes import ALL
 from graphflow.errors import ArgumentError, ShapeError
-from graphflow.ops.array import shape, shape_operand
-from graphflow.shapes import Dim, Shape, SymDim, format_shape, fresh_dim, maximum, minimum
+from graphflow.ops.arguments import shape_operand, static_int
+from graphflow.ops.shape_ops import shape_tensor
+from graphflow.shapes import Dim, Shape, format_shape, fresh_dim, maximum, minimum, never_negative
+
+newaxis = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class StridedSliceAttrs:
 
 @dataclass(frozen=True, slots=True)
 class AxisSlice:
-    """What is taken from one input axis: `size` elements from `start` in steps of `stride`; None: not known yet."""
+    """What is taken from one input axis: `size` elements from `start` in steps of `stride`; start None: not known yet."""
 
     start: Dim | None
     stride: int
@@ -41,13 +44,13 @@ class AxisSlice:
 
 
 def plan_slices(
-    dims: Shape,
-    attrs: StridedSliceAttrs,
-    begin: Sequence[Dim | None],
-    end: Sequence[Dim | None],
-    strides: Sequence[Dim | None],
+    dims: Shape, attrs: StridedSliceAttrs, bounds: Sequence[Sequence[Dim | None]]
 ) -> list[AxisSlice | None]:
-    """One entry per item: an AxisSlice for each input axis in order, None for each new axis."""
+    """One entry per item: an AxisSlice for each input axis in order, None for each new axis.
+
+    `bounds` are begin, end and strides, entry by entry; None stands for a value that only a run knows.
+    """
+    begin, end, strides = bounds
     count = len(begin)
     used = sum(1 for k in builtins.range(count) if not (attrs.ellipsis_mask | attrs.new_axis_mask) >> k & 1)
     if used > len(dims):
@@ -64,53 +67,52 @@ def plan_slices(
         if attrs.new_axis_mask >> k & 1:
             result.append(None)
             continue
-        d = dims[axis]
+        d, stride = dims[axis], strides[k]
         axis += 1
-        stride = strides[k]
         if not isinstance(stride, int):
             raise ArgumentError("strided_slice: strides must be known while the graph is built")
         if stride == 0:
             raise ArgumentError(f"slice step cannot be zero: strides[{k}] must be non-zero")
         if attrs.shrink_axis_mask >> k & 1:
             b = begin[k]
-            if isinstance(b, int):
-                if isinstance(d, int) and not -d <= b < d:
-                    raise ShapeError(f"slice index {b} of dimension {axis - 1} out of bounds.")
-                b = b + d if b < 0 else b
-            result.append(AxisSlice(b, 1, 1, shrink=True))
+            if isinstance(b, int) and isinstance(d, int) and not -d <= b < d:
+                raise ShapeError(f"slice index {b} of dimension {axis - 1} out of bounds.")
+            result.append(AxisSlice(None if b is None else from_front(b, d), 1, 1, shrink=True))
             continue
-        result.append(_one_axis(d, None if attrs.begin_mask >> k & 1 else begin[k], None if attrs.end_mask >> k & 1 else end[k],
-                                stride, bool(attrs.begin_mask >> k & 1), bool(attrs.end_mask >> k & 1)))  # fmt: skip
-    while axis < len(dims):
-        result.append(AxisSlice(0, 1, dims[axis]))
-        axis += 1
+        open_begin, open_end = bool(attrs.begin_mask >> k & 1), bool(attrs.end_mask >> k & 1)
+        result.append(_one_axis(d, begin[k], end[k], stride, open_begin, open_end))
+    result += [AxisSlice(0, 1, d) for d in dims[axis:]]
     return result
+
+
+def from_front(v: Dim, d: Dim) -> Dim:
+    """A bound counted from the front of an axis of size d: ``v + d`` where v is negative, else v."""
+    if isinstance(v, int):
+        return v + d if v < 0 else v
+    # n - 1 is negative only where n is 0, and then it is clamped to 0 either way.
+    if never_negative(v + 1):
+        return v
+    return v + d * minimum(maximum(v * -1, 0), 1)
 
 
 def _one_axis(d: Dim, b: Dim | None, e: Dim | None, stride: int, open_begin: bool, open_end: bool) -> AxisSlice:
     if (b is None and not open_begin) or (e is None and not open_end):
         return AxisSlice(None, stride, fresh_dim())
-
-    def place(v: Dim, low: int) -> Dim:
-        """A bound counted from the front and clamped to [low, d + low]."""
-        at = v + d if isinstance(v, int) and v < 0 else v
-        if isinstance(at, int) and isinstance(d, int):
-            return max(low, min(at, d + low))
-        if at == d or (isinstance(at, int) and at == 0):
-            return at
-        return maximum(minimum(at, d + low if low else d), 0)
-
     if stride > 0:
-        start = 0 if open_begin or b is None else place(b, 0)
-        stop = d if open_end or e is None else place(e, 0)
-        return AxisSlice(start, stride, maximum((stop - start + (stride - 1)) // stride, 0))
-    start = d - 1 if open_begin or b is None else place(b, -1)
-    stop = -1 if open_end or e is None else place(e, -1)
-    return AxisSlice(start, stride, maximum((start - stop + (-stride - 1)) // -stride, 0))
+        start = 0 if open_begin or b is None else maximum(from_front(b, d), 0)
+        stop = d if open_end or e is None else minimum(from_front(e, d), d)
+        span = stop - start
+        if stop == d and isinstance(b, int) and b < 0 and not open_begin:
+            span = minimum(-b, d)  # the same, without the clamp inside the clamp
+    else:
+        start = d - 1 if open_begin or b is None else minimum(from_front(b, d), d - 1)
+        stop = -1 if open_end or e is None else maximum(from_front(e, d), -1)
+        span = start - stop
+    return AxisSlice(start, stride, maximum((span + (abs(stride) - 1)) // abs(stride), 0))
 
 
-def _vectors(values: Sequence[ShapeValue | None], types: Sequence[TensorType]) -> list[list[Dim | None]]:
-    """begin, end and strides, entry by entry; unknown operands give unknown entries."""
+def _bounds(values: Sequence[ShapeValue | None], types: Sequence[TensorType]) -> list[list[Dim | None]]:
+    """begin, end and strides (inputs 1 to 3), entry by entry; unknown operands give unknown entries."""
     count = next(
         (len(v) for v in values[1:4] if isinstance(v, tuple)),
         next((s[0] for t in types[1:4] if (s := t.shape) and isinstance(s[0], int)), 0),
@@ -118,22 +120,27 @@ def _vectors(values: Sequence[ShapeValue | None], types: Sequence[TensorType]) -
     return [list(v) if isinstance(v, tuple) else [None] * count for v in values[1:4]]
 
 
-def _infer(
+def _strided_infer(
     ctx: InferContext, attrs: StridedSliceAttrs, x: TensorType, b: TensorType, e: TensorType, s: TensorType
 ) -> tuple[TensorType, ...]:
     if x.shape is None:
         return (TensorType(x.dtype, None),)
-    begin, end, strides = _vectors([None, *(ctx.vector(k) for k in (1, 2, 3))], (x, b, e, s))
-    plan = plan_slices(x.shape, attrs, begin, end, strides)
+    plan = plan_slices(x.shape, attrs, _bounds([None, *(ctx.vector(k) for k in (1, 2, 3))], (x, b, e, s)))
+    axis = 0
+    for p in plan:
+        if p is None:
+            continue
+        if p.shrink and p.start is not None:
+            inside = maximum(minimum(p.start, x.shape[axis] - 1), 0)
+            ctx.unify(p.start, inside, f"slice index {p.start} of dimension {axis} out of bounds.")
+        axis += 1
     return (TensorType(x.dtype, tuple(1 if p is None else p.size for p in plan if p is None or not p.shrink)),)
 
 
-def _pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
-    begin, end, strides = _vectors(ctx.values, ctx.inputs)
-    plan = plan_slices(ctx.inputs[0].shape or (), ctx.attrs, begin, end, strides)
+def _strided_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
     at = []
     position = 0
-    for p in plan:
+    for p in plan_slices(ctx.inputs[0].shape or (), ctx.attrs, _bounds(ctx.values, ctx.inputs)):
         if p is None:
             position += 1
             continue
@@ -147,7 +154,7 @@ def _pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
     return [Piece(0, tuple(at))]
 
 
-def _index(attrs: StridedSliceAttrs, begin: Any, end: Any, strides: Any) -> tuple[Any, ...]:
+def numpy_index(attrs: StridedSliceAttrs, begin: Any, end: Any, strides: Any) -> tuple[Any, ...]:
     """The numpy index that means the same."""
     items: list[Any] = []
     for k in builtins.range(len(begin)):
@@ -164,30 +171,35 @@ def _index(attrs: StridedSliceAttrs, begin: Any, end: Any, strides: Any) -> tupl
     return tuple(items)
 
 
-def _reference(attrs: StridedSliceAttrs, x: Any, begin: Any, end: Any, strides: Any) -> Any:
-    return np.array(x[_index(attrs, begin, end, strides)])
+def _strided_reference(attrs: StridedSliceAttrs, x: Any, begin: Any, end: Any, strides: Any) -> Any:
+    try:
+        return np.array(x[numpy_index(attrs, begin, end, strides)])
+    except IndexError as e:
+        raise ValueError(f"slice index out of bounds: {e}") from None
 
 
-def _value(attrs: StridedSliceAttrs, types: Any, values: Sequence[ShapeValue | None]) -> ShapeValue | None:
-    x, begin, end, strides = values
-    if not isinstance(x, tuple) or not all(isinstance(v, tuple) and len(v) == 1 for v in (begin, end, strides)):
+def _strided_value(attrs: StridedSliceAttrs, types: Any, values: Sequence[ShapeValue | None]) -> ShapeValue | None:
+    x, *bounds = values
+    if not isinstance(x, tuple) or attrs.new_axis_mask:
         return None
-    numbers = [v[0] for v in (begin, end, strides)]  # type: ignore[index]
-    if not all(isinstance(n, int) for n in numbers) or attrs.new_axis_mask:
+    numbers = [v[0] for v in bounds if isinstance(v, tuple) and len(v) == 1]
+    if len(numbers) != 3 or not all(isinstance(n, int) for n in numbers):
         return None
     try:
-        found: ShapeValue = x[_index(attrs, *[[n] for n in numbers])[0]]
-    except IndexError:
+        found: ShapeValue = x[numpy_index(attrs, *([n] for n in numbers))[0]]
+    except (IndexError, TypeError):
         return None
     return found
 
 
-def _grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+def _strided_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    from graphflow.ops.slice_gradient import strided_slice_grad
+
     x, begin, end, strides = op.inputs
-    return [build(STRIDED_SLICE_GRAD, (shape(x), begin, end, strides, grad), op.attrs), None, None, None]
+    return [strided_slice_grad(shape_tensor(x), begin, end, strides, grad, op.attrs), None, None, None]
 
 
-def _samples() -> list[Sample]:
+def strided_samples() -> list[Sample]:
     rng = np.random.default_rng(12)
 
     def case(s: tuple[int, ...], begin: Any, end: Any, strides: Any, **masks: int) -> Sample:
@@ -203,133 +215,25 @@ def _samples() -> list[Sample]:
         case((3, 4), [0, 0, 1], [0, 0, 3], [1, 1, 1], new_axis_mask=2, begin_mask=1, end_mask=1),
         case((3,), [2], [1], [1]),
         case((9,), [7], [0], [-3]),
+        case((6, 4), [-4, -9], [-1, 9], [1, 2]),
+        case((0, 2), [0], [3], [1]),
     ]
 
 
 STRIDED_SLICE = register(
     OpDef(
         "StridedSlice",
-        IndexMap(_pieces),
-        _infer,
-        _grad,
-        _reference,
-        _samples,
+        IndexMap(_strided_pieces),
+        _strided_infer,
+        _strided_grad,
+        _strided_reference,
+        strided_samples,
         attrs=StridedSliceAttrs,
         shape_operands=(1, 2, 3),
-        shape_value=_value,
+        shape_value=_strided_value,
         dtypes=ALL,
         onnx="Slice",
         doc="Python's indexing with integers, slices, an ellipsis and new axes.",
-    )
-)
-
-
-def _grad_infer(
-    ctx: InferContext,
-    attrs: StridedSliceAttrs,
-    s: TensorType,
-    b: TensorType,
-    e: TensorType,
-    t: TensorType,
-    dy: TensorType,
-) -> tuple[TensorType, ...]:
-    return (TensorType(dy.dtype, ctx.vector(0)),)
-
-
-def _grad_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
-    dims: Shape = ctx.outputs[0].shape or ()
-    begin, end, strides = _vectors(ctx.values, ctx.inputs)
-    plan = plan_slices(dims, ctx.attrs, begin, end, strides)
-    at: list[Any] = []
-    bounds: list[tuple[int, Dim, Dim]] = []
-    axis = 0
-    for p in plan:
-        if p is None:
-            at.append(ix.mul(0, 0))
-            continue
-        if p.start is None:
-            raise ArgumentError("strided_slice: begin and end must be known while the graph is compiled")
-        i = index[axis]
-        last = p.start + (p.size - 1) * p.stride
-        low, high = (p.start, last + 1) if p.stride > 0 else (last, p.start + 1)
-        bounds.append((axis, low, high))
-        if not p.shrink:
-            at.append(ix.floordiv(ix.sub(i, p.start) if p.stride > 0 else ix.sub(p.start, i), abs(p.stride)))
-        axis += 1
-    return [Piece(4, tuple(at), tuple(bounds))]
-
-
-def _scatter(attrs: StridedSliceAttrs, s: Any, begin: Any, end: Any, strides: Any, dy: Any) -> Any:
-    result = np.zeros(tuple(int(d) for d in s), np.asarray(dy).dtype)
-    result[_index(attrs, begin, end, strides)] = dy
-    return result
-
-
-def _expand_grad(p: Any, s: Any, begin: Any, end: Any, strides: Any, dy: Any) -> Any:
-    """Steps other than 1 leave gaps, which a mask puts zeros into."""
-    dims = p.outputs[0].shape
-    b, e, t = _vectors(p.values, p.inputs)
-    spread = p.same("SliceScatter", dy)
-    plan = [q for q in plan_slices(dims, p.attrs, b, e, t) if q is not None]
-    for axis, q in enumerate(plan):
-        if abs(q.stride) > 1:
-            if not isinstance(dims[axis], int) or not isinstance(q.start, int) or not isinstance(q.size, int):
-                raise ArgumentError("the gradient of a slice with steps needs a size known while the graph is built")
-            hit = np.zeros(dims[axis], bool)
-            hit[[q.start + k * q.stride for k in builtins.range(q.size)]] = True
-            mask = p.const(hit.reshape([-1 if k == axis else 1 for k in builtins.range(len(dims))]), _bool())
-            spread = p.op("SelectV2", mask, spread, p.const(0, p.outputs[0].dtype))
-    return spread
-
-
-def _bool() -> Any:
-    from graphflow.dtypes import bool_
-
-    return bool_
-
-
-def _grad_samples() -> list[Sample]:
-    found = []
-    for s in _samples():
-        x, b, e, t = s.inputs
-        dy = _reference(s.attrs, x, b, e, t)
-        found.append(Sample((np.array(x.shape, np.int32), b, e, t, dy), s.attrs))
-    return found
-
-
-def _grad_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    _, begin, end, strides, _dy = op.inputs
-    return [None, None, None, None, build(STRIDED_SLICE, (grad, begin, end, strides), op.attrs)]
-
-
-def _slice_scatter(name: str, kind: Any, doc: str) -> OpDef:
-    return OpDef(
-        name,
-        kind,
-        _grad_infer,
-        _grad_grad,
-        _scatter,
-        _grad_samples,
-        attrs=StridedSliceAttrs,
-        shape_operands=(0, 1, 2, 3),
-        dtypes=tuple(d for d in ALL if d.kind in "fiu"),
-        doc=doc,
-    )
-
-
-STRIDED_SLICE_GRAD = register(
-    _slice_scatter(
-        "StridedSliceGrad", Composite(_expand_grad), "Zeros with a tensor put where a strided slice would take it from."
-    )
-)
-SLICE_SCATTER = register(
-    replace(
-        _slice_scatter(
-            "SliceScatter",
-            IndexMap(_grad_pieces, lambda ctx: 0),
-            "As StridedSliceGrad, with what lies between steps undefined.",
-        ),
-        samples=lambda: [s for s in _grad_samples() if all(abs(int(t)) == 1 for t in s.inputs[3])],
     )
 )
 
@@ -351,165 +255,142 @@ def strided_slice(
     x = convert_to_tensor(input_)
     with name_scope(name, "StridedSlice", [x]) as scope:
         first = shape_operand(begin, "begin")
-        steps = shape_operand(np.ones(int(first.shape[0]), np.int32) if strides is None else strides, "strides")
+        if strides is None:
+            if first._shape is None or not isinstance(first._shape[0], int):
+                raise ArgumentError("strided_slice: strides must be given where the number of entries is not known")
+            strides = np.ones(first._shape[0], np.int32)
         attrs = StridedSliceAttrs(begin_mask, end_mask, ellipsis_mask, new_axis_mask, shrink_axis_mask)
-        return build(STRIDED_SLICE, (x, first, shape_operand(end, "end"), steps), attrs, scope)
+        inputs = (x, first, shape_operand(end, "end"), shape_operand(strides, "strides"))
+        return build(STRIDED_SLICE, inputs, attrs, scope)
+
+
+def slice_axis(x: Tensor, axis: int, start: Any, stop: Any) -> Tensor:
+    """Elements start to stop (None: the end) of one axis, all of the others. Bounds may be scalar tensors."""
+    others = (1 << axis) - 1
+    end_mask = others | (1 << axis if stop is None else 0)
+    begin, end = [0] * axis + [start], [0] * axis + [0 if stop is None else stop]
+    return strided_slice(x, begin, end, [1] * (axis + 1), begin_mask=others, end_mask=end_mask)
+
+
+# ---------------------------------------------------------------------------------------------- slice
+
+
+def _slice_infer(
+    ctx: InferContext, attrs: Any, x: TensorType, begin: TensorType, size: TensorType
+) -> tuple[TensorType, ...]:
+    starts, sizes = ctx.vector(1), ctx.vector(2)
+    rank = len(x.shape) if x.shape is not None else len(sizes) if sizes is not None else None
+    if rank is None:
+        return (TensorType(x.dtype, None),)
+    for what, given in (("begin", starts), ("size", sizes)):
+        if given is not None and len(given) != rank:
+            raise ShapeError(
+                f"slice: Expected {what} to be a vector of length {rank} for shape {format_shape(x.shape)}, got {len(given)}"
+            )
+    if x.shape is None or starts is None or sizes is None:
+        known = sizes if sizes is not None else (-1,) * rank
+        return (TensorType(x.dtype, tuple(fresh_dim() if s == -1 else s for s in known)),)
+    out: list[Dim] = []
+    for k, (d, b, s) in enumerate(zip(x.shape, starts, sizes, strict=True)):
+        taken = d - b if s == -1 else s
+        outside = f"slice: Expected begin[{k}] and size[{k}] in [0, {d}], but got {b} and {taken}"
+        # 0 <= begin, 0 <= size and begin + size <= d, as equations of sizes.
+        for value, inside in ((b, maximum(b, 0)), (taken, maximum(taken, 0)), (b + taken, minimum(b + taken, d))):
+            ctx.unify(value, inside, outside)
+        out.append(taken)
+    return (TensorType(x.dtype, tuple(out)),)
+
+
+def _slice_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
+    starts = ctx.values[1]
+    if not isinstance(starts, tuple):
+        raise ArgumentError("slice: begin must be known while the graph is compiled")
+    return [Piece(0, tuple(ix.add(i, b) for i, b in zip(index, starts, strict=True)))]
+
+
+def _slice_reference(attrs: Any, x: Any, begin: Any, size: Any) -> Any:
+    taken = [int(d) - int(b) if s == -1 else int(s) for d, b, s in zip(x.shape, begin, size, strict=True)]
+    for k, (d, b, s) in enumerate(zip(x.shape, begin, taken, strict=True)):
+        if not (0 <= b <= d and 0 <= s <= d - b):
+            raise ValueError(f"slice: Expected begin[{k}] and size[{k}] in [0, {d}], but got {b} and {s}")
+    return np.array(x[tuple(slice(int(b), int(b) + s) for b, s in zip(begin, taken, strict=True))])
+
+
+def _slice_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    from graphflow.ops.slice_gradient import strided_slice_grad
+
+    x, begin, _ = op.inputs
+    ones = np.ones(len(grad._shape or ()), np.int32)
+    end = begin + shape_tensor(grad, begin.base_dtype)
+    return [strided_slice_grad(shape_tensor(x), begin, end, shape_operand(ones), grad, StridedSliceAttrs()), None, None]
+
+
+def _slice_samples() -> list[Sample]:
+    rng = np.random.default_rng(14)
+    cases: list[tuple[tuple[int, ...], list[int], list[int]]] = [
+        ((), [], []), ((5,), [1], [3]), ((4, 3), [1, 0], [-1, 2]), ((2, 3), [2, 0], [0, 3]), ((0, 2), [0, 1], [-1, 1]),
+    ]  # fmt: skip
+    return [
+        Sample((rng.normal(size=s).astype(np.float32), np.array(b, np.int32), np.array(n, np.int32))) for s, b, n in cases
+    ]
+
+
+SLICE = register(
+    OpDef(
+        "Slice",
+        IndexMap(_slice_pieces),
+        _slice_infer,
+        _slice_grad,
+        _slice_reference,
+        _slice_samples,
+        shape_operands=(1, 2),
+        shape_value=lambda attrs, types, values: _slice_value(values),
+        dtypes=ALL,
+        onnx="Slice",
+        doc="A box: so many elements from so far along each axis.",
+    )
+)
+
+
+def _slice_value(values: Sequence[ShapeValue | None]) -> ShapeValue | None:
+    x, begin, size = (v if isinstance(v, tuple) else None for v in values)
+    if x is None or begin is None or size is None or len(begin) != 1 or len(size) != 1:
+        return None
+    b, s = begin[0], size[0]
+    if not isinstance(b, int) or not isinstance(s, int):
+        return None
+    return x[b:] if s == -1 else x[b : b + s]
 
 
 def slice_(input_: Any, begin: Any, size: Any, name: str | None = None) -> Tensor:
-    """``size[k]`` elements from ``begin[k]`` of each axis; a size of -1 takes the rest."""
-    x = convert_to_tensor(input_)
-    with name_scope(name, "Slice", [x]) as scope:
-        sizes = size.static_value() if isinstance(size, Tensor) else list(size)
-        starts = begin.static_value() if isinstance(begin, Tensor) else list(begin)
-        if isinstance(sizes, (list, tuple)) and isinstance(starts, (list, tuple)):
-            mask = sum(1 << k for k, s in enumerate(sizes) if isinstance(s, (int, np.integer)) and s == -1)
-            ends: Any = [0 if mask >> k & 1 else b + s for k, (b, s) in enumerate(zip(starts, sizes, strict=True))]
-            _check_bounds(x, starts, ends, mask)
-            if any(isinstance(v, SymDim) for v in (*starts, *ends)):
-                starts, ends = begin, begin + size
-        else:
-            mask, starts, ends = 0, begin, convert_to_tensor(begin) + convert_to_tensor(size)
-        return strided_slice(x, starts, ends, end_mask=mask, name=scope)
-
-
-def _check_bounds(x: Tensor, starts: Sequence[Any], ends: Sequence[Any], mask: int) -> None:
-    if x._shape is None:
-        return
-    if len(starts) != len(x._shape):
-        raise ShapeError(f"slice: begin has {len(starts)} entries for a tensor of shape {format_shape(x._shape)}")
-    for k, (b, e, d) in enumerate(zip(starts, ends, x._shape, strict=True)):
-        if all(isinstance(v, (int, np.integer)) for v in (b, e, d)) and not (0 <= b <= d and (mask >> k & 1 or b <= e <= d)):
-            raise ShapeError(f"slice: Expected begin[{k}] and size[{k}] in [0, {d}], but got {b} and {e - b}")
-
-
-def slice_axis(x: Tensor, axis: int, start: int, stop: int | None) -> Tensor:
-    """Elements start to stop of one axis, all of the others."""
-    count = axis + 1
-    whole = (1 << axis) - 1
-    end_mask = whole | (1 << axis if stop is None else 0)
-    begin, end = [0] * axis + [start], [0] * axis + [stop or 0]
-    return strided_slice(x, begin, end, [1] * count, begin_mask=whole, end_mask=end_mask)
-
-
-newaxis = None
-
-
-def getitem(x: Tensor, key: Any) -> Tensor:
-    """``x[key]`` for integers, slices, Ellipsis, tf.newaxis and scalar integer tensors.
+    """``size[k]`` elements from ``begin[k]`` of each axis; a size of -1 takes the rest.
 
     Raises:
-        TypeError: anything else; there is no indexing by arrays (use tf.gather or tf.boolean_mask).
+        ShapeError: the box is not inside the tensor.
     """
-    if isinstance(key, (list, np.ndarray)) and isinstance(key, list):
-        key = tuple(key)
-    items = list(key) if isinstance(key, tuple) else [key]
-    with name_scope("strided_slice", values=[x]) as scope:
-        runtime = [k for k, item in enumerate(items) if is_tensor_like(item) and not _known(item)]
-        if runtime:
-            return _runtime_index(x, items, scope)
-        begin: list[Any] = []
-        end: list[Any] = []
-        strides: list[Any] = []
-        masks = {"begin": 0, "end": 0, "ellipsis": 0, "new_axis": 0, "shrink_axis": 0}
-        for k, item in enumerate(items):
-            bit = 1 << k
-            b: Any = 0
-            e: Any = 0
-            s: Any = 1
-            if isinstance(item, slice):
-                b, e, s = item.start, item.stop, 1 if item.step is None else item.step
-                masks["begin"] |= bit if b is None else 0
-                masks["end"] |= bit if e is None else 0
-                b, e = 0 if b is None else b, 0 if e is None else e
-            elif item is Ellipsis:
-                if masks["ellipsis"]:
-                    raise ArgumentError("Multiple ellipses in slice spec not allowed")
-                masks["ellipsis"] |= bit
-            elif item is None:
-                masks["new_axis"] |= bit
-            else:
-                _check_index(item)
-                b, e = item, _after(item)
-                masks["shrink_axis"] |= bit
-            begin.append(b)
-            end.append(e)
-            strides.append(s)
-        names = {f"{k}_mask": v for k, v in masks.items()}
-        vectors = [_vector(v, n) for v, n in ((begin, "begin"), (end, "end"), (strides, "strides"))]
-        return build(STRIDED_SLICE, (x, *vectors), StridedSliceAttrs(**names), scope)
+    x = convert_to_tensor(input_)
+    with name_scope(name, "Slice", [x]) as scope:
+        starts, sizes = shape_operand(begin, "begin"), shape_operand(size, "size")
+        window = _moving_window(x, begin, starts, sizes, scope) if starts.static_value() is None else None
+        return build(SLICE, (x, starts, sizes), NO_ATTRS, scope) if window is None else window
 
 
-def _known(item: Any) -> bool:
-    return convert_to_tensor(item).static_value() is not None
-
-
-def _after(item: Any) -> Any:
-    return item + 1
-
-
-def _vector(items: list[Any], name: str) -> Tensor:
-    if any(is_tensor_like(i) for i in items):
-        from graphflow.ops.cast import cast
-        from graphflow.ops.joining import stack
-
-        return stack([cast(i, int32) if is_tensor_like(i) else int(i) for i in items], name=name)
-    return convert_to_tensor(np.array([int(i) for i in items], np.int32), name=name)
-
-
-def _check_index(item: Any) -> None:
-    if is_tensor_like(item):
-        t = convert_to_tensor(item)
-        if t.base_dtype.is_integer and t._shape in ((), None):
-            return
-    elif (isinstance(item, (int, np.integer)) and not isinstance(item, bool)) or type(item).__name__ == "Dimension":
-        return
-    raise TypeError(
-        "Only integers, slices (`:`), ellipsis (`...`), tf.newaxis (`None`) and scalar tf.int32/tf.int64 tensors are valid "
-        f"indices, got {item!r}"
-    )
-
-
-def _runtime_index(x: Tensor, items: list[Any], scope: str) -> Tensor:
-    """An index whose value only a run knows: the axis is gathered, the other items follow as usual."""
+def _moving_window(x: Tensor, begin: Any, starts: Tensor, sizes: Tensor, scope: str) -> Tensor | None:
+    """A box of known size at a place that only a run knows is gathered, so that its shape is known all the same."""
     from graphflow.ops.array import identity
-    from graphflow.ops.gather import gather
+    from graphflow.ops.fill import range as range_
+    from graphflow.ops.gather import gather_dense
 
-    if any(item is Ellipsis for item in items[: _last_runtime(items) + 1]):
-        raise ArgumentError("an index known only at run time cannot stand behind an ellipsis: move it before")
-    axis = 0
-    rest: list[Any] = []
-    for item in items:
-        if is_tensor_like(item) and not _known(item):
-            _check_index(item)
-            x = gather(x, item, axis=axis)
+    known = sizes.static_value()
+    if not isinstance(known, tuple) or x._shape is None:
+        return None
+    for axis, s in enumerate(known):
+        b = begin[axis] if isinstance(begin, (list, tuple)) else starts[axis]
+        fixed = not is_tensor_like(b)
+        if s == -1 and not fixed:
+            return None
+        if fixed and static_int(b, "begin") == 0 and (s == -1 or s == x._shape[axis]):
             continue
-        rest.append(item)
-        if item is None or isinstance(item, slice):
-            if isinstance(item, slice) and any(is_tensor_like(p) for p in (item.start, item.stop)):
-                x = strided_slice(x, *_bounds(item, axis))
-                rest[-1] = slice(None)
-            axis += 0 if item is None else 1
-        elif item is not Ellipsis:
-            axis += 1
-    if all(r == slice(None) for r in rest):
-        return identity(x, name=scope)
-    return getitem(x, tuple(rest))
-
-
-def _last_runtime(items: list[Any]) -> int:
-    return max(k for k, item in enumerate(items) if is_tensor_like(item) and not _known(item))
-
-
-def _bounds(item: slice, axis: int) -> tuple[Any, Any, Any, int, int]:
-    whole = (1 << axis) - 1
-    begin = _vector([0] * axis + [0 if item.start is None else item.start], "begin")
-    end = _vector([0] * axis + [0 if item.stop is None else item.stop], "end")
-    bit = 1 << axis
-    return (
-        begin,
-        end,
-        [1] * axis + [item.step or 1],
-        whole | (bit if item.start is None else 0),
-        whole | (bit if item.stop is None else 0),
-    )
+        at = range_(shape_tensor(x)[axis] - b if s == -1 else sizes[axis], dtype=starts.base_dtype) + b
+        x = gather_dense(x, at, axis)
+    return identity(x, name=scope)

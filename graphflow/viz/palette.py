@@ -55,13 +55,19 @@ _LOOKS = {
 }
 _FAMILIES = {
     "activation": "elementwise",
+    "combine": "elementwise",
+    "logistic": "network",
     "softmax": "network",
     "cross_entropy": "network",
-    "normalization": "network",
-    "losses": "network",
-    "convolution": "product",
-    "conv": "product",
-    "training": "update",
+    "statistics": "reduction",
+    "reduce": "reduction",
+    "matmul": "product",
+    "gather": "movement",
+    "slicing": "movement",
+    "array": "movement",
+    "random": "random",
+    "orthogonal": "random",
+    "control": "control",
 }
 
 

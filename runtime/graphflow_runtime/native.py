@@ -16,7 +16,7 @@ from graphflow.dtypes import DType, bfloat16
 from graphflow.errors import InternalError, InvalidArgumentError, NumericError, OutOfMemoryError
 from graphflow.shapes import evaluate
 from graphflow_compiler.codegen.dispatch import CONTROL_HEADER, MISMATCH, runner
-from graphflow_compiler.codegen.jit import Engine, compile_module
+from graphflow_compiler.codegen.link import link
 from graphflow_compiler.compilation import CannotCompile, compile
 from graphflow_compiler.frontend import Signature, generalise
 from graphflow_compiler.plan import Plan, SizeMismatch
@@ -46,8 +46,8 @@ class CompiledPlan:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.engine: Engine = compile_module([plan.module_text])
-        self.entry = self.engine.address("graphflow_entry")
+        self.code = link(plan.kernels, plan.entry_text)
+        self.entry = self.code.entry
 
 
 class BoundPlan:
@@ -269,10 +269,9 @@ class NativeExecutable:
         found = self.plans.get(key)
         if found is None:
             signature = Signature(self.fetches, self.feeds, general, variable_shapes)
-            plan = compile(self.graph, signature)
-            found = self.plans[key] = CompiledPlan(plan)
+            found = self.plans[key] = CompiledPlan(compile(self.graph, signature))
             self.statistics.plans_compiled += 1
-            self.statistics.kernels_compiled += len(plan.kernels)
+            self.statistics.kernels_compiled += found.code.compiled
         return found
 
     def prepare(self, shapes: Shapes) -> None:

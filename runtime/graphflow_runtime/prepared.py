@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from graphflow.core.graph import Operation, Tensor
-from graphflow.errors import SessionClosedError
+from graphflow.errors import OutOfMemoryError, SessionClosedError
 from graphflow_runtime.executable import Executable
 from graphflow_runtime.feeds import FeedConverter, check_named_sizes
 from graphflow_runtime.fetches import Element, FetchPlan
@@ -43,6 +43,13 @@ def canonical(elements: Sequence[Element]) -> tuple[Any, ...]:
     return tuple(sorted(elements, key=lambda e: (e._id, -1) if isinstance(e, Operation) else (e.op._id, e.value_index)))
 
 
+def unfed_part(elements: Sequence[Element], fed: Container[Tensor]) -> list[Element]:
+    """What of `elements` has to be computed: neither fed, nor an operation of which all outputs are."""
+    return [
+        e for e in elements if not (all(t in fed for t in e.outputs) and e.outputs if isinstance(e, Operation) else e in fed)
+    ]
+
+
 class Prepared:
     """One (fetches, feeds) pair as the user spells it, with the executable it shares with other spellings."""
 
@@ -57,7 +64,7 @@ class Prepared:
         self.order = tuple(given[t] for t in self.tensors) if self.tensors != tuple(feeds) else None
         self.convert = tuple(FeedConverter(t) for t in self.tensors)
         self.named = any(not isinstance(d, int) and not str(d).startswith("?") for t in feeds for d in t._shape or ())
-        computed = canonical([e for e in plan.elements if e not in position])
+        computed = canonical(unfed_part(plan.elements, position))
         number = {e: i for i, e in enumerate(e for e in computed if isinstance(e, Tensor))}
         #: For each fetched element the index of its result; of its feed, as -2 - index; -1 for an operation.
         self.slots = tuple(
@@ -76,18 +83,35 @@ class Prepared:
                 values = [values[i] for i in self.order]
             store = session._store
             store.runs += 1
-            results = self.executable.fast(values) if not self.named else None
+            try:
+                results = self.executable.fast(values) if not self.named else None
+            except MemoryError:  # for the results that the last sizes had, which may not be these
+                results = None
             if results is None:
                 store.runs -= 1  # nothing has run yet, and what cannot be fed never will
                 values = [convert(v) for convert, v in zip(self.convert, values, strict=True)]
                 if self.named:
                     check_named_sizes(self.tensors, values)
                 store.runs += 1
-                results = self.executable.run(values)
+                results = self.run_converted(values)
         if self.single:
             only = results[0]
             return only if only.ndim else only[()]
         return self.finish(results, values)
+
+    def run_converted(self, values: Sequence[Any]) -> Sequence[Any]:
+        try:
+            results = self.executable.fast(values)
+        except MemoryError:
+            results = None
+        if results is not None:
+            return results
+        try:
+            return self.executable.run(values)
+        except OutOfMemoryError:
+            raise
+        except MemoryError as e:
+            raise OutOfMemoryError(message=f"a run for feeds of shapes {[v.shape for v in values]} needs too much: {e}") from None
 
     def finish(self, results: Sequence[Any], feeds: Sequence[Any]) -> Any:
         """The user's structure, filled."""

@@ -12,18 +12,33 @@ from graphflow.core.graph import Graph, Operation, Tensor
 from graphflow.core.kinds import (
     Assertion,
     Elementwise,
+    Host,
     LowerContext,
     NoOp,
     Random,
+    ShapeValue,
     Source,
     StateUpdate,
     TensorType,
     VariableIsInitialized,
 )
 from graphflow.core.numpy_builder import NumpyBuilder
-from graphflow.errors import GraphFlowError, InvalidArgumentError, NumericError, OpError, OutOfMemoryError
+from graphflow.core.registry import InferContext
+from graphflow.dtypes import as_dtype
+from graphflow.errors import (
+    GraphFlowError,
+    InvalidArgumentError,
+    NumericError,
+    OpError,
+    OutOfMemoryError,
+    OutOfRangeError,
+    UnimplementedError,
+    UnknownError,
+)
+from graphflow.shapes import GRAPH_POLICY, static_shape
 from graphflow_compiler.frontend import is_alias_of_variable, needed_operations, variable_of
 from graphflow_runtime.failures import describe, unfed, uninitialized
+from graphflow_runtime.old_values import variables_read
 from graphflow_runtime.store import VariableStore
 
 Array = np.ndarray[Any, Any]
@@ -40,6 +55,7 @@ class ReferenceExecutable:
         self.feeds = feeds
         self.store = store
         self.operations = needed_operations(fetches, feeds)
+        self.reads = variables_read(self.operations, fetches, feeds)
 
     def fast(self, values: Sequence[object]) -> None:
         """There is no fast path here."""
@@ -47,6 +63,9 @@ class ReferenceExecutable:
     def run(self, feeds: Sequence[Array]) -> list[Array]:
         """Values of the tensors among the fetches."""
         return _Run(self, dict(zip(self.feeds, feeds, strict=True))).result()
+
+    def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
+        """There is nothing to compile."""
 
     def kernels(self) -> list[tuple[str, ...]]:
         return [(op.name,) for op in self.operations]
@@ -63,6 +82,9 @@ class _Run:
         self.assigned: dict[str, Array] = {}
 
     def result(self) -> list[Array]:
+        missing = [name for name in self.executable.reads if not self.store.is_initialized(name)]
+        if missing:
+            raise uninitialized(missing)
         for op in self.executable.operations:
             if any(t not in self.values for t in op.outputs) or not op.outputs:
                 self.step(op)
@@ -110,10 +132,8 @@ class _Run:
                 results = self.compute(op, kind)
         except OpError:
             raise
-        except MemoryError as e:
-            raise OutOfMemoryError(op=op, node_def=op, message=describe(op, f"out of memory: {e}")) from None
-        except (ValueError, IndexError, ZeroDivisionError, OverflowError, GraphFlowError) as e:
-            raise InvalidArgumentError(op=op, node_def=op, message=describe(op, str(e))) from None
+        except Exception as e:
+            raise _run_error(op, kind, e) from (e if isinstance(kind, Host) else None)
         for t, r in zip(op.outputs, results, strict=True):
             self.values[t] = np.asarray(r, dtype=t.base_dtype.numpy_dtype)
 
@@ -121,6 +141,7 @@ class _Run:
         if isinstance(kind, StateUpdate):
             return self.update(op, kind)
         inputs = [self.value(t) for t in op.inputs]
+        _check_types(op, inputs)
         if isinstance(kind, Assertion):
             if not bool(np.all(inputs[0])):
                 shown = ", ".join(f"[{' '.join(map(str, a.ravel()[:8].tolist()))}]" for a in inputs[1:])
@@ -147,12 +168,12 @@ class _Run:
                 continue
             variable = variable_behind(t)
             targets.append(variable)
-            try:
-                inputs.append(self.read(variable))
-            except OpError:
-                if op.type != "Assign":
-                    raise
-                inputs.append(np.zeros((), t.base_dtype.numpy_dtype))  # its first value: the old one is not looked at
+            known = variable.name in self.assigned or self.store.is_initialized(variable.name)
+            # Without a value it is about to get its first one, which does not depend on an old one: see `variables_read`.
+            inputs.append(
+                self.read(variable) if known else np.zeros(static_shape(t._shape or ()) or (), t.base_dtype.numpy_dtype)
+            )
+        _check_types(op, inputs)
         assert op.op_def.reference is not None
         result = op.op_def.reference(op.attrs, *inputs)
         news = list(result) if isinstance(result, (tuple, list)) else [result]
@@ -176,6 +197,43 @@ class _Run:
         scalars = [a for i, a in enumerate(inputs) if i not in operands]
         result: Array = np.broadcast_to(kind.rule(b, LowerContext(op.attrs, types, (out,), values), draw, *scalars), shape)
         return result
+
+
+def _check_types(op: Operation, inputs: Sequence[Array]) -> None:
+    """Inference on what the inputs turned out to be: its errors are in the user's terms, numpy's are not."""
+    if all(t._shape is not None and static_shape(t._shape) is not None for t in op.inputs):
+        return  # it has been checked when the graph was built
+
+    def value(i: int) -> ShapeValue | None:
+        a = inputs[i]
+        if a.dtype.kind not in "iu" or a.ndim > 1 or a.size > 64:
+            return None
+        return int(a) if a.ndim == 0 else tuple(int(v) for v in a)
+
+    types = [TensorType(as_dtype(a.dtype), a.shape) for a in inputs]
+    op.op_def.infer(InferContext(op.op_def.name, GRAPH_POLICY, value), op.attrs, *types)
+
+
+def _run_error(op: Operation, kind: object, e: Exception) -> OpError:
+    """What a failure in numpy, or in a user's function (Host), is called in TensorFlow."""
+    cause = e.__cause__ if isinstance(kind, Host) and isinstance(e.__cause__, Exception) else e
+    if isinstance(cause, OpError):
+        return type(cause)(op=op, node_def=op, message=describe(op, str(e)))
+    found = next((ours for theirs, ours in _ERRORS if isinstance(cause, theirs)), UnknownError)
+    what = f"{type(e).__name__}: {e}" if isinstance(kind, Host) and cause is e else str(e)
+    return found(op=op, node_def=op, message=describe(op, what))
+
+
+_ERRORS: tuple[tuple[type[Exception], type[OpError]], ...] = (
+    (StopIteration, OutOfRangeError),
+    (NotImplementedError, UnimplementedError),
+    (MemoryError, OutOfMemoryError),
+    (GraphFlowError, InvalidArgumentError),
+    (ValueError, InvalidArgumentError),
+    (TypeError, InvalidArgumentError),
+    (LookupError, InvalidArgumentError),
+    (ArithmeticError, InvalidArgumentError),
+)
 
 
 def variable_behind(t: Tensor) -> Operation:

@@ -25,7 +25,7 @@ from graphflow_runtime.feeds import FeedConverter, feed_tensor, flatten_feeds
 from graphflow_runtime.fetches import Element, FetchPlan
 from graphflow_runtime.growth import GrowthWatch
 from graphflow_runtime.partial import PartialRun
-from graphflow_runtime.prepared import Prepared, call_key, canonical
+from graphflow_runtime.prepared import Prepared, call_key, canonical, unfed_part
 from graphflow_runtime.reference import ReferenceExecutable
 from graphflow_runtime.store import VariableStore
 
@@ -155,8 +155,12 @@ class BaseSession:
                 found = self._prepared.get((key, ()))
                 if found is not None:
                     return found, ()
-        except TypeError:
-            pass  # a structure within the structure: its key takes longer to make
+        except TypeError:  # a structure within the structure: its key takes longer to make
+            key = call_key(fetches)
+            if key is not None and (feed_dict is None or isinstance(feed_dict, dict)):
+                found = self._prepared.get((key, tuple(feed_dict or ())))
+                if found is not None:
+                    return found, list(feed_dict.values()) if feed_dict else ()
         return self._prepare(fetches, feed_dict)
 
     def _prepare(self, fetches: Any, feed_dict: Any) -> tuple[Prepared, Sequence[Any]]:
@@ -284,7 +288,7 @@ class BaseSession:
         with self._lock:
             self._check_usable()
             feeds = canonical(tuple(shapes))
-            elements = [e for e in FetchPlan(self._graph, fetches).elements if e not in shapes]
+            elements = unfed_part(FetchPlan(self._graph, fetches).elements, shapes)
             executable = self._executable(canonical(elements), feeds)
             executable.prepare(tuple(shapes[t] for t in feeds))
             return executable.explanation()

@@ -196,12 +196,12 @@ class Instructions:
         source = x.dtype
         if source is dtype:
             return x
+        if source is bfloat16:
+            return self.cast(self._from_bfloat16(x), dtype)
         if dtype is bool_:
             return self._compare("ne", x, self.const(0, source))
         if dtype is bfloat16:
             return self._to_bfloat16(x)
-        if source is bfloat16:
-            return self.cast(self._from_bfloat16(x), dtype)
         t, u = self._type(source, x.lanes), self._type(dtype, x.lanes)
         if source.is_floating and dtype.is_floating:
             op = "fpext" if dtype.size > source.size else "fptrunc"
@@ -242,6 +242,11 @@ class Instructions:
         bits = self._plain("shl", Value(wide, int32, x.lanes), self.const(16, int32))
         return self.bitcast(bits, float32)
 
+    def any(self, mask: str, lanes: int) -> str:
+        """Whether a mask is true in any lane."""
+        self.lines_.declare(f"declare i1 @llvm.vector.reduce.or.v{lanes}i1(<{lanes} x i1>)")
+        return self.lines_.value(f"call i1 @llvm.vector.reduce.or.v{lanes}i1(<{lanes} x i1> {mask})")
+
     def call(self, fn: str, args: Sequence[Value]) -> Value:
         if fn == "fma":
             return self.intrinsic("fma", *args)
@@ -274,8 +279,7 @@ class Instructions:
         needed = self._compare("ne", x, self.const(0.0, x.dtype)).name
         before, call, after = lines.label(), lines.label(), lines.label()
         if x.lanes > 1:
-            lines.declare(f"declare i1 @llvm.vector.reduce.or.v{x.lanes}i1(<{x.lanes} x i1>)")
-            needed = lines.value(f"call i1 @llvm.vector.reduce.or.v{x.lanes}i1(<{x.lanes} x i1> {needed})")
+            needed = self.any(needed, x.lanes)
         lines.do(f"br label %{before}")
         lines.place(before)
         lines.do(f"br i1 {needed}, label %{call}, label %{after}")

@@ -22,12 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
-from graphflow.dtypes import DType, bool_, int64
+from graphflow.dtypes import DType, bool_, float64, int64
 from graphflow.errors import CompileError
-from graphflow_compiler.codegen.instructions import Instructions, Lines, Value
-from graphflow_compiler.codegen.llvm_text import lanes_type, literal, memory_type
+from graphflow_compiler.codegen.instructions import Instructions, Value
+from graphflow_compiler.codegen.lines import Lines, Size
+from graphflow_compiler.codegen.llvm_text import lanes_type, literal, memory_type, scalar_type
 from graphflow_compiler.ir.loops import (
     Atom,
     Binary,
@@ -52,9 +52,9 @@ from graphflow_compiler.ir.loops import (
     Var,
 )
 
-Size: TypeAlias = int | str
-
 __all__ = ["Lines", "Size", "Value", "VectorEmitter"]
+
+_DIVISIONS = ("floordiv", "mod", "truncdiv", "truncmod")
 
 
 @dataclass
@@ -86,23 +86,26 @@ class VectorEmitter:
 
     def let(self, s: Let) -> Value:
         e, ops = s.value, self.ops
-        if isinstance(e, (Const, Var)):
-            return self.atom(e)
-        if isinstance(e, Unary):
-            return ops.unary(e.op, self.atom(e.x))
         if isinstance(e, Binary):
-            return ops.binary(e.op, self.atom(e.a), self.atom(e.b))
+            b = self.atom(e.b)
+            if self.mask is not None and e.op in _DIVISIONS and not b.dtype.is_floating and b.lanes > 1:
+                b = ops.select(Value(self.mask, bool_, self.lanes), b, ops.const(1, b.dtype))  # past the end it is 0
+            return ops.binary(e.op, self.atom(e.a), b)
+        if isinstance(e, Call):
+            return ops.call(e.fn, [self.atom(a) for a in e.args])
+        if isinstance(e, Load):
+            return self.load(e, s.dtype)
         if isinstance(e, Select):
             return ops.select(self.atom(e.condition), self.atom(e.a), self.atom(e.b))
+        if isinstance(e, Unary):
+            return ops.unary(e.op, self.atom(e.x))
         if isinstance(e, Cast):
             return ops.cast(self.atom(e.x), e.dtype)
         if isinstance(e, Bitcast):
             return ops.bitcast(self.atom(e.x), e.dtype)
-        if isinstance(e, Call):
-            return ops.call(e.fn, [self.atom(a) for a in e.args])
         if isinstance(e, FromIndex):
-            return ops.cast(self.index_value(e.index), e.dtype)
-        return self.load(e, s.dtype)
+            return self.from_index(e.index, e.dtype)
+        return self.atom(e)
 
     def atom(self, a: Atom) -> Value:
         if isinstance(a, Const):
@@ -112,106 +115,149 @@ class VectorEmitter:
     # ------------------------------------------------------------------ indices
     def parts(self, index: Index) -> tuple[Size, Size] | None:
         """(value in lane 0, step from lane to lane), or None if the lanes do not step evenly."""
-        add, sub, mul = self.lines.add, self.lines.sub, self.lines.mul
+        if isinstance(index, IVar):
+            return self.indices[index.name], 1 if index.name == self.lane_variable and self.lanes > 1 else 0
         if isinstance(index, IConst):
             return index.value, 0
         if isinstance(index, IDim):
             return self.dims[index.name], 0
-        if isinstance(index, IVar):
-            return self.indices[index.name], 1 if index.name == self.lane_variable and self.lanes > 1 else 0
         if isinstance(index, IData):
             value = self.atom(index.value)
-            return (self.ops.cast(value, int64).name, 0) if value.lanes == 1 else None
+            return (_size(self.ops.cast(value, int64)), 0) if value.lanes == 1 else None
         a, b = self.parts(index.a), self.parts(index.b)
         if a is None or b is None:
             return None
+        add, sub, mul = self.lines.add, self.lines.sub, self.lines.mul
         if index.op == "add":
             return add(a[0], b[0]), add(a[1], b[1])
         if index.op == "sub":
             return sub(a[0], b[0]), sub(a[1], b[1])
-        if index.op == "mul" and 0 in (a[1], b[1]):
+        if index.op == "mul" and (a[1] == 0 or b[1] == 0):
             return mul(a[0], b[0]), add(mul(a[1], b[0]), mul(a[0], b[1]))
         if a[1] == 0 and b[1] == 0:
             return self.lines.index_binary(index.op, a[0], b[0]), 0
         return None
 
-    def lane_numbers(self) -> Value:
-        """0, 1, 2 ... as i64 lanes; past the end clamped to the last valid one."""
-        text = "<" + ", ".join(f"i64 {k}" for k in range(self.lanes)) + ">"
-        numbers = Value(text, int64, self.lanes, constant=True)
-        if self.mask is None:
+    def lane_numbers(self, dtype: DType, step: Size = 1) -> Value:
+        """0, step, 2 step ..."""
+        scalar = scalar_type(dtype)
+        factor = step if isinstance(step, int) else 1
+        text = "<" + ", ".join(f"{scalar} {literal(k * factor, dtype)}" for k in range(self.lanes)) + ">"
+        numbers = Value(text, dtype, self.lanes)
+        if isinstance(step, int):
             return numbers
+        return self.ops.binary("mul", numbers, self.ops.cast(_value(step), dtype))
+
+    def _last_lane(self) -> Size:
+        """The number of the last lane that is not past the end."""
         assert self.bound is not None and self.lane_variable is not None
-        last = self.lines.sub(self.lines.sub(self.bound, 1), self.indices[self.lane_variable])
-        return self.ops.binary("min", numbers, Value(str(last), int64, 1))
+        return self.lines.sub(self.lines.sub(self.bound, self.indices[self.lane_variable]), 1)
+
+    def lane_offsets(self, base: Size, step: Size) -> list[Size]:
+        """The index in each lane; past the end that of the last lane before it."""
+        add, mul = self.lines.add, self.lines.mul
+        if self.mask is None:
+            return [add(base, mul(step, k)) for k in range(self.lanes)]
+        last = self._last_lane()
+        return [add(base, mul(step, self.lines.index_binary("min", k, last))) for k in range(self.lanes)]
 
     def index_value(self, index: Index) -> Value:
-        """The index as i64 data: scalar if it does not vary along the lanes."""
+        """The index as i64 data, clamped to the end: scalar if it does not vary along the lanes."""
         parts = self.parts(index)
         if parts is not None:
-            base = Value(str(parts[0]), int64, 1)
+            base = _value(parts[0])
             if parts[1] == 0:
                 return base
-            return self.ops.binary("add", self.ops.binary("mul", self.lane_numbers(), Value(str(parts[1]), int64, 1)), base)
+            numbers = self.lane_numbers(int64)
+            if self.mask is not None:
+                numbers = self.ops.binary("min", numbers, _value(self._last_lane()))
+            if parts[1] != 1:
+                numbers = self.ops.binary("mul", numbers, _value(parts[1]))
+            return self.ops.binary("add", numbers, base)
         if isinstance(index, IData):
             return self.ops.cast(self.atom(index.value), int64)
         assert isinstance(index, IBinary)
         op = {"floordiv": "truncdiv", "mod": "truncmod"}.get(index.op, index.op)
         return self.ops.binary(op, self.index_value(index.a), self.index_value(index.b))
 
+    def from_index(self, index: Index, dtype: DType) -> Value:
+        """The index as a value. Lanes are counted in the wanted type: conversions of 64-bit integers are slow."""
+        parts = self.parts(index)
+        if parts is None:
+            return self.ops.cast(self.index_value(index), dtype)
+        base = _value(parts[0])
+        if parts[1] == 0 or dtype.is_bool:
+            return self.ops.cast(base if parts[1] == 0 else self.index_value(index), dtype)
+        # In float64 the sum is exact, so float32 is rounded once.
+        counted = float64 if dtype.is_floating else dtype
+        total = self.ops.binary("add", self.lane_numbers(counted, parts[1]), self.ops.cast(base, counted))
+        return self.ops.cast(total, dtype)
+
     # ------------------------------------------------------------------ memory
     def load(self, e: Load, dtype: DType) -> Value:
-        pointer = self.buffers[e.buffer]
-        memory, size = memory_type(dtype), dtype.size
+        pointer, memory, size = self.buffers[e.buffer], memory_type(dtype), dtype.size
         guard = None if e.mask is None else self.atom(e.mask)
         parts = self.parts(e.index)
         if parts is not None and parts[1] == 0 and (guard is None or guard.lanes == 1):
-            offset = parts[0] if guard is None else self.guarded(parts[0], guard)
-            return self.from_memory(
-                self.lines.value(f"load {memory}, ptr {self.address(pointer, memory, offset)}, align {size}"), dtype, 1
-            )
-        if parts is not None and parts[1] == 1 and guard is None and self.mask is None:
-            at = self.address(pointer, memory, parts[0])
-            return self.from_memory(
-                self.lines.value(f"load <{self.lanes} x {memory}>, ptr {at}, align {size}"), dtype, self.lanes
-            )
-        if parts is not None and parts[1] == 1 and size >= 4:
-            mask = self.ops.lanes(guard) if guard is not None else None
-            if mask is None:
-                mask = self.mask
-            elif self.mask is not None:
-                mask = self.lines.value(f"and <{self.lanes} x i1> {mask}, {self.mask}")
-            t = f"<{self.lanes} x {memory}>"
-            suffix = f"v{self.lanes}{_suffix(memory)}"
-            self.lines.declare(f"declare {t} @llvm.masked.load.{suffix}.p0(ptr, i32, <{self.lanes} x i1>, {t})")
-            at = self.address(pointer, memory, parts[0])
-            name = self.lines.value(
-                f"call {t} @llvm.masked.load.{suffix}.p0(ptr {at}, i32 {size}, <{self.lanes} x i1> {mask}, {t} zeroinitializer)"
-            )
-            return Value(name, dtype, self.lanes)
-        return self.gather(pointer, memory, dtype, self.index_value(e.index), guard)
-
-    def guarded(self, offset: Size, guard: Value) -> str:
-        return self.lines.value(f"select i1 {guard.name}, i64 {offset}, i64 0")
-
-    def gather(self, pointer: str, memory: str, dtype: DType, index: Value, guard: Value | None) -> Value:
-        """One load per lane: the caches serve that as fast as a gather instruction."""
+            if guard is None:
+                return self._load_scalar(pointer, parts[0], dtype)
+            offset = self.lines.value(f"select i1 {guard.name}, i64 {parts[0]}, i64 0")
+            return self.ops.select(guard, self._load_scalar(pointer, offset, dtype), self.ops.const(0, dtype))
+        if parts is not None and parts[1] == 1:
+            t = lanes_type(memory, self.lanes)
+            if guard is None and self.mask is None:
+                at = self.address(pointer, memory, parts[0])
+                return self._from_memory(self.lines.value(f"load {t}, ptr {at}, align {size}"), dtype, self.lanes)
+            if size >= 4:
+                mask = self._mask_and(guard)
+                name = f"@llvm.masked.load.v{self.lanes}{_suffix(memory)}.p0"
+                self.lines.declare(f"declare {t} {name}(ptr, i32, <{self.lanes} x i1>, {t})")
+                at = self.address(pointer, memory, parts[0])
+                arguments = f"ptr {at}, i32 {size}, <{self.lanes} x i1> {mask}, {t} zeroinitializer"
+                return Value(self.lines.value(f"call {t} {name}({arguments})"), dtype, self.lanes)
         if guard is not None:
-            index = self.ops.select(guard, index, Value("0", int64, 1, constant=True))
-        if index.lanes == 1:
-            at = self.address(pointer, memory, index.name)
-            return self.from_memory(self.lines.value(f"load {memory}, ptr {at}, align {dtype.size}"), dtype, 1)
-        result = "poison"
-        for k in range(self.lanes):
-            offset = self.lines.value(f"extractelement <{self.lanes} x i64> {index.name}, i32 {k}")
-            x = self.lines.value(f"load {memory}, ptr {self.address(pointer, memory, offset)}, align {dtype.size}")
-            result = self.lines.value(f"insertelement <{self.lanes} x {memory}> {result}, {memory} {x}, i32 {k}")
-        return self.from_memory(result, dtype, self.lanes)
+            return self._load_guarded(pointer, dtype, e.index, guard)
+        if parts is not None:
+            return self._gather(pointer, dtype, self.lane_offsets(*parts))
+        return self._gather(pointer, dtype, self._extract(self.index_value(e.index)))
 
-    def from_memory(self, name: str, dtype: DType, lanes: int) -> Value:
+    def _mask_and(self, guard: Value | None) -> str:
+        if guard is None:
+            assert self.mask is not None
+            return self.mask
+        if self.mask is None:
+            return self.ops.lanes(guard)
+        return self.lines.value(f"and <{self.lanes} x i1> {self.ops.lanes(guard)}, {self.mask}")
+
+    def _load_scalar(self, pointer: str, offset: Size, dtype: DType) -> Value:
+        memory = memory_type(dtype)
+        at = self.address(pointer, memory, offset)
+        return self._from_memory(self.lines.value(f"load {memory}, ptr {at}, align {dtype.size}"), dtype, 1)
+
+    def _load_guarded(self, pointer: str, dtype: DType, index: Index, guard: Value) -> Value:
+        """Lanes whose guard is false read the first element instead, and give 0."""
+        chosen = self.ops.select(guard, self.index_value(index), self.ops.const(0, int64))
+        return self.ops.select(guard, self._gather(pointer, dtype, self._extract(chosen)), self.ops.const(0, dtype))
+
+    def _extract(self, index: Value) -> list[Size]:
+        if index.lanes == 1:
+            return [index.name] * self.lanes
+        return [
+            self.lines.value(f"extractelement <{self.lanes} x i64> {index.name}, i32 {k}") for k in range(self.lanes)
+        ]
+
+    def _gather(self, pointer: str, dtype: DType, offsets: list[Size]) -> Value:
+        """One load per lane: the caches serve that as fast as a gather instruction."""
+        memory, value = memory_type(dtype), self.lines.value
+        result = "poison"
+        for k, offset in enumerate(offsets):
+            x = value(f"load {memory}, ptr {self.address(pointer, memory, offset)}, align {dtype.size}")
+            result = value(f"insertelement <{self.lanes} x {memory}> {result}, {memory} {x}, i32 {k}")
+        return self._from_memory(result, dtype, self.lanes)
+
+    def _from_memory(self, name: str, dtype: DType, lanes: int) -> Value:
         if dtype is bool_:
-            t = lanes_type("i8", lanes)
-            name = self.lines.value(f"icmp ne {t} {name}, {'0' if lanes == 1 else 'zeroinitializer'}")
+            name = self.lines.value(f"icmp ne {lanes_type('i8', lanes)} {name}, {'0' if lanes == 1 else 'zeroinitializer'}")
         return Value(name, dtype, lanes)
 
     def address(self, pointer: str, memory: str, offset: Size) -> str:
@@ -222,34 +268,40 @@ class VectorEmitter:
         dtype = value.dtype
         pointer, memory, size = self.buffers[s.buffer], memory_type(dtype), dtype.size
         parts = self.parts(s.index)
-        if self.lanes == 1 or (parts is not None and parts[1] == 0):
-            assert parts is not None
+        if parts is not None and parts[1] == 0:
             if value.lanes > 1:
                 raise CompileError(f"lanes are stored to one place of {s.buffer}")
-            text = self.to_memory(value, 1)
+            text = self._to_memory(value, 1)
             self.lines.do(f"store {memory} {text}, ptr {self.address(pointer, memory, parts[0])}, align {size}")
             return
-        text = self.to_memory(value, self.lanes)
-        t = f"<{self.lanes} x {memory}>"
+        text = self._to_memory(value, self.lanes)
         if parts is not None and parts[1] == 1:
-            at = self.address(pointer, memory, parts[0])
-            if self.mask is None:
-                self.lines.do(f"store {t} {text}, ptr {at}, align {size}")
-            else:
-                suffix = f"v{self.lanes}{_suffix(memory)}"
-                self.lines.declare(f"declare void @llvm.masked.store.{suffix}.p0({t}, ptr, i32, <{self.lanes} x i1>)")
-                mask = f"<{self.lanes} x i1> {self.mask}"
-                self.lines.do(f"call void @llvm.masked.store.{suffix}.p0({t} {text}, ptr {at}, i32 {size}, {mask})")
+            self._store_lanes(text, self.address(pointer, memory, parts[0]), memory, size)
             return
         if self.mask is not None:
             raise CompileError("a scattered store has no masked form: the tail must be scalar")
-        index = self.index_value(s.index)
-        for k in range(self.lanes):
-            offset = self.lines.value(f"extractelement <{self.lanes} x i64> {index.name}, i32 {k}")
-            x = self.lines.value(f"extractelement {t} {text}, i32 {k}")
+        offsets = self.lane_offsets(*parts) if parts is not None else self._extract(self.index_value(s.index))
+        for k, offset in enumerate(offsets):
+            x = self.lines.value(f"extractelement <{self.lanes} x {memory}> {text}, i32 {k}")
             self.lines.do(f"store {memory} {x}, ptr {self.address(pointer, memory, offset)}, align {size}")
 
-    def to_memory(self, value: Value, lanes: int) -> str:
+    def _store_lanes(self, text: str, at: str, memory: str, size: int) -> None:
+        lines = self.lines
+        t = f"<{self.lanes} x {memory}>"
+        if self.mask is None:
+            lines.do(f"store {t} {text}, ptr {at}, align {size}")
+        elif size >= 4:
+            name = f"@llvm.masked.store.v{self.lanes}{_suffix(memory)}.p0"
+            lines.declare(f"declare void {name}({t}, ptr, i32, <{self.lanes} x i1>)")
+            lines.do(f"call void {name}({t} {text}, ptr {at}, i32 {size}, <{self.lanes} x i1> {self.mask})")
+        else:  # no machine has masked stores of bytes: the valid ones are copied from the stack
+            slot = lines.slot(t)
+            lines.do(f"store {t} {text}, ptr {slot}")
+            lines.declare("declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
+            count = lines.mul(lines.add(self._last_lane(), 1), size)
+            lines.do(f"call void @llvm.memcpy.p0.p0.i64(ptr {at}, ptr {slot}, i64 {count}, i1 false)")
+
+    def _to_memory(self, value: Value, lanes: int) -> str:
         text = self.ops.lanes(value) if lanes > 1 else value.name
         if value.dtype is bool_:
             return self.lines.value(f"zext {lanes_type('i1', lanes)} {text} to {lanes_type('i8', lanes)}")
@@ -262,12 +314,19 @@ class VectorEmitter:
         if failed.lanes > 1:
             if self.mask is not None:
                 name = self.lines.value(f"and <{self.lanes} x i1> {name}, {self.mask}")
-            self.lines.declare(f"declare i1 @llvm.vector.reduce.or.v{self.lanes}i1(<{self.lanes} x i1>)")
-            name = self.lines.value(f"call i1 @llvm.vector.reduce.or.v{self.lanes}i1(<{self.lanes} x i1> {name})")
+            name = self.ops.any(name, self.lanes)
         old = self.lines.value(f"load i32, ptr {self.flag}")
         new = self.lines.value(f"select i1 {name}, i32 {s.code}, i32 {old}")
         self.lines.do(f"store i32 {new}, ptr {self.flag}")
 
 
+def _value(size: Size) -> Value:
+    return Value(str(size), int64, 1, constant=isinstance(size, int))
+
+
+def _size(value: Value) -> Size:
+    return int(value.name) if value.constant else value.name
+
+
 def _suffix(memory: str) -> str:
-    return {"float": "f32", "double": "f64", "half": "f16", "bfloat": "bf16"}.get(memory, memory)
+    return {"float": "f32", "double": "f64", "half": "f16"}.get(memory, memory)

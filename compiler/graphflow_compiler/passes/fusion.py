@@ -177,7 +177,7 @@ class _Fuser:
                 continue
             if other.space != draft.space or len(other.nodes) + len(draft.nodes) > MAX_NODES:
                 continue
-            if self.reaches(other, draft):
+            if self.related(other, draft):
                 continue
             index = index_of_shape(node.types[0].shape or (), draft.variables(level))
             exact = all(
@@ -190,14 +190,9 @@ class _Fuser:
             ):
                 self.merge(other, draft)
 
-    def reaches(self, source: _Draft, target: _Draft) -> bool:
-        """Whether a third draft lies between the two, in either direction."""
-        s, t = 1 << source.id, 1 << target.id
-        return any(
-            d is not source and d is not target and ((d.ancestors & s and target.ancestors >> d.id & 1) or
-                                                     (d.ancestors & t and source.ancestors >> d.id & 1))
-            for d in self.drafts.values()
-        )  # fmt: skip
+    def related(self, a: _Draft, b: _Draft) -> bool:
+        """Whether one depends on the other. If it does, they stayed apart for a reason, or a third lies between them."""
+        return bool(a.ancestors >> b.id & 1 or b.ancestors >> a.id & 1)
 
     def merge(self, other: _Draft, draft: _Draft) -> None:
         for n in other.nodes:

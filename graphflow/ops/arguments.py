@@ -1,0 +1,115 @@
+"""Arguments that must be known while the graph is built, and operands that steer shapes."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from graphflow.core.build import convert_to_tensor, is_tensor_like
+from graphflow.core.tensor import Tensor
+from graphflow.dtypes import int32, int64
+from graphflow.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.shapes import Dim, Dimension, TensorShape, static_shape
+
+
+def static_int(value: Any, what: str) -> int:
+    """An integer argument, also where it is given as a constant tensor or a list of one.
+
+    Raises:
+        ArgumentError: a tensor whose value is not known while the graph is built.
+        DTypeError: not an integer.
+    """
+    if is_tensor_like(value):
+        known = convert_to_tensor(value).static_value()
+        if isinstance(known, tuple) and len(known) == 1:
+            known = known[0]
+        if not isinstance(known, int):
+            raise ArgumentError(f"{what} must be known while the graph is built, got {value!r}")
+        return known
+    if isinstance(value, (list, tuple, np.ndarray)) and np.size(value) == 1:
+        value = np.ravel(value)[0]
+    return whole(value, what)
+
+
+def whole(value: Any, what: str) -> int:
+    """A Python, numpy or Dimension integer as int. DTypeError for anything else (bools and floats too)."""
+    if not isinstance(value, (bool, np.bool_)):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    raise DTypeError(f"{what} must be an integer, got {value!r} of type '{type(value).__name__}'")
+
+
+def static_ints(value: Any, what: str) -> tuple[int, ...]:
+    """A list of integers (an integer alone counts as a list of one), also where it is given as a constant tensor."""
+    if is_tensor_like(value):
+        known = convert_to_tensor(value).static_value()
+        items: tuple[Dim, ...] = known if isinstance(known, tuple) else () if known is None else (known,)
+        found = tuple(d for d in items if isinstance(d, int))
+        if known is None or len(found) != len(items):
+            raise ArgumentError(f"{what} must be known while the graph is built, got {value!r}")
+        return found
+    if isinstance(value, (list, tuple, range, np.ndarray)):
+        return tuple(static_int(v, what) for v in value)
+    return (whole(value, what),)
+
+
+def normal_axis(op: str, axis: int, rank: int) -> int:
+    """`axis` counted from the front. ArgumentError if there is none."""
+    if not -rank <= axis < rank:
+        raise ArgumentError(f"{op}: axis {axis} is out of range: dimension must be in the range [{-rank}, {rank})")
+    return axis + rank if axis < 0 else axis
+
+
+def static_sizes(value: Any) -> tuple[int, ...] | None:
+    """A shape-like argument as ints; None where a tensor in it is not known while the graph is built.
+
+    Raises:
+        DTypeError: not of integers.
+        ShapeError: a size is None.
+    """
+    if is_tensor_like(value):
+        known = convert_to_tensor(value).static_value()
+        return None if known is None else static_shape(known if isinstance(known, tuple) else (known,))
+    if isinstance(value, TensorShape):
+        if not value.is_fully_defined():
+            raise ShapeError(f"Cannot convert a partially known TensorShape {value} to a Tensor.")
+        return tuple(int(d) for d in value)
+    if not isinstance(value, (list, tuple, range, np.ndarray)):
+        return (_size(value),)
+    found: list[int] = []
+    for v in value:
+        if is_tensor_like(v):
+            dim = convert_to_tensor(v).static_value()
+            if not isinstance(dim, int):
+                return None
+            found.append(dim)
+        else:
+            found.append(_size(v))
+    return tuple(found)
+
+
+def _size(value: Any) -> int:
+    if value is None or (isinstance(value, Dimension) and value.value is None):
+        raise ShapeError(
+            "None values not supported: a size that is not known while the graph is built cannot be part of a shape "
+            "argument; use -1 in tf.reshape, or tf.shape(x)[k]"
+        )
+    return whole(value, "a dimension")
+
+
+def shape_operand(value: Any, name: str = "shape") -> Tensor:
+    """A shape-like argument (ints, Dimensions, tensors among them, or an integer tensor) as an integer tensor."""
+    if not is_tensor_like(value):
+        sizes = static_sizes(value)
+        if sizes is not None:
+            wide = any(not -(2**31) <= d < 2**31 for d in sizes) or (isinstance(value, np.ndarray) and value.dtype == np.int64)
+            return convert_to_tensor(np.array(sizes, np.int64 if wide else np.int32), name=name)
+        value = [v if is_tensor_like(v) else _size(v) for v in value]
+    t = convert_to_tensor(value, name=name)
+    if t.base_dtype not in (int32, int64):
+        raise DTypeError(f"{name} must be of integers (int32 or int64), got {t.base_dtype.name}")
+    return t

@@ -1,0 +1,577 @@
+"""Loop kernels through LLVM against numpy: every kind of loop, dtype, tail, access and check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graphflow.core.emit import ARITHMETIC, COMPARE, UNARY
+from graphflow.core.numpy_builder import NumpyBuilder
+from graphflow.dtypes import (
+    DType,
+    as_dtype,
+    bfloat16,
+    bool_,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from graphflow.errors import CompileError
+from graphflow_compiler.codegen.emit import host_target, kernel_to_llvm
+from graphflow_compiler.codegen.jit import compile_module, emit_object, external_symbols, load_object
+from graphflow_compiler.ir.index import iadd, ifloordiv, imax, imin, imod, imul, isub
+from graphflow_compiler.ir.loops import Atom, Const, IConst, IData, IDim, Index, IVar, Let, Load, LoopKernel, Unary, Var
+from graphflow_compiler.ir.loops_build import LoopBuilder
+from graphflow_compiler.ir.loops_text import kernel_to_text
+from graphflow_compiler.ir.loops_verify import verify_kernel
+from tests.loop_kernels import Array, Compiled, apply, elementwise, kernel
+
+I, J, N, M = IVar("i"), IVar("j"), IDim("n"), IDim("m")
+FLOATS = (float16, float32, float64)
+INTEGERS = (int8, int16, int32, int64, uint8, uint16, uint32, uint64)
+NUMPY = NumpyBuilder()
+
+
+def name_of(x: Any) -> str:
+    return x.name if isinstance(x, DType) else str(x)
+
+
+def values(dtype: DType, n: int = 403, seed: int = 0) -> Array:
+    """Ordinary and extreme values of a type, in random order."""
+    rng = np.random.default_rng(seed)
+    t = dtype.numpy_dtype
+    if dtype.is_bool:
+        return rng.integers(0, 2, n).astype(t)
+    if dtype.is_integer:
+        info = np.iinfo(t)
+        special = [info.min, info.max, 0, 1, 2, info.max - 1, info.min + 1] + ([] if dtype.is_unsigned else [-1, -2, -3])
+        x = rng.integers(max(info.min, -100), 100, n).astype(t)
+    else:
+        special = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 1e-3, 1e4]
+        x = (rng.normal(size=n) * 10).astype(t)
+    places = rng.permutation(n)[: 8 * len(special)]
+    x[places] = np.tile(np.array(special, t), 8)[: len(places)]
+    return x
+
+
+# ---------------------------------------------------------------------------------------------- elementwise
+
+
+@pytest.mark.parametrize("dtype", [bool_, int8, float16, int32, float32, float64], ids=name_of)
+def test_every_length(dtype: DType) -> None:
+    """Main loop, whole vectors and tail meet at every length."""
+    ones = elementwise(lambda b, x, y: b.binary("max", x, y), dtype, dtype)
+    for n in [*range(41), 64, 127, 200]:
+        x, y = values(dtype, n + 1)[1:], values(dtype, n + 1, 1)[:-1]  # one of them not aligned
+        np.testing.assert_array_equal(apply(ones, x, y), np.maximum(x, y))
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS, bool_], ids=name_of)
+@pytest.mark.parametrize("op", [*ARITHMETIC, *COMPARE])
+def test_binary(op: str, dtype: DType) -> None:
+    if dtype.is_floating and op in ("and", "or", "xor", "shl", "shr"):
+        pytest.skip("integers only")
+    if dtype.is_integer and op == "div" or dtype.is_bool and op not in ("and", "or", "xor", "max", "min", *COMPARE):
+        pytest.skip("not for this type")
+    a, b = values(dtype), values(dtype, seed=1)
+    if dtype.is_integer and ("div" in op or "mod" in op):
+        b[b == 0] = 3
+    if op in ("shl", "shr"):
+        b = (b.astype(np.int64) % (8 * dtype.size)).astype(b.dtype)
+    got = apply(elementwise(lambda e, x, y: e.binary(op, x, y), dtype, dtype), a, b)
+    with np.errstate(all="ignore"):
+        if dtype.is_floating and op in ("floordiv", "truncdiv"):
+            wide = np.float32 if dtype is float16 else a.dtype
+            quotient = a.astype(wide) / b.astype(wide)
+            exact = (np.floor(quotient) if op == "floordiv" else np.trunc(quotient)).astype(a.dtype)
+        elif dtype.is_floating and op == "mod":
+            rest = np.fmod(a, b)
+            exact = np.where((rest != 0) & ((rest < 0) != (b < 0)), rest + b, rest)
+        else:
+            exact = NUMPY.binary(op, a, b)
+    np.testing.assert_array_equal(got, exact)
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS, bool_], ids=name_of)
+@pytest.mark.parametrize("op", UNARY)
+def test_unary(op: str, dtype: DType) -> None:
+    if dtype.is_floating and op in ("not", "invert") or dtype.is_integer and op in ("not", "sqrt"):
+        pytest.skip("not for this type")
+    if dtype.is_bool and op not in ("not", "invert"):
+        pytest.skip("not for bool")
+    x = values(dtype)
+    np.testing.assert_array_equal(apply(elementwise(lambda b, v: b.unary(op, v), dtype), x), NUMPY.unary(op, x))
+
+
+@pytest.mark.parametrize("source", [*FLOATS, *INTEGERS, bool_], ids=name_of)
+def test_casts(source: DType) -> None:
+    x = values(source)
+    with np.errstate(all="ignore"):
+        for target in (*FLOATS, *INTEGERS, bool_):
+            got = apply(elementwise(lambda b, v, t=target: b.cast(v, t), source), x)
+            exact = NUMPY.cast(x, target)
+            if target is float16 and source not in FLOATS:
+                exact = x.astype(np.float32).astype(np.float16)  # by way of float32
+            np.testing.assert_array_equal(got, exact, err_msg=target.name)
+
+
+def test_bfloat16() -> None:
+    pytest.importorskip("ml_dtypes")
+    x = values(float32).astype(bfloat16.numpy_dtype)
+    twice = apply(elementwise(lambda b, v: b.add(v, v), bfloat16), x)
+    np.testing.assert_array_equal(twice.astype(np.float32), (x + x).astype(np.float32))
+    wide = values(float32)
+    rounded = apply(elementwise(lambda b, v: b.cast(v, bfloat16), float32), wide)
+    np.testing.assert_array_equal(rounded.astype(np.float32), wide.astype(bfloat16.numpy_dtype).astype(np.float32))
+    ones = apply(elementwise(lambda b, v: b.mul(v, 1.5), bfloat16), x)
+    np.testing.assert_array_equal(ones.astype(np.float32), (x * bfloat16.numpy_dtype.type(1.5)).astype(np.float32))
+
+
+def test_select_fma_and_bitcast() -> None:
+    x, y, z = (values(float32, seed=s) for s in range(3))
+    got = apply(elementwise(lambda b, u, v, w: b.select(b.lt(u, v), b.call("fma", u, v, w), b.neg(w)), *[float32] * 3), x, y, z)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(got, np.where(x < y, (x.astype(np.float64) * y + z).astype(np.float32), -z))
+    bits = apply(elementwise(lambda b, v: b.bitcast(v, uint32), float32), x)
+    np.testing.assert_array_equal(bits, x.view(np.uint32))
+
+
+def test_extreme_of_a_constant_propagates_nan() -> None:
+    x = values(float32)
+    for rule in (lambda b, v: b.maximum(v, 0.0), lambda b, v: b.maximum(0.0, v)):
+        np.testing.assert_array_equal(apply(elementwise(rule, float32), x), np.maximum(x, np.float32(0)))
+    bounded = apply(elementwise(lambda b, v: b.minimum(b.maximum(v, 0.0), 6.0), float32), x)
+    np.testing.assert_array_equal(bounded, np.minimum(np.maximum(x, 0), 6).astype(np.float32))
+
+
+def test_mixed_widths() -> None:
+    """bool, int64 and float64 beside float32: lanes of one count, registers of several."""
+    c, k, x, d = values(bool_), values(int64), values(float32), values(float64)
+
+    def rule(b: LoopBuilder, c: Atom, k: Atom, x: Atom, d: Atom) -> Atom:
+        chosen = b.select(c, b.cast(x, float64), d)
+        return b.select(b.gt(k, 3), chosen, b.cast(b.lt(x, 0.0), float64))
+
+    got = apply(elementwise(rule, bool_, int64, float32, float64), c, k, x, d)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(got, np.where(k > 3, np.where(c, x.astype(np.float64), d), (x < 0).astype(np.float64)))
+
+
+def test_positions() -> None:
+    for dtype in (int32, int64, float32, float64, uint8, float16):
+        b = LoopBuilder()
+        with b.loop("i", N, "vector", parallel=True):
+            b.store("y", I, b.cast(b.from_index(iadd(imul(I, IConst(3)), IConst(1000)), int64), dtype))
+        run = Compiled(kernel(b.build(), {"y": (dtype, "write")}))
+        for n in (0, 5, 67):
+            y = np.zeros(n, dtype.numpy_dtype)
+            assert run(y, n=n) == 0
+            exact = np.arange(n) * 3 + 1000
+            np.testing.assert_array_equal(y, (exact & 255 if dtype is uint8 else exact).astype(y.dtype))
+
+
+# ---------------------------------------------------------------------------------------------- memory
+
+
+def two_deep(index: Index, dtype: DType = float32, mask: Callable[[LoopBuilder], Atom] | None = None) -> Compiled:
+    """y[i, j] = x[index]"""
+    b = LoopBuilder()
+    with b.loop("i", N, parallel=True), b.loop("j", M, "vector"):
+        b.store("y", iadd(imul(I, M), J), b.load("x", index, dtype, mask(b) if mask else None))
+    return Compiled(kernel(b.build(), {"x": (dtype, "read"), "y": (dtype, "write")}, ("m", "n")))
+
+
+@pytest.mark.parametrize("dtype", [float32, float64, bool_, uint8, float16], ids=name_of)
+def test_strides(dtype: DType) -> None:
+    """Contiguous, transposed, broadcast both ways, reversed, every third, and through floordiv and mod."""
+    for n, m in [(3, 1), (5, 8), (4, 21), (0, 3), (3, 0)]:
+        x = values(dtype, 3 * n * m + 1)
+        i, j = np.meshgrid(np.arange(n), np.arange(m), indexing="ij")
+        flat = iadd(imul(I, M), J)
+        cases: list[tuple[Index, Array]] = [
+            (flat, i * m + j),
+            (iadd(imul(J, N), I), j * n + i),
+            (I, i),
+            (J, j),
+            (isub(isub(imul(M, N), IConst(1)), flat), n * m - 1 - i * m - j),
+            (imul(flat, IConst(3)), (i * m + j) * 3),
+            (ifloordiv(flat, IConst(3)), (i * m + j) // 3),
+            (imod(flat, IConst(5)) if n * m > 5 else flat, (i * m + j) % 5 if n * m > 5 else i * m + j),
+            (imin(J, I), np.minimum(i, j)),
+            (imax(J, I), np.maximum(i, j)),
+        ]
+        for index, where in cases:
+            y = np.zeros((n, m), dtype.numpy_dtype)
+            assert two_deep(index, dtype)(x, y, n=n, m=m) == 0
+            np.testing.assert_array_equal(y, x[where] if y.size else y)
+
+
+def test_scattered_stores() -> None:
+    for index, shape in [(iadd(imul(J, N), I), "transposed"), (imul(iadd(imul(I, M), J), IConst(2)), "every second")]:
+        b = LoopBuilder()
+        with b.loop("i", N, parallel=True), b.loop("j", M, "vector"):
+            b.store("y", index, b.mul(b.load("x", iadd(imul(I, M), J), float32), 2.0))
+        run = Compiled(kernel(b.build(), {"x": (float32, "read"), "y": (float32, "write")}, ("m", "n")))
+        for n, m in [(1, 1), (3, 19), (2, 8)]:
+            x = values(float32, n * m)
+            y = np.zeros(2 * n * m, np.float32)
+            run(x, y, n=n, m=m)
+            got = y[: n * m].reshape(m, n).T.ravel() if shape == "transposed" else y[::2]
+            np.testing.assert_array_equal(got, 2 * x)
+
+
+@pytest.mark.parametrize("dtype", [float32, int64, uint8], ids=name_of)
+def test_masked_loads(dtype: DType) -> None:
+    """Padding: outside, nothing is read and the value is 0. The index is negative there."""
+
+    def inside(b: LoopBuilder) -> Atom:
+        return b.binary("ge", b.from_index(J, int64), b.const(2, int64))
+
+    for n, m in [(1, 3), (2, 8), (3, 21), (1, 40)]:
+        width = max(0, m - 2)
+        x = values(dtype, n * width + 1)
+        padded = np.zeros((n, m), dtype.numpy_dtype)
+        padded[:, 2:] = x[: n * width].reshape(n, width)
+        y = np.ones((n, m), dtype.numpy_dtype)
+        two_deep(iadd(imul(I, isub(M, IConst(2))), isub(J, IConst(2))), dtype, inside)(x, y, n=n, m=m)
+        np.testing.assert_array_equal(y, padded)
+        # uniform mask: the whole row
+        two_deep(iadd(imul(I, M), J), dtype, lambda b: b.lt(b.from_index(I, int64), 1))(values(dtype, n * m), y, n=n, m=m)
+        np.testing.assert_array_equal(y[0], values(dtype, n * m)[:m])
+        assert not y[1:].any()
+
+
+@pytest.mark.parametrize("index_dtype", [int32, int64], ids=name_of)
+def test_gather(index_dtype: DType) -> None:
+    """Rows by a uniform index, elements by an index for each lane."""
+    table = values(float32, 50 * 11).reshape(50, 11)
+    for n in (0, 1, 13, 40):
+        rows = np.random.default_rng(n).integers(0, 50, n).astype(index_dtype.numpy_dtype)
+        b = LoopBuilder()
+        with b.loop("i", N, parallel=True):
+            row = b.load("k", I, index_dtype)
+            with b.loop("j", IConst(11), "vector"):
+                b.store("y", iadd(imul(I, IConst(11)), J), b.load("x", iadd(imul(IData(row), IConst(11)), J), float32))
+        buffers = {"x": (float32, "read"), "k": (index_dtype, "read"), "y": (float32, "write")}
+        y = np.zeros((n, 11), np.float32)
+        Compiled(kernel(b.build(), buffers))(table, rows, y, n=n)
+        np.testing.assert_array_equal(y, table[rows])
+        b = LoopBuilder()
+        with b.loop("i", N, "vector", parallel=True):
+            b.store("y", I, b.load("x", iadd(imul(IData(b.load("k", I, index_dtype)), IConst(11)), IConst(4)), float32))
+        y = np.zeros(n, np.float32)
+        Compiled(kernel(b.build(), buffers))(table, rows, y, n=n)
+        np.testing.assert_array_equal(y, table[rows, 4])
+
+
+def test_in_place() -> None:
+    b = LoopBuilder()
+    with b.loop("i", N, "vector", parallel=True):
+        b.store("x", I, b.add(b.load("x", I, float32), 1.0))
+    x = values(float32, 77)
+    exact = x + 1
+    Compiled(kernel(b.build(), {"x": (float32, "readwrite")}))(x, n=77)
+    np.testing.assert_array_equal(x, exact)
+
+
+# ---------------------------------------------------------------------------------------------- reductions
+
+COMBINE: dict[str, tuple[Callable[..., Any], Any]] = {
+    "add": (np.sum, 0), "mul": (np.prod, 1), "max": (np.max, None), "min": (np.min, None), "and": (np.all, True),
+    "or": (np.any, False),
+}  # fmt: skip
+
+
+def identity(combine: str, dtype: DType) -> Any:
+    if combine in ("max", "min") and not dtype.is_bool:
+        if dtype.is_floating:
+            return -np.inf if combine == "max" else np.inf
+        return int(dtype.min if combine == "max" else dtype.max)
+    return {"max": False, "min": True}.get(combine, COMBINE[combine][1])
+
+
+def row_reduction(dtype: DType, combine: str) -> Compiled:
+    """y[i] = combine over j of x[i, j]"""
+    b = LoopBuilder()
+    with b.loop("i", N, parallel=True):
+        with b.loop("j", M, "vector") as loop:
+            total = loop.accumulate("t", dtype, combine, identity(combine, dtype), b.load("x", iadd(imul(I, M), J), dtype))
+        b.store("y", I, total)
+    return Compiled(kernel(b.build(), {"x": (dtype, "read"), "y": (dtype, "write")}, ("m", "n")))
+
+
+def column_reduction(dtype: DType, combine: str) -> Compiled:
+    """y[j] = combine over i of x[i, j]"""
+    b = LoopBuilder()
+    with b.loop("j", M, "vector", parallel=True):
+        with b.loop("i", N) as loop:
+            total = loop.accumulate("t", dtype, combine, identity(combine, dtype), b.load("x", iadd(imul(I, M), J), dtype))
+        b.store("y", J, total)
+    return Compiled(kernel(b.build(), {"x": (dtype, "read"), "y": (dtype, "write")}, ("m", "n")))
+
+
+@pytest.mark.parametrize(
+    "dtype, combine",
+    [(float32, c) for c in ("add", "mul", "max", "min")] + [(float64, "add"), (float64, "max"), (int32, "add"), (int64, "min")]
+    + [(int8, "max"), (uint16, "min"), (uint64, "mul"), (bool_, "and"), (bool_, "or"), (bool_, "max")],
+    ids=name_of,
+)  # fmt: skip
+def test_reductions(dtype: DType, combine: str) -> None:
+    rows, columns = row_reduction(dtype, combine), column_reduction(dtype, combine)
+    evaluate = COMBINE[combine][0]
+    for n, m in [(1, 0), (0, 5), (3, 1), (2, 7), (3, 8), (2, 40), (5, 67), (1, 300), (130, 33)]:
+        x = values(dtype, n * m).reshape(n, m)
+        if dtype.is_floating and combine in ("add", "mul"):
+            x = np.random.default_rng(0).uniform(0.5, 1.5, (n, m)).astype(dtype.numpy_dtype)
+        for run, axis in ((rows, 1), (columns, 0)):
+            y = np.zeros(x.shape[1 - axis], dtype.numpy_dtype)
+            assert run(x, y, n=n, m=m) == 0
+            if x.shape[axis]:
+                exact = evaluate(x, axis=axis).astype(y.dtype)
+            else:
+                exact = np.full(y.shape, identity(combine, dtype), y.dtype)
+            np.testing.assert_allclose(y, exact, rtol=1e-5 if dtype.is_floating else 0, err_msg=f"{n} {m} {axis}")
+
+
+def softmax() -> Compiled:
+    """Three passes over a row, the middle one keeping its results in scratch."""
+    b = LoopBuilder()
+    flat = iadd(imul(I, M), J)
+    with b.loop("i", N, parallel=True):
+        with b.loop("j", M, "vector") as loop:
+            top = loop.accumulate("top", float32, "max", -np.inf, b.load("x", flat, float32))
+        with b.loop("j", M, "vector") as loop:
+            e = b.call("exp", b.sub(b.load("x", flat, float32), top))
+            b.store("scratch", J, e)
+            total = loop.accumulate("total", float32, "add", 0.0, e)
+        scale = b.div(1.0, total)
+        with b.loop("j", M, "vector"):
+            b.store("y", flat, b.mul(b.load("scratch", J, float32), scale))
+    buffers = {"x": (float32, "read"), "scratch": (float32, "readwrite"), "y": (float32, "write")}
+    return Compiled(kernel(b.build(), buffers, ("m", "n")))
+
+
+def test_row_passes_and_threads_give_the_same_bits() -> None:
+    run = softmax()
+    for n, m in [(1, 1), (7, 10), (16, 33), (33, 100)]:
+        x = (values(float32, n * m, seed=m) % 20).reshape(n, m).astype(np.float32)
+        x[~np.isfinite(x)] = 1
+        results = []
+        for threads in (1, 2, 3):
+            y, scratch = np.zeros_like(x), np.zeros(threads * m, np.float32)
+            assert run(x, scratch, y, n=n, m=m, threads=threads) == 0
+            results.append(y)
+        wide = np.exp(x.astype(np.float64) - x.max(1, keepdims=True))
+        np.testing.assert_allclose(results[0], wide / wide.sum(1, keepdims=True), rtol=2e-6)
+        for other in results[1:]:
+            assert other.tobytes() == results[0].tobytes()
+
+
+@pytest.mark.parametrize("dtype", [float32, float64, int8, float16], ids=name_of)
+def test_threads_share_out_elements(dtype: DType) -> None:
+    rule = elementwise(lambda b, x: b.add(b.mul(x, x), b.cast(b.const(3, int32), dtype)), dtype)
+    function = elementwise(lambda b, x: b.call("tanh", b.add(b.mul(x, 2.0), 1.0)), float32)
+    for n in (0, 1, 9, 64, 1000):
+        x = values(dtype, n)
+        one = apply(rule, x)
+        for threads in (2, 3, 7):
+            assert apply(rule, x, threads=threads).tobytes() == one.tobytes()
+        x32 = values(float32, n)
+        assert apply(function, x32, threads=3).tobytes() == apply(function, x32).tobytes()
+
+
+def test_columns_and_threads_give_the_same_bits() -> None:
+    run = column_reduction(float32, "add")
+    for n, m in [(100, 7), (37, 70), (10, 200)]:
+        x = np.random.default_rng(0).normal(size=(n, m)).astype(np.float32)
+        results = []
+        for threads in (1, 2, 3):
+            y = np.zeros(m, np.float32)
+            run(x, y, n=n, m=m, threads=threads)
+            results.append(y.tobytes())
+        assert len(set(results)) == 1
+
+
+def test_serial_kernels_run_on_the_first_thread() -> None:
+    b = LoopBuilder()
+    with b.loop("i", N) as loop:
+        total = loop.accumulate("t", int64, "add", 0, b.load("x", I, int64))
+    b.store("y", IConst(0), b.add(b.load("y", IConst(0), int64), total))
+    run = Compiled(kernel(b.build(), {"x": (int64, "read"), "y": (int64, "readwrite")}))
+    x, y = np.arange(10), np.zeros(1, np.int64)
+    run(x, y, n=10, threads=3)
+    assert y[0] == 45
+
+
+def test_short_loops_inside_lanes() -> None:
+    """Average pooling over 2 x 3 windows: static serial loops around one accumulator."""
+    b = LoopBuilder()
+    p, q = IVar("p"), IVar("q")
+    with b.loop("i", N, parallel=True), b.loop("j", M, "vector"):
+        with b.loop("p", IConst(2)) as outer:
+            with b.loop("q", IConst(3)) as inner:
+                row = imul(iadd(imul(I, IConst(2)), p), imul(M, IConst(3)))
+                x = b.load("x", iadd(row, iadd(imul(J, IConst(3)), q)), float32)
+                part = inner.accumulate("r", float32, "add", 0.0, x)
+            total = outer.accumulate("t", float32, "add", 0.0, part)
+        b.store("y", iadd(imul(I, M), J), b.div(total, 6.0))
+    run = Compiled(kernel(b.build(), {"x": (float32, "read"), "y": (float32, "write")}, ("m", "n")))
+    for n, m in [(1, 1), (3, 5), (2, 35)]:
+        x = np.random.default_rng(0).normal(size=(n, 2, m, 3)).astype(np.float32)
+        y = np.zeros((n, m), np.float32)
+        run(x, y, n=n, m=m)
+        np.testing.assert_allclose(y, x.mean((1, 3)), rtol=1e-5, atol=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------- checks
+
+
+def test_checks_return_their_code() -> None:
+    b = LoopBuilder()
+    with b.loop("i", N, "vector", parallel=True):
+        x = b.load("x", I, float32)
+        b.check(b.is_nan(x), 7)
+        b.store("y", I, x)
+    run = Compiled(kernel(b.build(), {"x": (float32, "read"), "y": (float32, "write")}))
+    for n in (1, 8, 13, 40):
+        x, y = np.zeros(n, np.float32), np.zeros(n, np.float32)
+        assert run(x, y, n=n, threads=2) == 0
+        for bad in (0, n // 2, n - 1):
+            x[:] = 0
+            x[bad] = np.nan
+            assert run(x, y, n=n) == 7
+            assert run(x, y, n=n, threads=3) == 7
+    assert run(x, y, n=0) == 0
+
+
+def test_uniform_and_constant_checks() -> None:
+    b = LoopBuilder()
+    with b.loop("i", N, "vector"):
+        b.check(b.gt(b.from_index(N, int64), 5), 3)
+        b.store("y", I, b.const(True, bool_))
+    run = Compiled(kernel(b.build(), {"y": (bool_, "write")}))
+    y = np.zeros(20, np.bool_)
+    assert [run(y, n=n) for n in (0, 5, 6, 20)] == [0, 0, 3, 3]
+    assert y.all()
+
+
+def test_hoisted_division_by_a_size_of_zero() -> None:
+    """The loops do not run where the size is 0; what is computed before them must not trap."""
+    b = LoopBuilder()
+    with b.loop("i", N), b.loop("j", M, "vector"):
+        b.store("y", J, b.cast(b.from_index(imod(I, M), int64), float32))
+    run = Compiled(kernel(b.build(), {"y": (float32, "write")}, ("m", "n")))
+    assert run(np.zeros(1, np.float32), n=3, m=0) == 0
+
+
+# ---------------------------------------------------------------------------------------------- text, builder, verifier
+
+
+def test_text_is_the_same_every_time_and_free_of_names() -> None:
+    first = softmax()
+    assert first.text == softmax().text
+    other = LoopKernel("another", first.kernel.buffers, first.kernel.dims, first.kernel.body, ("elsewhere",))
+    assert kernel_to_llvm(other, host_target()) == first.text
+
+
+def test_kernels_print() -> None:
+    text = kernel_to_text(softmax().kernel)
+    assert "for i < n serial parallel:" in text
+    assert "exp" not in text  # expanded
+    assert text == kernel_to_text(softmax().kernel)
+
+
+def test_builder_shares_and_folds() -> None:
+    b = LoopBuilder()
+    with b.loop("i", N, "vector"):
+        x = b.load("x", I, float32)
+        assert b.load("x", I, float32) is x
+        assert b.add(x, 1.0) is b.add(x, 1.0)
+        assert b.add(1.0, x) is b.add(x, 1.0)
+        assert b.mul(x, 1.0) is x and b.sub(x, 0.0) is x
+        assert b.add(x, 0.0) is not x  # -0
+        assert b.add(b.const(1, float32), b.const(2, float32)) == Const(3.0, float32)
+        assert b.binary("lt", b.const(1, int32), b.const(2, int32)) == Const(True, bool_)
+        b.store("x", I, b.add(x, 1.0))
+        assert b.load("x", I, float32) is not x
+        with b.loop("j", IConst(4)):
+            assert b.add(x, 1.0) is b.add(x, 1.0)
+            inner = b.add(x, 3.0)
+        assert b.add(x, 3.0) is not inner
+
+
+def broken(*body: Any, access: str = "read") -> LoopKernel:
+    return kernel(body, {"x": (float32, access)})
+
+
+def test_verifier_refuses() -> None:
+    x = Var("x", float32)
+    load = Let("x", float32, Load("x", IConst(0)))
+    cases = [
+        (broken(Let("y", float32, Unary("neg", x))), "not defined"),
+        (broken(load, load), "assigned twice"),
+        (broken(Let("x", float64, Load("x", IConst(0)))), "holds float32"),
+        (broken(Let("x", float32, Load("z", IConst(0)))), "no buffer"),
+        (broken(Let("x", float32, Load("x", IVar("i")))), "outside its loop"),
+        (broken(Let("x", float32, Load("x", IDim("k")))), "no argument"),
+        (broken(load, Let("y", float32, Unary("foo", x))), "unknown operation"),
+    ]
+    b = LoopBuilder()
+    with b.loop("i", N, "vector"), b.loop("j", N, "vector"):
+        b.load("x", I, float32)
+    cases.append((broken(*b.build()), "vector loop inside"))
+    b = LoopBuilder()
+    with b.loop("i", N), b.loop("j", N, parallel=True):
+        b.load("x", I, float32)
+    cases.append((broken(*b.build()), "outermost"))
+    b = LoopBuilder()
+    with b.loop("i", N):
+        b.store("x", I, b.const(1.0, float32))
+    cases.append((broken(*b.build()), "wants to write|write it"))
+    for bad, message in cases:
+        with pytest.raises(CompileError, match=message):
+            verify_kernel(bad)
+
+
+# ---------------------------------------------------------------------------------------------- machine code
+
+
+def test_bad_modules_are_compile_errors() -> None:
+    with pytest.raises(CompileError, match="LLVM"):
+        compile_module(["define i32 @f() { ret i64 0 }"])
+    with pytest.raises(CompileError, match="no_such_function_anywhere"):
+        compile_module(["declare i32 @no_such_function_anywhere()\ndefine i32 @f() {\n  ret i32 0\n}\n"])
+    with pytest.raises(CompileError, match="no function"):
+        compile_module(["define i32 @f() {\n  ret i32 0\n}\n"]).address("g")
+
+
+def test_object_code_can_be_kept() -> None:
+    run = elementwise(lambda b, x: b.call("lgamma", b.add(x, 1.0)), float32)
+    code = emit_object([run.text])
+    assert isinstance(code, bytes)
+    run.engine = load_object(code, external_symbols([run.text]))
+    run.function = type(run.function)(run.engine.address("kernel"))
+    np.testing.assert_allclose(apply(run, np.full(9, 4.0, np.float32)), np.log(24.0), rtol=1e-6)
+
+
+def test_engines_are_freed() -> None:
+    engine = compile_module(["define i32 @f() {\n  ret i32 5\n}\n"])
+    assert engine.address("f")
+    engine.close()
+    with pytest.raises(CompileError, match="closed"):
+        engine.address("f")
+
+
+def test_numpy_dtypes_match() -> None:
+    assert as_dtype(np.float32) is float32
