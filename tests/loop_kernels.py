@@ -12,7 +12,7 @@ import numpy.typing as npt
 from graphflow.dtypes import DType, as_dtype
 from graphflow_compiler.codegen.emit import host_target, kernel_to_llvm
 from graphflow_compiler.codegen.jit import compile_module
-from graphflow_compiler.ir.loops import Atom, Buffer, IDim, IVar, LoopKernel, Statement
+from graphflow_compiler.ir.loops import Atom, Buffer, Const, IDim, IVar, LoopKernel, Statement, Var
 from graphflow_compiler.ir.loops_build import LoopBuilder
 from graphflow_compiler.ir.loops_text import kernel_to_text
 from graphflow_compiler.ir.loops_verify import verify_kernel

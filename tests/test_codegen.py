@@ -35,7 +35,7 @@ from graphflow_compiler.ir.loops import Atom, Const, IConst, IData, IDim, Index,
 from graphflow_compiler.ir.loops_build import LoopBuilder
 from graphflow_compiler.ir.loops_text import kernel_to_text
 from graphflow_compiler.ir.loops_verify import verify_kernel
-from tests.loop_kernels import Array, Compiled, apply, elementwise, kernel
+from tests.loop_kernels import Array, Compiled, apply, apply_all, elementwise, kernel
 
 I, J, N, M = IVar("i"), IVar("j"), IDim("n"), IDim("m")
 FLOATS = (float16, float32, float64)
@@ -77,53 +77,67 @@ def test_every_length(dtype: DType) -> None:
         np.testing.assert_array_equal(apply(ones, x, y), np.maximum(x, y))
 
 
-@pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS, bool_], ids=name_of)
-@pytest.mark.parametrize("op", [*ARITHMETIC, *COMPARE])
-def test_binary(op: str, dtype: DType) -> None:
-    if dtype.is_floating and op in ("and", "or", "xor", "shl", "shr"):
-        pytest.skip("integers only")
-    if dtype.is_integer and op == "div" or dtype.is_bool and op not in ("and", "or", "xor", "max", "min", *COMPARE):
-        pytest.skip("not for this type")
-    a, b = values(dtype), values(dtype, seed=1)
-    if dtype.is_integer and ("div" in op or "mod" in op):
-        b[b == 0] = 3
-    if op in ("shl", "shr"):
-        b = (b.astype(np.int64) % (8 * dtype.size)).astype(b.dtype)
-    got = apply(elementwise(lambda e, x, y: e.binary(op, x, y), dtype, dtype), a, b)
+ALL = pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS, bool_], ids=name_of)
+BITWISE, DIVISIONS = ("and", "or", "xor"), ("floordiv", "mod", "truncdiv", "truncmod")
+
+
+def binary_ops(dtype: DType) -> list[str]:
+    if dtype.is_bool:
+        return [*BITWISE, "max", "min", *COMPARE]
+    without = (*BITWISE, "shl", "shr") if dtype.is_floating else ("div",)
+    return [op for op in (*ARITHMETIC, *COMPARE) if op not in without]
+
+
+def exact_binary(op: str, dtype: DType, a: Array, b: Array) -> Array:
     with np.errstate(all="ignore"):
         if dtype.is_floating and op in ("floordiv", "truncdiv"):
             wide = np.float32 if dtype is float16 else a.dtype
             quotient = a.astype(wide) / b.astype(wide)
-            exact = (np.floor(quotient) if op == "floordiv" else np.trunc(quotient)).astype(a.dtype)
-        elif dtype.is_floating and op == "mod":
+            return np.asarray((np.floor(quotient) if op == "floordiv" else np.trunc(quotient)).astype(a.dtype))
+        if dtype.is_floating and op == "mod":
             rest = np.fmod(a, b)
-            exact = np.where((rest != 0) & ((rest < 0) != (b < 0)), rest + b, rest)
-        else:
-            exact = NUMPY.binary(op, a, b)
-    np.testing.assert_array_equal(got, exact)
+            return np.where((rest != 0) & ((rest < 0) != (b < 0)), rest + b, rest)
+        return NUMPY.binary(op, a, b)
 
 
-@pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS, bool_], ids=name_of)
-@pytest.mark.parametrize("op", UNARY)
-def test_unary(op: str, dtype: DType) -> None:
-    if dtype.is_floating and op in ("not", "invert") or dtype.is_integer and op in ("not", "sqrt"):
-        pytest.skip("not for this type")
-    if dtype.is_bool and op not in ("not", "invert"):
-        pytest.skip("not for bool")
+@ALL
+def test_binary(dtype: DType) -> None:
+    ops = binary_ops(dtype)
+    a, b = values(dtype), values(dtype, seed=1)
+    divisor, shift = b, b
+    if dtype.is_integer:
+        divisor = np.where(b == 0, 3, b).astype(b.dtype)
+        shift = (b.astype(np.int64) % (8 * dtype.size)).astype(b.dtype)
+
+    def right(op: str, b: Any, divisor: Any, shift: Any) -> Any:
+        return divisor if op in DIVISIONS else shift if op in ("shl", "shr") else b
+
+    run = elementwise(lambda e, x, y, d, s: [e.binary(op, x, right(op, y, d, s)) for op in ops], *[dtype] * 4)
+    for op, got in zip(ops, apply_all(run, a, b, divisor, shift), strict=True):
+        np.testing.assert_array_equal(got, exact_binary(op, dtype, a, right(op, b, divisor, shift)), err_msg=op)
+
+
+@ALL
+def test_unary(dtype: DType) -> None:
+    ops = ["not", "invert"] if dtype.is_bool else [op for op in UNARY if op != "not"]
+    if not dtype.is_bool:
+        ops.remove("invert" if dtype.is_floating else "sqrt")
     x = values(dtype)
-    np.testing.assert_array_equal(apply(elementwise(lambda b, v: b.unary(op, v), dtype), x), NUMPY.unary(op, x))
+    for op, got in zip(ops, apply_all(elementwise(lambda b, v: [b.unary(op, v) for op in ops], dtype), x), strict=True):
+        np.testing.assert_array_equal(got, NUMPY.unary(op, x), err_msg=op)
 
 
-@pytest.mark.parametrize("source", [*FLOATS, *INTEGERS, bool_], ids=name_of)
-def test_casts(source: DType) -> None:
-    x = values(source)
-    with np.errstate(all="ignore"):
-        for target in (*FLOATS, *INTEGERS, bool_):
-            got = apply(elementwise(lambda b, v, t=target: b.cast(v, t), source), x)
-            exact = NUMPY.cast(x, target)
-            if target is float16 and source not in FLOATS:
+@ALL
+def test_casts(dtype: DType) -> None:
+    x = values(dtype)
+    targets = (*FLOATS, *INTEGERS, bool_)
+    run = elementwise(lambda b, v: [b.cast(v, t) for t in targets], dtype)
+    for target, got in zip(targets, apply_all(run, x), strict=True):
+        exact = NUMPY.cast(x, target)
+        if target is float16:
+            with np.errstate(all="ignore"):
                 exact = x.astype(np.float32).astype(np.float16)  # by way of float32
-            np.testing.assert_array_equal(got, exact, err_msg=target.name)
+        np.testing.assert_array_equal(got, exact, err_msg=target.name)
 
 
 def test_bfloat16() -> None:

@@ -172,9 +172,11 @@ def convert_to_tensor(value: Any, dtype: Any = None, name: str | None = None, pr
         if isinstance(value, cls):
             return convert_to_tensor(function(value, want, name), want)
     if isinstance(value, (list, tuple)) and _contains_tensor(value):
-        from graphflow.ops.joining import stack
-
-        return stack([convert_to_tensor(v, want) if not _is_number(v) else v for v in value], name=name or "packed")
+        pack = lookup("Pack")
+        known = next(v for v in value if not _is_number(v))
+        first = convert_to_tensor(known, want)
+        parts = [first if v is known else convert_to_tensor(v, first.base_dtype) for v in value]
+        return first.graph.create_op(pack, parts, pack.attrs(0), name or "packed").outputs[0]
     if isinstance(value, Operation):
         raise DTypeError(f"Can't convert Operation '{value.name}' to Tensor")
     if want is None and preferred_dtype is not None:

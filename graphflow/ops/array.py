@@ -239,8 +239,7 @@ EXPAND_DIMS = register(
         _like_input,
         lambda attrs, x: np.expand_dims(x, attrs.axis),
         lambda: [
-            Sample((np.ones(s, np.float32),), ExpandDimsAttrs(a))
-            for s, a in (((), 0), ((3,), -1), ((2, 3), 1), ((0, 2), 0))
+            Sample((np.ones(s, np.float32),), ExpandDimsAttrs(a)) for s, a in (((), 0), ((3,), -1), ((2, 3), 1), ((0, 2), 0))
         ],
         attrs=ExpandDimsAttrs,
         shape_value=_scalar_to_vector,

@@ -215,12 +215,13 @@ def eye(
     want = as_dtype(dtype).base_dtype
     sizes = static_sizes([num_rows, num_rows if num_columns is None else num_columns])
     if sizes is not None and batch_shape is None and sizes[0] * sizes[1] <= _CONSTANT_SIZE:
-        return constant(np.eye(*sizes).astype(want.numpy_dtype), name=name or "eye")
+        return constant(np.eye(sizes[0], sizes[1]).astype(want.numpy_dtype), name=name or "eye")
     with name_scope(name, "eye") as scope:
         matrix_shape = shape_operand([num_rows, num_rows if num_columns is None else num_columns])
         rows, columns = range(matrix_shape[0]), range(matrix_shape[1])
         hit = equal(expand_dims(rows, 1), expand_dims(columns, 0))
         if batch_shape is None:
-            return cast(hit, want, name=scope)
+            matrix: Tensor = cast(hit, want, name=scope)
+            return matrix
         batched = concat([cast(shape_operand(batch_shape), matrix_shape.base_dtype), matrix_shape], 0)
         return broadcast_to(cast(hit, want), batched, name=scope)

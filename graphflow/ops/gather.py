@@ -181,7 +181,12 @@ def _batched(p: Tensor, i: Tensor, axis: int, batch_dims: int, name: str | None)
             return build(GATHER, (flat, rows), GatherAttrs(0), scope)
         found = build(GATHER, (flat, rows), GatherAttrs(0))
         end = batch_dims + kept
-        order = [*range(batch_dims), *range(end, end + between), *range(batch_dims, end), *range(end + between, rank - 1 + kept)]
+        order = [
+            *range(batch_dims),
+            *range(end, end + between),
+            *range(batch_dims, end),
+            *range(end + between, rank - 1 + kept),
+        ]
         return transpose(found, order, scope)
 
 

@@ -12,6 +12,7 @@ from graphflow.dtypes import int32, int64
 from graphflow.errors import ArgumentError
 from graphflow.ops.arguments import static_int, whole
 from graphflow.ops.slicing import STRIDED_SLICE, StridedSliceAttrs
+from graphflow.shapes import Dimension
 
 _WHOLE = slice(None)
 
@@ -48,11 +49,12 @@ def _check(item: Any) -> None:
 def _check_integer(item: Any) -> None:
     if is_tensor_like(item):
         t = convert_to_tensor(item)
-        if t.base_dtype in (int32, int64) and t._shape in ((), None):
-            return
-    elif type(item).__name__ == "Dimension" and item.value is not None:
-        return
-    elif not isinstance(item, (bool, np.bool_, np.ndarray)) and hasattr(item, "__index__"):
+        valid = t.base_dtype in (int32, int64) and t._shape in ((), None)
+    elif isinstance(item, Dimension):
+        valid = item.value is not None
+    else:
+        valid = not isinstance(item, (bool, np.bool_, np.ndarray)) and hasattr(item, "__index__")
+    if valid:
         return
     raise TypeError(
         "Only integers, slices (`:`), ellipsis (`...`), tf.newaxis (`None`) and scalar tf.int32/tf.int64 tensors are "
@@ -144,4 +146,3 @@ def _windows(x: Tensor, items: list[Any], scope: str) -> Tensor:
     kept = [k for k, item in enumerate(items) if item is Ellipsis or item is None or isinstance(item, slice)]
     rest = [items[k] if k in late or items[k] is Ellipsis else _WHOLE for k in kept]
     return _strided(getitem(x, tuple(early)), rest, scope)
-

@@ -295,9 +295,7 @@ PAD = register(
 )
 
 
-def pad(
-    tensor: Any, paddings: Any, mode: str = "CONSTANT", name: str | None = None, constant_values: Any = 0
-) -> Tensor:
+def pad(tensor: Any, paddings: Any, mode: str = "CONSTANT", name: str | None = None, constant_values: Any = 0) -> Tensor:
     """Adds ``paddings[k] = [before, after]`` elements along axis k: a constant, or the tensor mirrored.
 
     "REFLECT" leaves the border out of the mirror image, "SYMMETRIC" repeats it. A constant may be wider by a number that
@@ -365,9 +363,7 @@ def _widened(x: Tensor, pairs: list[tuple[Any, Any]], value: Any, scope: str) ->
         if all(isinstance(n, int) and n == 0 for n in pair):
             continue
         sizes = shape_tensor(x)
-        before, after = (
-            fill([n if k == axis else sizes[k] for k in range(len(x._shape or ()))], value) for n in pair
-        )
+        before, after = (fill([n if k == axis else sizes[k] for k in range(len(x._shape or ()))], value) for n in pair)
         x = concat([before, x, after], axis)
     return identity(x, name=scope)
 

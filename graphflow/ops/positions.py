@@ -68,9 +68,7 @@ def _one_hot_reference(attrs: OneHotAttrs, indices: Any, depth: Any, on: Any, of
 def _one_hot_samples() -> list[Sample]:
     on, off = np.array(2.0, np.float32), np.array(-1.0, np.float32)
     cases: list[tuple[Any, int]] = [(2, -1), ([0, 3, 5, -1], -1), ([[1], [2]], 0), ([[1, 0]], 1), ([], -1)]
-    return [
-        Sample((np.array(i, np.int32), np.array(4, np.int32), on, off), OneHotAttrs(a), gradient=False) for i, a in cases
-    ]
+    return [Sample((np.array(i, np.int32), np.array(4, np.int32), on, off), OneHotAttrs(a), gradient=False) for i, a in cases]
 
 
 ONE_HOT = register(
@@ -137,7 +135,8 @@ def sequence_mask(lengths: Any, maxlen: Any = None, dtype: Any = bool_, name: st
         want = as_dtype(dtype).base_dtype
         if want is bool_:
             return less(steps, expand_dims(n, -1), name=scope)
-        return cast(less(steps, expand_dims(n, -1)), want, name=scope)
+        mask: Tensor = cast(less(steps, expand_dims(n, -1)), want, name=scope)
+        return mask
 
 
 # ---------------------------------------------------------------------------------------------- shapes that depend on data
@@ -155,9 +154,7 @@ WHERE = register(
         _where_infer,
         not_differentiable("positions are integers"),
         lambda attrs, condition: np.argwhere(condition).astype(np.int64).reshape(-1, np.ndim(condition)),
-        lambda: [
-            Sample((np.array(c, np.float32),), gradient=False) for c in ([1, 0, 2], [[0, 1], [1, 0]], [0.0, 0.0])
-        ],
+        lambda: [Sample((np.array(c, np.float32),), gradient=False) for c in ([1, 0, 2], [[0, 1], [1, 0]], [0.0, 0.0])],
         dtypes=(bool_, *FLOATS, *INTEGERS),
         onnx="NonZero",
         doc="The positions of the elements that are true (not zero).",
@@ -180,7 +177,8 @@ def _unique_infer(ctx: InferContext, attrs: UniqueAttrs, x: TensorType) -> tuple
         raise ShapeError(f"unique expects a 1D vector: Shape must be rank 1 but is rank {len(x.shape)}")
     size: Dim = fresh_dim() if x.shape is None else x.shape[0]
     count = fresh_dim()
-    return TensorType(x.dtype, (count,)), TensorType(attrs.out_idx, (size,)), TensorType(attrs.out_idx, (count,))
+    types = TensorType(x.dtype, (count,)), TensorType(attrs.out_idx, (size,)), TensorType(attrs.out_idx, (count,))
+    return types if ctx.op_name == "UniqueWithCounts" else types[:2]
 
 
 def _unique(attrs: UniqueAttrs, x: Any) -> tuple[Any, Any, Any]:
@@ -192,29 +190,40 @@ def _unique(attrs: UniqueAttrs, x: Any) -> tuple[Any, Any, Any]:
     return values[order], place[inverse.reshape(-1)].astype(want), counts[order].astype(want)
 
 
-UNIQUE = register(
-    OpDef(
-        "UniqueWithCounts",
+def _unique_op(name: str, reference: Any, doc: str) -> OpDef:
+    return OpDef(
+        name,
         Host(),
         _unique_infer,
         not_differentiable("which elements are equal does not change smoothly"),
-        _unique,
+        reference,
         lambda: [Sample((np.array(v, np.float32),), UniqueAttrs(), gradient=False) for v in ([3, 1, 3, 2, 1], [], [5])],
         attrs=UniqueAttrs,
         dtypes=(*FLOATS, *INTEGERS),
         onnx="Unique",
-        doc="The distinct elements in order of first appearance, the place of each element among them, and how often each is.",
+        doc=doc,
     )
+
+
+UNIQUE = register(
+    _unique_op(
+        "Unique",
+        lambda attrs, x: _unique(attrs, x)[:2],
+        "The distinct elements in order of first appearance, and for each element its place among them.",
+    )
+)
+UNIQUE_WITH_COUNTS = register(
+    _unique_op("UniqueWithCounts", _unique, "As Unique, and how often each distinct element is there.")
 )
 
 
 def unique(x: Any, out_idx: Any = int32, name: str | None = None) -> tuple[Tensor, Tensor]:
     """(distinct elements in order of first appearance, index of each element among them)."""
-    op = build_op(UNIQUE, (convert_to_tensor(x),), UniqueAttrs(as_dtype(out_idx)), name or "Unique")
+    op = build_op(UNIQUE, (convert_to_tensor(x),), UniqueAttrs(as_dtype(out_idx)), name)
     return op.outputs[0], op.outputs[1]
 
 
 def unique_with_counts(x: Any, out_idx: Any = int32, name: str | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """As `unique`, and how often each distinct element is there."""
-    op = build_op(UNIQUE, (convert_to_tensor(x),), UniqueAttrs(as_dtype(out_idx)), name)
+    op = build_op(UNIQUE_WITH_COUNTS, (convert_to_tensor(x),), UniqueAttrs(as_dtype(out_idx)), name)
     return op.outputs[0], op.outputs[1], op.outputs[2]

@@ -168,7 +168,7 @@ def _tile_infer(ctx: InferContext, attrs: Any, x: TensorType, multiples: TensorT
         rank = x.shape if x.shape is not None else times
         return (TensorType(x.dtype, None if rank is None else tuple(fresh_dim() for _ in rank)),)
     if len(times) != len(x.shape):
-        raise ShapeError(f"tile: Expected multiples argument to be a vector of length {len(x.shape)} but got length {len(times)}")
+        raise ShapeError(f"Expected multiples argument to be a vector of length {len(x.shape)} but got length {len(times)}")
     if any(isinstance(t, int) and t < 0 for t in times):
         raise ShapeError(f"tile: Expected multiples to be non-negative, got {list(times)}")
     return (TensorType(x.dtype, tuple(d * t for d, t in zip(x.shape, times, strict=True))),)

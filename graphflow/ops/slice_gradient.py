@@ -13,7 +13,15 @@ from graphflow.core.tensor import Operation, Tensor
 from graphflow.dtypes import FLOATS, INTEGERS
 from graphflow.errors import ArgumentError
 from graphflow.ops.joining import PadAttrs
-from graphflow.ops.slicing import STRIDED_SLICE, AxisSlice, StridedSliceAttrs, _bounds, numpy_index, plan_slices, strided_samples
+from graphflow.ops.slicing import (
+    STRIDED_SLICE,
+    AxisSlice,
+    StridedSliceAttrs,
+    _bounds,
+    numpy_index,
+    plan_slices,
+    strided_samples,
+)
 from graphflow.shapes import Dim, Shape
 
 

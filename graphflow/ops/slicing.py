@@ -43,9 +43,7 @@ class AxisSlice:
     shrink: bool = False
 
 
-def plan_slices(
-    dims: Shape, attrs: StridedSliceAttrs, bounds: Sequence[Sequence[Dim | None]]
-) -> list[AxisSlice | None]:
+def plan_slices(dims: Shape, attrs: StridedSliceAttrs, bounds: Sequence[Sequence[Dim | None]]) -> list[AxisSlice | None]:
     """One entry per item: an AxisSlice for each input axis in order, None for each new axis.
 
     `bounds` are begin, end and strides, entry by entry; None stands for a value that only a run knows.
@@ -275,9 +273,7 @@ def slice_axis(x: Tensor, axis: int, start: Any, stop: Any) -> Tensor:
 # ---------------------------------------------------------------------------------------------- slice
 
 
-def _slice_infer(
-    ctx: InferContext, attrs: Any, x: TensorType, begin: TensorType, size: TensorType
-) -> tuple[TensorType, ...]:
+def _slice_infer(ctx: InferContext, attrs: Any, x: TensorType, begin: TensorType, size: TensorType) -> tuple[TensorType, ...]:
     starts, sizes = ctx.vector(1), ctx.vector(2)
     rank = len(x.shape) if x.shape is not None else len(sizes) if sizes is not None else None
     if rank is None:
@@ -330,9 +326,7 @@ def _slice_samples() -> list[Sample]:
     cases: list[tuple[tuple[int, ...], list[int], list[int]]] = [
         ((), [], []), ((5,), [1], [3]), ((4, 3), [1, 0], [-1, 2]), ((2, 3), [2, 0], [0, 3]), ((0, 2), [0, 1], [-1, 1]),
     ]  # fmt: skip
-    return [
-        Sample((rng.normal(size=s).astype(np.float32), np.array(b, np.int32), np.array(n, np.int32))) for s, b, n in cases
-    ]
+    return [Sample((rng.normal(size=s).astype(np.float32), np.array(b, np.int32), np.array(n, np.int32))) for s, b, n in cases]
 
 
 SLICE = register(

@@ -7,6 +7,7 @@ import ctypes.util
 import re
 import sys
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,10 @@ class Engine:
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
+        # A garbage collection of a cycle would free engine and context in any order, and a context before its engine is a
+        # crash. The finalizer keeps both out of the garbage, and closes the engine first.
+        self._finalizer = weakref.finalize(self, engine.close)
+        self._finalizer.atexit = False
 
     def address(self, name: str) -> int:
         """The address of a function. CompileError if there is none of that name."""
@@ -36,9 +41,8 @@ class Engine:
     def close(self) -> None:
         """Frees the code. Nothing may call into it any more."""
         with _lock:
-            engine, self._engine = self._engine, None
-            if engine is not None:
-                engine.close()
+            self._engine = None
+            self._finalizer()
 
 
 def compile_module(texts: Sequence[str], target: Target | None = None) -> Engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
@@ -69,10 +70,12 @@ def literal(value: float | int | bool, dtype: DType) -> str:
         v = int(value) & ((1 << bits) - 1)
         return str(v - (1 << bits) if v >= 1 << (bits - 1) else v)
     x = float(value)
-    with np.errstate(all="ignore"):
-        if dtype.name == "float32":
-            x = float(np.float32(x))
-    if dtype.name == "float16":
+    if dtype.name == "float32":
+        try:
+            x = float(struct.unpack("<f", struct.pack("<f", x))[0])
+        except OverflowError:  # it rounds to infinity
+            x = math.copysign(math.inf, x)
+    elif dtype.name == "float16":
         return f"0xH{struct.unpack('<H', np.float16(x).tobytes())[0]:04X}"
     if dtype.name == "bfloat16":
         bits32 = struct.unpack("<I", np.float32(x).tobytes())[0]

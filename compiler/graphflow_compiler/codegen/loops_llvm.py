@@ -13,7 +13,14 @@ from dataclasses import dataclass, field, replace
 from graphflow_compiler.codegen.accumulators import Running, combined
 from graphflow_compiler.codegen.lines import LoopLines, Size
 from graphflow_compiler.codegen.llvm_text import Target, memory_type
-from graphflow_compiler.codegen.shape_of_loops import has_check, has_scattered_store, lane_count, side_by_side, size_of
+from graphflow_compiler.codegen.shape_of_loops import (
+    contains_loop,
+    has_check,
+    has_scattered_store,
+    lane_count,
+    side_by_side,
+    size_of,
+)
 from graphflow_compiler.codegen.vector import Value, VectorEmitter
 from graphflow_compiler.ir.loops import For, LoopKernel, Statement
 from graphflow_compiler.ir.loops_hoist import hoist_invariants
@@ -21,6 +28,8 @@ from graphflow_compiler.ir.loops_hoist import hoist_invariants
 #: Loops of at most this many statements run several vectors at a time: beyond, the work itself hides latencies.
 SMALL_BODY = 12
 UNROLL = 4
+#: Loops of more statements than this have one masked body instead of a plain one and a masked one for the tail.
+LARGE_BODY = 160
 #: Serial loops of at most this many rounds are written out.
 SHORT_LOOP = 4
 
@@ -94,6 +103,10 @@ class _Function:
     def vector_loop(self, loop: For, e: VectorEmitter, lo: Size, hi: Size, lanes: int, beside: int) -> None:
         """`beside`: this many vectors are one, where an inner loop is what needs independent chains of additions."""
         lines = self.lines
+        if size_of(loop) > LARGE_BODY and not contains_loop(loop) and not has_scattered_store(loop):
+            if not (isinstance(lo, int) and isinstance(hi, int) and (hi - lo) % lanes == 0):
+                self.masked_loop(loop, e, lo, hi, lanes)
+                return
         unroll = 1
         if beside == 1 and size_of(loop) <= SMALL_BODY and not _shorter(lo, hi, 2 * lanes):
             unroll = UNROLL if loop.accumulators else 2
@@ -127,19 +140,38 @@ class _Function:
             e.atoms[a.name] = total
 
     def masked_tail(self, loop: For, e: VectorEmitter, at: Size, hi: Size, running: Running) -> None:
-        lines, lanes = self.lines, e.lanes
-        left = lines.sub(hi, at)
+        left = self.lines.sub(hi, at)
 
         def tail() -> None:
-            numbers = "<" + ", ".join(f"i32 {k}" for k in range(lanes)) + ">"
-            few = str(left) if isinstance(left, int) else lines.value(f"trunc i64 {left} to i32")
-            mask = lines.value(f"icmp slt <{lanes} x i32> {numbers}, {lines.splat('i32', lanes, few)}")
-            self.body(loop, replace(e, mask=mask, bound=hi), at, running)
+            self.body(loop, replace(e, mask=self.mask(left, e.lanes), bound=hi), at, running)
 
         if isinstance(left, int):
             tail()
         else:
-            self.when(lines.value(f"icmp sgt i64 {left}, 0"), tail)
+            self.when(self.lines.value(f"icmp sgt i64 {left}, 0"), tail)
+
+    def masked_loop(self, loop: For, e: VectorEmitter, lo: Size, hi: Size, lanes: int) -> None:
+        """All iterations are like the last. A long body is then compiled once, which is worth more than the masks cost."""
+        lines = self.lines
+        running = Running.at_identity(lines, loop.accumulators, lanes)
+
+        def one(i: Size) -> None:
+            left = lines.sub(hi, i)
+            full = lines.value(f"icmp sge i64 {left}, {lanes}")
+            mask = self.mask(lines.index_binary("min", left, lanes), lanes)
+            wide = replace(e, lane_variable=loop.var, lanes=lanes, mask=mask, bound=hi, full=full)
+            self.body(loop, wide, i, running)
+
+        self.count(lo, hi, lanes, one)
+        for a, total in zip(loop.accumulators, combined([running]), strict=True):
+            e.atoms[a.name] = total
+
+    def mask(self, left: Size, lanes: int) -> str:
+        """True in the first `left` lanes (at most as many as there are)."""
+        lines = self.lines
+        numbers = "<" + ", ".join(f"i32 {k}" for k in range(lanes)) + ">"
+        few = str(left) if isinstance(left, int) else lines.value(f"trunc i64 {left} to i32")
+        return lines.value(f"icmp slt <{lanes} x i32> {numbers}, {lines.splat('i32', lanes, few)}")
 
     def body(self, loop: For, e: VectorEmitter, i: Size, running: Running) -> None:
         """One iteration at loop variable i, and what it adds to the accumulators."""

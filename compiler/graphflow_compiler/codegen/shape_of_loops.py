@@ -25,6 +25,10 @@ def size_of(loop: For) -> int:
     return sum(not isinstance(s, For) for s in every_statement(loop.body))
 
 
+def contains_loop(loop: For) -> bool:
+    return any(isinstance(s, For) for s in loop.body)
+
+
 def lane_count(loop: For, target: Target) -> int:
     """Lanes by the element size that goes to and from memory most: 4-byte elements fill a register exactly.
 

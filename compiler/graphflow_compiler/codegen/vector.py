@@ -6,6 +6,7 @@ it. Its context is
 * `lane_variable`: the name of the loop variable the lanes run along (None: everything is scalar), and `lanes`;
 * `indices`: loop variable -> SSA i64 (or Python int) of its value; for the lane variable, the value in lane 0;
 * `mask`: SSA name of a ``<lanes x i1>`` that is false in lanes past the end, or None;
+* `full`: with a mask, an i1 that tells whether all lanes are valid, if that is usual: stores then branch on it;
 * `bound`: the extent of the lane variable (SSA i64 or int): with a mask, lanes past it are clamped wherever an address
   is computed for each lane, so nothing outside is ever read;
 * `atoms`: variable name -> `Value`, e.g. ``{"acc": Value("%acc3", float32, 8)}``.
@@ -21,7 +22,7 @@ stack slots, which LLVM's SROA turns into registers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from graphflow.dtypes import DType, bool_, float64, int64
 from graphflow.errors import CompileError
@@ -69,6 +70,7 @@ class VectorEmitter:
     bound: Size | None = None
     atoms: dict[str, Value] = field(default_factory=dict)
     flag: str | None = None  # stack slot (i32) that keeps the code of a failed check
+    full: str | None = None
 
     def __post_init__(self) -> None:
         self.ops = Instructions(self.lines, self.lanes)
@@ -288,7 +290,17 @@ class VectorEmitter:
     def _store_lanes(self, text: str, at: str, memory: str, size: int) -> None:
         lines = self.lines
         t = f"<{self.lanes} x {memory}>"
-        if self.mask is None:
+        if self.mask is not None and self.full is not None:
+            whole, part, after = lines.label(), lines.label(), lines.label()
+            lines.do(f"br i1 {self.full}, label %{whole}, label %{part}")
+            lines.place(part)
+            replace(self, full=None)._store_lanes(text, at, memory, size)
+            lines.do(f"br label %{after}")
+            lines.place(whole)
+            lines.do(f"store {t} {text}, ptr {at}, align {size}")
+            lines.do(f"br label %{after}")
+            lines.place(after)
+        elif self.mask is None:
             lines.do(f"store {t} {text}, ptr {at}, align {size}")
         elif size >= 4:
             name = f"@llvm.masked.store.v{self.lanes}{_suffix(memory)}.p0"

@@ -207,7 +207,7 @@ class Emitter:
         wanted = b.cast(self.operand(indices, index[axis : axis + rank]), int64)
         limit = params.shape[axis]
         bad = b.or_(b.lt(wanted, 0), b.binary("ge", wanted, b.from_index(dim_index(limit), int64)))
-        self.fail_if(bad, node, f"indices are out of range [0, {limit if isinstance(limit, int) else '?'})")
+        self.fail_if(bad, node, f"indices are out of range: one is not in [0, {limit})")
         row: Index = IData(b.select(bad, 0, wanted))
         at = (*index[:axis], row, *index[axis + rank :])
         found: Atom = b.load(self.buffer(params), linear_index(at, params.shape), params.dtype, b.not_(bad))

@@ -40,9 +40,9 @@ def lower_scatter(e: Emitter) -> LoweredKernel:
         below, above = b.lt(wanted, 0), b.binary("ge", wanted, limit)
         bad = b.or_(below, above)
         if drop:
-            e.fail_if(above, node, f"indices are out of range [0, {rows})")
+            e.fail_if(above, node, f"indices are out of range: one is not in [0, {rows})")
         else:
-            e.fail_if(bad, node, f"indices are out of range [0, {rows})")
+            e.fail_if(bad, node, f"indices are out of range: one is not in [0, {rows})")
         keep = b.not_(bad)
         place = IData(b.select(bad, 0, wanted))
         with b.loop("r", dim_index(row), kind="vector", parallel=False):
