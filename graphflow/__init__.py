@@ -165,14 +165,21 @@ if TYPE_CHECKING:
         range as range, zeros as zeros, zeros_like as zeros_like,
     )
     from graphflow.ops.joining import (
-        concat as concat, meshgrid as meshgrid, pad as pad, parallel_stack as parallel_stack, split as split,
-        stack as stack, unstack as unstack, concat as concat_v2, stack as pack, unstack as unpack,
+        concat as concat, meshgrid as meshgrid, pad as pad, parallel_stack as parallel_stack, stack as stack,
+        concat as concat_v2, stack as pack,
     )
+    from graphflow.ops.splitting import split as split, unstack as unstack, unstack as unpack
     from graphflow.ops.slicing import strided_slice as strided_slice, slice_ as slice, newaxis as newaxis
     from graphflow.ops.gather import (
-        boolean_mask as boolean_mask, gather as gather, gather_nd as gather_nd,
-        invert_permutation as invert_permutation, one_hot as one_hot, scatter_nd as scatter_nd, unique as unique,
-        unsorted_segment_sum as unsorted_segment_sum,
+        batch_gather as batch_gather, boolean_mask as boolean_mask, gather as gather, gather_nd as gather_nd,
+    )
+    from graphflow.ops.positions import (
+        one_hot as one_hot, sequence_mask as sequence_mask, unique as unique, unique_with_counts as unique_with_counts,
+    )
+    from graphflow.ops.scatter import (
+        invert_permutation as invert_permutation, scatter_nd as scatter_nd, segment_sum as segment_sum,
+        tensor_scatter_add as tensor_scatter_add, tensor_scatter_sub as tensor_scatter_sub,
+        tensor_scatter_update as tensor_scatter_update, unsorted_segment_sum as unsorted_segment_sum,
     )
     from graphflow.ops.random import (
         get_seed as get_seed, multinomial as multinomial, random_normal as random_normal,

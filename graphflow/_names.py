@@ -52,10 +52,14 @@ _MODULES: dict[str, str] = {
     "graphflow.ops.rearrange": "broadcast_to matrix_transpose reverse roll tile transpose",
     "graphflow.ops.shape_ops": "rank shape shape_n size",
     "graphflow.ops.fill": "eye fill lin_space linspace ones ones_like range zeros zeros_like",
-    "graphflow.ops.joining": "concat meshgrid pad parallel_stack split stack unstack",
+    "graphflow.ops.joining": "concat meshgrid pad parallel_stack stack",
+    "graphflow.ops.splitting": "split unstack",
     "graphflow.ops.slicing": "strided_slice",
-    "graphflow.ops.gather": """
-        boolean_mask gather gather_nd invert_permutation one_hot scatter_nd unique unsorted_segment_sum
+    "graphflow.ops.gather": "batch_gather boolean_mask gather gather_nd",
+    "graphflow.ops.positions": "one_hot sequence_mask unique unique_with_counts",
+    "graphflow.ops.scatter": """
+        invert_permutation scatter_nd segment_sum tensor_scatter_add tensor_scatter_sub tensor_scatter_update
+        unsorted_segment_sum
     """,
     "graphflow.ops.random": """
         get_seed multinomial random_normal random_shuffle random_uniform set_random_seed truncated_normal
@@ -114,7 +118,7 @@ _ALIASES: dict[str, tuple[str, str]] = {
     "reverse_v2": ("graphflow.ops.rearrange", "reverse"),
     "concat_v2": ("graphflow.ops.joining", "concat"),
     "pack": ("graphflow.ops.joining", "stack"),
-    "unpack": ("graphflow.ops.joining", "unstack"),
+    "unpack": ("graphflow.ops.splitting", "unstack"),
     "select": ("graphflow.ops.compare", "where"),
     "VERSION": ("graphflow", "__version__"),
 }

@@ -51,23 +51,35 @@ def kernel(body: Sequence[Statement], buffers: Mapping[str, tuple[DType, str]], 
     return LoopKernel("kernel", declared, tuple(dims), tuple(body), ("test",))
 
 
-def elementwise(rule: Callable[..., Atom], *dtypes: DType) -> Compiled:
-    """y[i] = rule(builder, x0[i], x1[i] ...)"""
+def elementwise(rule: Callable[..., Atom | Sequence[Atom]], *dtypes: DType) -> Compiled:
+    """y0[i], y1[i] ... = rule(builder, x0[i], x1[i] ...)"""
     b = LoopBuilder()
     with b.loop("i", IDim("n"), "vector", parallel=True):
-        result = rule(b, *(b.load(f"x{k}", IVar("i"), d) for k, d in enumerate(dtypes)))
-        b.store("y", IVar("i"), result)
+        made = rule(b, *(b.load(f"x{k}", IVar("i"), d) for k, d in enumerate(dtypes)))
+        results = [made] if isinstance(made, (Var, Const)) else list(made)
+        for k, r in enumerate(results):
+            b.store(f"y{k}", IVar("i"), r)
     buffers = {f"x{k}": (d, "read") for k, d in enumerate(dtypes)}
-    return Compiled(kernel(b.build(), {**buffers, "y": (result.dtype, "write")}))
+    buffers |= {f"y{k}": (r.dtype, "write") for k, r in enumerate(results)}
+    return Compiled(kernel(b.build(), buffers))
+
+
+def apply_all(compiled: Compiled, *inputs: Array, threads: int = 1) -> list[Array]:
+    """The results of an elementwise kernel. Checks that it writes nothing past the end."""
+    n = len(inputs[0])
+    guard = 16
+    outs = []
+    for b in compiled.kernel.buffers[len(inputs) :]:
+        t = b.dtype.numpy_dtype
+        outs.append(np.frombuffer(b"\x5a" * ((n + guard) * t.itemsize), t).copy())
+    sizes = dict.fromkeys(compiled.kernel.dims, n)
+    assert compiled(*(np.ascontiguousarray(x) for x in inputs), *outs, threads=threads, **sizes) == 0
+    for out in outs:
+        assert out[n:].tobytes() == b"\x5a" * (guard * out.itemsize)
+    return [out[:n] for out in outs]
 
 
 def apply(compiled: Compiled, *inputs: Array, threads: int = 1) -> Array:
-    """Runs an elementwise kernel; checks that it writes nothing past the end."""
-    n = len(inputs[0])
-    dtype = compiled.kernel.buffers[-1].dtype.numpy_dtype
-    guard = 16
-    out = np.frombuffer(b"\x5a" * ((n + guard) * dtype.itemsize), dtype).copy()
-    sizes = dict.fromkeys(compiled.kernel.dims, n)
-    assert compiled(*(np.ascontiguousarray(x) for x in inputs), out, threads=threads, **sizes) == 0
-    assert out[n:].tobytes() == b"\x5a" * (guard * dtype.itemsize)
-    return out[:n]
+    """The result of an elementwise kernel that has one."""
+    (result,) = apply_all(compiled, *inputs, threads=threads)
+    return result

@@ -206,29 +206,30 @@ def two_deep(index: Index, dtype: DType = float32, mask: Callable[[LoopBuilder],
     return Compiled(kernel(b.build(), {"x": (dtype, "read"), "y": (dtype, "write")}, ("m", "n")))
 
 
-@pytest.mark.parametrize("dtype", [float32, float64, bool_, uint8, float16], ids=name_of)
+@pytest.mark.parametrize("dtype", [float32, float64, bool_, float16], ids=name_of)
 def test_strides(dtype: DType) -> None:
     """Contiguous, transposed, broadcast both ways, reversed, every third, and through floordiv and mod."""
-    for n, m in [(3, 1), (5, 8), (4, 21), (0, 3), (3, 0)]:
-        x = values(dtype, 3 * n * m + 1)
-        i, j = np.meshgrid(np.arange(n), np.arange(m), indexing="ij")
-        flat = iadd(imul(I, M), J)
-        cases: list[tuple[Index, Array]] = [
-            (flat, i * m + j),
-            (iadd(imul(J, N), I), j * n + i),
-            (I, i),
-            (J, j),
-            (isub(isub(imul(M, N), IConst(1)), flat), n * m - 1 - i * m - j),
-            (imul(flat, IConst(3)), (i * m + j) * 3),
-            (ifloordiv(flat, IConst(3)), (i * m + j) // 3),
-            (imod(flat, IConst(5)) if n * m > 5 else flat, (i * m + j) % 5 if n * m > 5 else i * m + j),
-            (imin(J, I), np.minimum(i, j)),
-            (imax(J, I), np.maximum(i, j)),
-        ]
-        for index, where in cases:
+    flat = iadd(imul(I, M), J)
+    cases: list[tuple[Index, Callable[[Any, Any, int, int], Array]]] = [
+        (flat, lambda i, j, n, m: i * m + j),
+        (iadd(imul(J, N), I), lambda i, j, n, m: j * n + i),
+        (I, lambda i, j, n, m: i),
+        (J, lambda i, j, n, m: j),
+        (isub(isub(imul(M, N), IConst(1)), flat), lambda i, j, n, m: n * m - 1 - i * m - j),
+        (imul(flat, IConst(3)), lambda i, j, n, m: (i * m + j) * 3),
+        (ifloordiv(flat, IConst(3)), lambda i, j, n, m: (i * m + j) // 3),
+        (imod(flat, N), lambda i, j, n, m: (i * m + j) % n),
+        (imin(J, I), lambda i, j, n, m: np.minimum(i, j)),
+        (imax(J, I), lambda i, j, n, m: np.maximum(i, j)),
+    ]
+    for number, (index, where) in enumerate(cases):
+        run = two_deep(index, dtype)
+        for n, m in [(3, 1), (5, 8), (4, 21), (0, 3), (3, 0)]:
+            x = values(dtype, 3 * n * m + 1)
+            i, j = np.meshgrid(np.arange(n), np.arange(m), indexing="ij")
             y = np.zeros((n, m), dtype.numpy_dtype)
-            assert two_deep(index, dtype)(x, y, n=n, m=m) == 0
-            np.testing.assert_array_equal(y, x[where] if y.size else y)
+            assert run(x, y, n=n, m=m) == 0
+            np.testing.assert_array_equal(y, x[where(i, j, n, m)] if y.size else y, err_msg=str(number))
 
 
 def test_scattered_stores() -> None:
@@ -379,8 +380,7 @@ def softmax() -> Compiled:
 def test_row_passes_and_threads_give_the_same_bits() -> None:
     run = softmax()
     for n, m in [(1, 1), (7, 10), (16, 33), (33, 100)]:
-        x = (values(float32, n * m, seed=m) % 20).reshape(n, m).astype(np.float32)
-        x[~np.isfinite(x)] = 1
+        x = np.random.default_rng(m).uniform(-9, 9, (n, m)).astype(np.float32)
         results = []
         for threads in (1, 2, 3):
             y, scratch = np.zeros_like(x), np.zeros(threads * m, np.float32)

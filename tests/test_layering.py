@@ -24,7 +24,8 @@ OPS = ("graphflow.ops", "graphflow.gradients")
 MODEL = tuple(
     f"graphflow.{name}"
     for name in (
-        "default_graph", "graph_keys", "initializers", "regularizers", "sparse_tensor", "template", "variable_scope", "variables",
+        "default_graph", "graph_keys", "initializers", "regularizers", "sparse_tensor", "template", "variable_scope",
+        "variables",
     )
 )  # fmt: skip
 TOOLS = tuple(f"graphflow.{name}" for name in ("io", "viz", "train", "layers", "losses", "metrics", "data", "summary"))
@@ -33,8 +34,8 @@ RUNTIME = ("graphflow_runtime",)
 FACADE = tuple(
     f"graphflow.{name}"
     for name in (
-        "__main__", "_names", "app", "bitwise", "cli", "compat", "compiler", "explaining", "flags", "gfile", "linalg", "math", "nn",
-        "random", "runtime", "session", "tf_logging",
+        "__main__", "_names", "app", "bitwise", "cli", "compat", "compiler", "explaining", "flags", "gfile", "linalg", "math",
+        "nn", "random", "runtime", "session", "tf_logging",
     )
 )  # fmt: skip
 

@@ -77,7 +77,7 @@ def test_wheel_carries_license_and_dependencies(wheel: Path) -> None:
         metadata = archive.read(next(n for n in names if n.endswith(".dist-info/METADATA"))).decode()
     assert any(n.endswith("/LICENSE") for n in names)
     required = {line for line in metadata.splitlines() if line.startswith("Requires-Dist:") and "extra ==" not in line}
-    assert required == {f"Requires-Dist: {d}" for d in ("llvmlite>=0.44", "networkx>=3", "numpy>=1.26")}
+    assert required == {f"Requires-Dist: {d}" for d in ("llvmlite>=0.45", "networkx>=3", "numpy>=1.26")}
 
 
 def test_installed_packages_import_from_the_environment(python: Path, tmp_path: Path) -> None:

@@ -77,7 +77,8 @@ class ProgramPolicy(DimPolicy):
         self.constraints.append(Constraint(a, b, message(), self.current_op))  # type: ignore[operator]
         for x, y in ((b, a), (a, b)):
             name = _plain_name(x)
-            if name and not (isinstance(y, SymDim) and name in y.names()):
+            # A size that only the run gives has another name in each build, so it cannot be substituted in the next.
+            if name and not name.startswith("?") and not (isinstance(y, SymDim) and name in y.names()):
                 self.equal.setdefault(name, Constraint(x, y, message(), self.current_op))  # type: ignore[operator]
                 break
         return a if isinstance(a, int) else b if isinstance(b, int) else a

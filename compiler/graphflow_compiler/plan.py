@@ -6,7 +6,7 @@ every buffer, `dims` the run-time sizes. It returns 0, or ``step * 65536 + code`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -76,8 +76,13 @@ class Plan:
     writes: tuple[str, ...]
     kernels: Mapping[str, str]  # function name -> LLVM IR of the distinct kernels
     entry_text: str
-    explanation: str
+    explain: Callable[[], str]
     uses_run_index: bool
+
+    @property
+    def explanation(self) -> str:
+        """What was fused into which kernel, and why neighbours stayed apart."""
+        return self.explain()
 
     def sizes(self, shapes: Sequence[Sequence[int]]) -> dict[str, int]:
         """The run-time sizes for feeds of these shapes. Raises SizeMismatch if a constraint is broken."""

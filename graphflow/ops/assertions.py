@@ -214,7 +214,7 @@ def _steps(x: Any, ordered: Callable[..., Tensor], name: str) -> Tensor:
 
     with name_scope(name, name, [x]) as scope:
         flat = reshape(convert_to_tensor(x, name="x"), [-1])
-        return reduce_all(ordered(flat[1:], flat[:-1]), name=scope)  # type: ignore[index]
+        return reduce_all(ordered(flat[1:], flat[:-1]), name=scope)
 
 
 __all__ = [

@@ -22,7 +22,15 @@ class AxisAttrs:
     axis: int = -1
 
 
-def _size_value(attrs: AxisAttrs, types: tuple[TensorType, ...], values: Any) -> ShapeValue | None:
+@dataclass(frozen=True, slots=True)
+class AxisSizeAttrs:
+    """An axis; negative ones count from the end. The size comes as `out_type`."""
+
+    axis: int = -1
+    out_type: DType = int64
+
+
+def _size_value(attrs: AxisSizeAttrs, types: tuple[TensorType, ...], values: Any) -> ShapeValue | None:
     shape = types[0].shape
     return None if shape is None else shape[attrs.axis]
 
@@ -31,14 +39,14 @@ AXIS_SIZE = register(
     OpDef(
         "AxisSize",
         ShapeOf(),
-        lambda ctx, attrs, x: (TensorType(int64, ()),),
+        lambda ctx, attrs, x: (TensorType(attrs.out_type, ()),),
         not_differentiable("a size"),
-        lambda attrs, x: np.asarray(np.shape(x)[attrs.axis], np.int64),
-        lambda: [Sample((np.zeros((2, 3), np.float32),), AxisAttrs(), gradient=False)],
-        attrs=AxisAttrs,
+        lambda attrs, x: np.asarray(np.shape(x)[attrs.axis], attrs.out_type.numpy_dtype),
+        lambda: [Sample((np.zeros((2, 3), np.float32),), AxisSizeAttrs(), gradient=False)],
+        attrs=AxisSizeAttrs,
         shape_value=_size_value,
         dtypes=ALL,
-        doc="How long an axis is, as an int64 scalar.",
+        doc="How long an axis is, as a scalar.",
     )
 )
 
@@ -65,6 +73,6 @@ AXIS_POSITION = register(
 )
 
 
-def axis_size(x: Tensor, axis: int) -> Tensor:
-    """The size of an axis of x as an int64 scalar."""
-    return build(AXIS_SIZE, (x,), AxisAttrs(axis))
+def axis_size(x: Tensor, axis: int, out_type: DType = int32) -> Tensor:
+    """The size of an axis of x as an integer scalar."""
+    return build(AXIS_SIZE, (x,), AxisSizeAttrs(axis, out_type))

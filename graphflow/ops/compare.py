@@ -335,7 +335,7 @@ def where_v2(condition: Any, x: Any = None, y: Any = None, name: str | None = No
 
 
 def _indices(condition: Any, name: str | None) -> Tensor:
-    from graphflow.ops.gather import where_indices
+    from graphflow.ops.positions import where_indices
 
     return where_indices(condition, name)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from graphflow.core import context
-from graphflow.core.build import build, build_op, convert_to_tensor, name_scope
+from graphflow.core.build import as_array, build, build_op, convert_to_tensor, name_scope
 from graphflow.core.graph import Graph
 from graphflow.core.indexed_slices import IndexedSlices
 from graphflow.core.kinds import Assertion, Composite, Elementwise, Host, NoOp, TensorType
@@ -381,7 +381,7 @@ def _py_result(attrs: PyFuncAttrs, i: int, value: Any) -> Any:
     found = as_dtype(array.dtype)
     if found is not want:
         raise ArgumentError(f"{i}-th value returned by pyfunc_{attrs.token} is {found.name}, but expects {want.name}")
-    return array.astype(object) if want is string else array
+    return as_array(array, string) if want is string else array
 
 
 PY_FUNC = register(

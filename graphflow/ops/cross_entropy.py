@@ -17,7 +17,7 @@ from graphflow.core.registry import InferContext, OpDef, Sample, not_differentia
 from graphflow.core.tensor import Operation, Tensor
 from graphflow.dtypes import FLOATS, float32, int32, int64
 from graphflow.errors import ArgumentError, DTypeError, ShapeError
-from graphflow.ops.axis import AxisAttrs, PositionAttrs
+from graphflow.ops.axis import AxisAttrs, AxisSizeAttrs, PositionAttrs
 from graphflow.ops.elementwise import brackets
 from graphflow.ops.reduce import ReduceAttrs, sum_to_like
 from graphflow.ops.softmax import (
@@ -212,7 +212,7 @@ def _sparse_expand(p: ExpandContext, logits: Any, labels: Any) -> Any:
     shape = p.outputs[1].shape
     assert shape is not None
     dtype, axis = p.outputs[0].dtype, len(shape) - 1
-    classes = p.op("AxisSize", logits, attrs=AxisAttrs(axis))
+    classes = p.op("AxisSize", logits, attrs=AxisSizeAttrs(axis))
     shown = str(shape[axis]) if isinstance(shape[axis], int) else "?"
     labels = p.op("CheckedLabel", labels, classes, attrs=ClassesAttrs(shown))
     position = p.op("AxisPosition", attrs=PositionAttrs(shape, axis, p.type(labels).dtype))

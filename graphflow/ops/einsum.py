@@ -13,7 +13,7 @@ from graphflow.core.graph import check_same_dtype
 from graphflow.core.tensor import Tensor
 from graphflow.errors import ArgumentError, ShapeError
 from graphflow.ops.axis import axis_size
-from graphflow.ops.math import cast, multiply
+from graphflow.ops.math import multiply
 from graphflow.ops.matmul import matmul
 from graphflow.ops.reduce import reduce_sum
 
@@ -30,7 +30,7 @@ def _size(x: Tensor, axis: int) -> Any:
     """The size of an axis: an int where it is known, else a scalar tensor."""
     assert x._shape is not None
     d = x._shape[axis]
-    return d if isinstance(d, int) else cast(axis_size(x, axis), "int32")
+    return d if isinstance(d, int) else axis_size(x, axis)
 
 
 def _product(sizes: Sequence[Any]) -> Any:

@@ -24,7 +24,7 @@ from graphflow.ops.positions import where_indices
 from graphflow.ops.scatter import invert_permutation as invert_permutation
 from graphflow.ops.scatter import row_positions, unsorted_segment_sum
 from graphflow.ops.scatter import scatter_nd as scatter_nd
-from graphflow.ops.shape_ops import shape, shape_tensor
+from graphflow.ops.shape_ops import merged_shape, shape_tensor
 from graphflow.ops.slicing import slice_axis
 from graphflow.shapes import format_shape
 
@@ -56,10 +56,9 @@ def _grad(op: Operation, grad: Tensor) -> list[Any]:
     axis = op.attrs.axis
     if axis == 0 and not op.attrs.dense_gradient:
         rows = shape_tensor(params)
-        target: Any = [-1]
-        if params._shape is None or len(params._shape) > 1:
-            target = concat([constant([-1]), slice_axis(rows, 0, 1, None)], 0)
-        return [IndexedSlices(reshape(grad, target), reshape(indices, [-1]), rows), None]
+        flat = reshape(indices, [-1])
+        target = concat([shape_tensor(flat), slice_axis(rows, 0, 1, None)], 0)
+        return [IndexedSlices(reshape(grad, target), flat, rows), None]
     if params._shape is None or indices._shape is None:
         raise ArgumentError("the gradient of gather along an axis other than 0 needs known ranks")
     rank, k = len(params._shape), len(indices._shape)
@@ -172,11 +171,11 @@ def _batched(p: Tensor, i: Tensor, axis: int, batch_dims: int, name: str | None)
         between = axis - batch_dims
         p = transpose(p, [*range(batch_dims), axis, *range(batch_dims, axis), *range(axis + 1, rank)]) if between else p
         sizes = shape_tensor(p)
-        batch, rest = slice_axis(sizes, 0, 0, batch_dims), slice_axis(sizes, 0, batch_dims + 1, None)
+        batch = slice_axis(sizes, 0, 0, batch_dims)
         first = reshape(range_(reduce_prod(batch)), concat([batch, [1] * kept], 0))
         size = cast(sizes[batch_dims], i.base_dtype)
         rows = row_positions([cast(first, i.base_dtype), i], [None, size])
-        flat = reshape(p, concat([constant([-1]), rest], 0))
+        flat = reshape(p, merged_shape(p, 0, batch_dims + 1))
         if not between:
             return build(GATHER, (flat, rows), GatherAttrs(0), scope)
         found = build(GATHER, (flat, rows), GatherAttrs(0))
@@ -219,12 +218,11 @@ def gather_nd(params: Any, indices: Any, name: str | None = None, batch_dims: in
         raise ShapeError(f"index innermost dimension length must be <= params rank; saw: {depth} vs. {len(p._shape)}")
     with name_scope(name, "GatherNd", [p]) as scope:
         sizes = shape_tensor(p)
-        rest = slice_axis(sizes, 0, depth, None)
         if depth == 0:
-            return broadcast_to(p, concat([slice_axis(shape_tensor(i), 0, 0, outer), rest], 0), name=scope)
+            return broadcast_to(p, concat([slice_axis(shape_tensor(i), 0, 0, outer), sizes], 0), name=scope)
         limits = cast(sizes, i.base_dtype)
         rows = row_positions(unstack(i, depth, axis=-1), [limits[k] for k in range(depth)])
-        return build(GATHER, (reshape(p, concat([constant([-1]), rest], 0)), rows), GatherAttrs(0, True), scope)
+        return build(GATHER, (reshape(p, merged_shape(p, 0, depth)), rows), GatherAttrs(0, True), scope)
 
 
 def boolean_mask(tensor: Any, mask: Any, name: str | None = "boolean_mask", axis: Any = None) -> Tensor:
@@ -246,7 +244,5 @@ def boolean_mask(tensor: Any, mask: Any, name: str | None = "boolean_mask", axis
     ):
         raise ShapeError(f"Shapes {format_shape(covered)} and {format_shape(m._shape)} are incompatible")
     with name_scope(name, "boolean_mask", [x]):
-        sizes = shape(x)
-        before, after = slice_axis(sizes, 0, 0, where), slice_axis(sizes, 0, where + len(m._shape), None)
-        flat = reshape(x, concat([before, [-1], after], 0))
+        flat = reshape(x, merged_shape(x, where, where + len(m._shape)))
         return gather(flat, squeeze(where_indices(reshape(m, [-1])), [1]), axis=where)

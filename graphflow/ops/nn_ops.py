@@ -84,7 +84,7 @@ def _noise_shape(x: Tensor, noise_shape: Any) -> Any:
     for i, d in enumerate(dims):
         if d is None:
             size = None if x._shape is None else x._shape[i]
-            dims[i] = size if isinstance(size, int) else cast(axis_size(x, i), "int32")
+            dims[i] = size if isinstance(size, int) else axis_size(x, i)
     return dims
 
 

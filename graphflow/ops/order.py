@@ -168,12 +168,12 @@ def _top_k_reference(attrs: Any, x: Any, k: Any) -> Any:
 def _top_k_grad(op: Operation, grad: Tensor | None, _: Tensor | None = None) -> list[Tensor | None]:
     from graphflow.ops.array import expand_dims, one_hot
     from graphflow.ops.axis import axis_size
-    from graphflow.ops.math import cast, multiply
+    from graphflow.ops.math import multiply
 
     if grad is None:
         return [None, None]
     x = op.inputs[0]
-    places = one_hot(op.outputs[1], cast(axis_size(x, -1), int32), dtype=x.base_dtype)
+    places = one_hot(op.outputs[1], axis_size(x, -1), dtype=x.base_dtype)
     return [reduce_sum(multiply(expand_dims(grad, -1), places), -2), None]
 
 

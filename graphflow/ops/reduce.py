@@ -166,9 +166,9 @@ def count_reduced(x: Tensor, axis: Sequence[int], dtype: DType) -> Tensor | floa
     from graphflow.ops.axis import axis_size
     from graphflow.ops.math import cast, multiply
 
-    total = axis_size(x, axis[0])
+    total = axis_size(x, axis[0], int64)
     for a in axis[1:]:
-        total = multiply(total, axis_size(x, a))
+        total = multiply(total, axis_size(x, a, int64))
     result: Tensor = cast(total, dtype)
     return result
 

@@ -16,7 +16,7 @@ from graphflow.core.tensor import Operation, Tensor
 from graphflow.dtypes import FLOATS, INTEGERS, DType, int32
 from graphflow.errors import ArgumentError, ShapeError
 from graphflow.ops.arguments import shape_operand
-from graphflow.ops.shape_ops import shape, shape_tensor
+from graphflow.ops.shape_ops import merged_shape, shape, shape_tensor
 from graphflow.shapes import Dim, format_shape, fresh_dim, product
 
 
@@ -219,8 +219,9 @@ def _rows_at(base: Tensor, indices: Tensor, updates: Tensor, what: str) -> tuple
     sizes = shape_tensor(base)
     limits = cast(sizes, indices.base_dtype)
     rows = row_positions(unstack(indices, depth, axis=-1), [limits[k] for k in range(depth)])
-    row = concat([[-1], slice_axis(sizes, 0, depth, None)], 0)
-    return reshape(base, row), reshape(rows, [-1]), reshape(updates, row)
+    flat = reshape(rows, [-1])
+    row = slice_axis(sizes, 0, depth, None)
+    return reshape(base, merged_shape(base, 0, depth)), flat, reshape(updates, concat([shape_tensor(flat), row], 0))
 
 
 def scatter_nd(indices: Any, updates: Any, shape: Any, name: str | None = None) -> Tensor:

@@ -78,6 +78,13 @@ def _expand(p: Any, s: Any, begin: Any, end: Any, strides: Any, dy: Any) -> Any:
     return p.same("SliceScatter", dy)
 
 
+def _put_apart(attrs: StridedSliceAttrs, s: Any, begin: Any, end: Any, strides: Any, dy: Any) -> Any:
+    """As _put, of a tensor whose elements are as far apart as the slice's."""
+    taken = np.zeros(tuple(int(d) for d in s))[numpy_index(attrs, begin, end, strides)].shape
+    steps = [n // k if k else 1 for n, k in zip(np.shape(dy), taken, strict=True)]
+    return _put(attrs, s, begin, end, strides, np.asarray(dy)[tuple(slice(None, None, step) for step in steps)])
+
+
 def _samples() -> list[Sample]:
     found = []
     for sample in strided_samples():
@@ -111,7 +118,7 @@ SLICE_SCATTER = register(
         IndexMap(_put_pieces, lambda ctx: 0),
         _infer,
         not_differentiable("it appears only where StridedSliceGrad, which has a gradient, is expanded"),
-        _put,
+        _put_apart,
         lambda: [s for s in _samples() if all(abs(int(t)) == 1 for t in s.inputs[3])],
         attrs=StridedSliceAttrs,
         shape_operands=(0, 1, 2, 3),

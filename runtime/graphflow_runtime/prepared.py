@@ -83,6 +83,7 @@ class Prepared:
                 values = [values[i] for i in self.order]
             store = session._store
             store.runs += 1
+            results: Sequence[Any] | None
             try:
                 results = self.executable.fast(values) if not self.named else None
             except MemoryError:  # for the results that the last sizes had, which may not be these
@@ -111,7 +112,9 @@ class Prepared:
         except OutOfMemoryError:
             raise
         except MemoryError as e:
-            raise OutOfMemoryError(message=f"a run for feeds of shapes {[v.shape for v in values]} needs too much: {e}") from None
+            raise OutOfMemoryError(
+                message=f"a run for feeds of shapes {[v.shape for v in values]} needs too much: {e}"
+            ) from None
 
     def finish(self, results: Sequence[Any], feeds: Sequence[Any]) -> Any:
         """The user's structure, filled."""

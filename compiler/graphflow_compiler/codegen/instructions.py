@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from graphflow.core.emit import COMPARE
 from graphflow.dtypes import DType, bfloat16, bool_, float16, float32, float64, int32
@@ -38,6 +39,15 @@ _AT_ZERO = {"sin": 0.0, "cos": 1.0, "tan": 0.0}
 _NAN = {d: literal(float("nan"), d) for d in (float16, bfloat16, float32, float64)}
 
 
+@lru_cache(maxsize=256)
+def _intrinsic(name: str, dtype: DType, lanes: int, count: int) -> tuple[str, str, str]:
+    """(type, text of a call up to its arguments, declaration)"""
+    t = lanes_type(scalar_type(dtype), lanes)
+    short = {"half": "f16", "float": "f32", "double": "f64"}[scalar_type(dtype)]
+    full = f"llvm.{name}." + (f"v{lanes}{short}" if lanes > 1 else short)
+    return t, f"call {t} @{full}", f"declare {t} @{full}({', '.join([t] * count)})"
+
+
 __all__ = ["Instructions", "Lines", "Value"]
 
 
@@ -59,8 +69,10 @@ class Instructions:
         return self.lines_.splat(t, self.width, v.name)
 
     def _meet(self, *values: Value) -> tuple[list[str], int]:
-        lanes = max(v.lanes for v in values)
-        return [self.lanes(v) if lanes > 1 else v.name for v in values], lanes
+        for v in values:
+            if v.lanes > 1:
+                return [u.name if u.lanes > 1 else self.lanes(u) for u in values], v.lanes
+        return [u.name for u in values], 1
 
     def _type(self, dtype: DType, lanes: int) -> str:
         return lanes_type(scalar_type(dtype), lanes)
@@ -90,11 +102,10 @@ class Instructions:
 
     def intrinsic(self, name: str, *args: Value) -> Value:
         names, lanes = self._meet(*args)
-        t = self._type(args[0].dtype, lanes)
-        short = {"half": "f16", "float": "f32", "double": "f64"}[scalar_type(args[0].dtype)]
-        full = f"llvm.{name}." + (f"v{lanes}{short}" if lanes > 1 else short)
-        self.lines_.declare(f"declare {t} @{full}({', '.join([t] * len(args))})")
-        return Value(self.lines_.value(f"call {t} @{full}({', '.join(f'{t} {n}' for n in names)})"), args[0].dtype, lanes)
+        dtype = args[0].dtype
+        t, call, declaration = _intrinsic(name, dtype, lanes, len(args))
+        self.lines_.declare(declaration)
+        return Value(self.lines_.value(f"{call}({', '.join([f'{t} {n}' for n in names])})"), dtype, lanes)
 
     def binary(self, op: str, a: Value, b: Value) -> Value:
         if op in COMPARE:

@@ -110,9 +110,7 @@ class _Function:
         unroll = 1
         if beside == 1 and size_of(loop) <= SMALL_BODY and not _shorter(lo, hi, 2 * lanes):
             unroll = UNROLL if loop.accumulators else 2
-        sets = [
-            Running.at_identity(lines, loop.accumulators, lanes) for _ in range(unroll if loop.accumulators else 1)
-        ]
+        sets = [Running.at_identity(lines, loop.accumulators, lanes) for _ in range(unroll if loop.accumulators else 1)]
         wide = replace(e, lane_variable=loop.var, lanes=lanes)
         at = lo
         if beside > 1:

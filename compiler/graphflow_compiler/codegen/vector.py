@@ -50,7 +50,6 @@ from graphflow_compiler.ir.loops import (
     Statement,
     Store,
     Unary,
-    Var,
 )
 
 __all__ = ["Lines", "Size", "Value", "VectorEmitter"]
@@ -244,9 +243,7 @@ class VectorEmitter:
     def _extract(self, index: Value) -> list[Size]:
         if index.lanes == 1:
             return [index.name] * self.lanes
-        return [
-            self.lines.value(f"extractelement <{self.lanes} x i64> {index.name}, i32 {k}") for k in range(self.lanes)
-        ]
+        return [self.lines.value(f"extractelement <{self.lanes} x i64> {index.name}, i32 {k}") for k in range(self.lanes)]
 
     def _gather(self, pointer: str, dtype: DType, offsets: list[Size]) -> Value:
         """One load per lane: the caches serve that as fast as a gather instruction."""

@@ -79,7 +79,9 @@ def to_text(graph: KernelGraph) -> str:
         reduced = f" reduce axes {list(g.reduced)}" if g.reduced else ""
         lines.append(f"kernel {g.id} {g.kind} over {format_shape(g.space)}{reduced}")
         lines += [f"  read  {v!r} : {v.type}" for v in g.inputs]
-        lines += [f"  {n!r} [{g.levels.get(n, ELEMENT)}] : {n.types[0]}  # {' '.join(n.origin)}" for n in g.nodes]
+        lines += [
+            f"  {n!r} [{g.levels.get(n, ELEMENT)}] : {', '.join(map(str, n.types))}  # {' '.join(n.origin)}" for n in g.nodes
+        ]
         lines += [f"  write {v!r} : {v.type}" for v in g.outputs]
     lines += [f"alias {a!r} = {b!r}" for a, b in graph.aliases.items()]
     return "\n".join(lines) + "\n"

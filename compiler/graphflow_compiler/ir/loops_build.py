@@ -63,7 +63,7 @@ class LoopBuilder(FunctionBuilder[Atom]):
     def __init__(self) -> None:
         self._blocks: list[list[Statement]] = [[]]
         self._known: list[dict[Expr, Var]] = [{}]
-        self._positions: dict[str, Index] = {}  # variables that are index expressions as data
+        self._definitions: dict[str, Expr] = {}
         self._count = 0
 
     def fresh(self, hint: str = "v") -> str:
@@ -82,6 +82,7 @@ class LoopBuilder(FunctionBuilder[Atom]):
         var = Var(self.fresh(), dtype)
         self._blocks[-1].append(Let(var.name, dtype, value))
         self._known[-1][value] = var
+        self._definitions[var.name] = value
         return var
 
     # ------------------------------------------------------------------ ScalarBuilder
@@ -116,10 +117,8 @@ class LoopBuilder(FunctionBuilder[Atom]):
                 return a if bool(b.value) == (op == "and") else b
             if op == "add" and b.value == 0 and a.dtype.is_integer:
                 return a
-        elif isinstance(a, Const):
-            # Commutative: the constant goes to the right, which makes more expressions equal.
-            if op in ("add", "mul", "and", "or", "xor", "eq", "ne"):
-                return self.binary(op, b, a)
+        elif isinstance(a, Const) and op in ("add", "mul", "and", "or", "xor", "eq", "ne"):
+            return self.binary(op, b, a)  # commutative: a constant on the right makes more expressions equal
         return self._let(Binary(op, a, b), result)
 
     def select(self, condition: Atom, a: Atom | float, b: Atom | float) -> Atom:
@@ -135,9 +134,29 @@ class LoopBuilder(FunctionBuilder[Atom]):
             return _folded(_NUMPY.cast(_array(x), dtype), dtype)
         if (x.dtype in _HALVES and dtype is not float32) or (dtype in _HALVES and x.dtype is not float32):
             return self.cast(self.cast(x, float32), dtype)
-        if isinstance(x, Var) and x.name in self._positions and not dtype.is_bool:
-            return self.from_index(self._positions[x.name], dtype)  # lanes count in the wanted type
+        if isinstance(x, Var):
+            narrowed = self._narrowed(x, self._definitions[x.name], dtype) if x.name in self._definitions else None
+            if narrowed is not None:
+                return narrowed
         return self._let(Cast(x, dtype), dtype)
+
+    def _narrowed(self, x: Var, e: Expr, dtype: DType) -> Atom | None:
+        """The cast of the value of `e` by way of casts of its operands: low digits depend on low digits alone."""
+        if isinstance(e, Cast) and e.x.dtype is dtype and dtype.is_integer and x.dtype.is_integer and dtype.size < x.dtype.size:
+            return e.x
+        if isinstance(e, FromIndex) and x.dtype is int64 and not dtype.is_bool:
+            return self.from_index(e.index, dtype)  # lanes count in the wanted type
+        if not (isinstance(e, Binary) and x.dtype.is_integer and dtype.is_integer and dtype.size < x.dtype.size):
+            return None
+        if e.op == "and" and isinstance(e.b, Const) and (int(e.b.value) + 1) % (1 << 8 * dtype.size) == 0:
+            return self.cast(e.a, dtype)
+        if e.op in ("add", "sub", "mul") and self._is_narrow(e.a, dtype) and self._is_narrow(e.b, dtype):
+            return self.binary(e.op, self.cast(e.a, dtype), self.cast(e.b, dtype))
+        return None
+
+    def _is_narrow(self, x: Atom, dtype: DType) -> bool:
+        e = self._definitions.get(x.name) if isinstance(x, Var) else None
+        return (e is None and isinstance(x, Const)) or (isinstance(e, Cast) and e.x.dtype is dtype)
 
     def bitcast(self, x: Atom, dtype: DType) -> Atom:
         if x.dtype is dtype:
@@ -180,11 +199,7 @@ class LoopBuilder(FunctionBuilder[Atom]):
             return self.cast(self.from_index(index, float32), dtype)
         if isinstance(index, IConst):
             return self.cast(Const(index.value, int64), dtype)
-        var = self._let(FromIndex(index, dtype), dtype)
-        assert isinstance(var, Var)
-        if dtype is int64:
-            self._positions[var.name] = index
-        return var
+        return self._let(FromIndex(index, dtype), dtype)
 
     def store(self, buffer: str, index: Index, value: Atom) -> None:
         self._blocks[-1].append(Store(buffer, index, value))

@@ -43,12 +43,13 @@ def lower_scatter(e: Emitter) -> LoweredKernel:
             e.fail_if(above, node, f"indices are out of range: one is not in [0, {rows})")
         else:
             e.fail_if(bad, node, f"indices are out of range: one is not in [0, {rows})")
-        keep = b.not_(bad)
+        # A row that is left out is passed over: nothing may be read or written where it would stand.
         place = IData(b.select(bad, 0, wanted))
-        with b.loop("r", dim_index(row), kind="vector", parallel=False):
+        width = mul(dim_index(row), IData(b.select(bad, b.const(0, int64), b.const(1, int64))))
+        with b.loop("r", width, kind="vector", parallel=False):
             at: Index = add(mul(place, dim_index(row)), IVar("r"))
             new = _linear(e, updates, add(mul(IVar("u"), dim_index(row)), IVar("r")))
-            old = b.load(e.buffer(out), at, out.dtype, keep)
+            old = b.load(e.buffer(out), at, out.dtype)
             combined = {
                 "set": lambda: new,
                 "add": lambda: b.add(old, new),
@@ -58,7 +59,7 @@ def lower_scatter(e: Emitter) -> LoweredKernel:
                 "min": lambda: b.minimum(old, new),
                 "max": lambda: b.maximum(old, new),
             }[kind.combine]()
-            b.store(e.buffer(out), at, b.select(keep, combined, old))
+            b.store(e.buffer(out), at, combined)
     return _kernel(e)
 
 

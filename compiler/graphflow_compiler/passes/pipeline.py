@@ -59,9 +59,10 @@ class Dump:
                 continue
         return Dump(None)
 
-    def write(self, what: str, text: str, suffix: str = "txt") -> None:
+    def write(self, what: str, text: Callable[[], str], suffix: str = "txt") -> None:
+        """`text` is made only if it is wanted."""
         if self.folder is not None:
-            (self.folder / f"{self.count:02d}_{what}.{suffix}").write_text(text)
+            (self.folder / f"{self.count:02d}_{what}.{suffix}").write_text(text())
             self.count += 1
 
     def summary(self, line: str) -> None:
@@ -72,13 +73,13 @@ class Dump:
 
 def run_passes(program: Program, ctx: PassContext, dump: Dump, passes: tuple[Pass, ...] = CPU) -> Program:
     """Runs the passes in order; each result is verified, and dumped where asked."""
-    dump.write("program", program_ir.to_text(program))
+    dump.write("program", partial(program_ir.to_text, program))
     for p in passes:
         start = time.perf_counter()
         before, fired = len(program.nodes), sum(ctx.fired.values())
         program = p.run(program, ctx)
         program_ir.verify(program)
-        dump.write(p.name, program_ir.to_text(program))
+        dump.write(p.name, partial(program_ir.to_text, program))
         dump.summary(
             f"{p.name}: {before} -> {len(program.nodes)} nodes, {sum(ctx.fired.values()) - fired} rules fired, "
             f"{(time.perf_counter() - start) * 1e3:.2f} ms"
