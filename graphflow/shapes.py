@@ -81,6 +81,15 @@ class SymDim:
             parts.append(str(c) if not factors else factors if c == 1 else f"{c}*{factors}")
         return "+".join(parts).replace("+-", "-")
 
+    def is_size(self) -> bool:
+        """Whether it is just one named size."""
+        return (
+            len(self.terms) == 1
+            and self.terms[0][1] == 1
+            and len(self.terms[0][0]) == 1
+            and isinstance(self.terms[0][0][0], str)
+        )
+
     def names(self) -> set[str]:
         """The sizes it depends on."""
         found: set[str] = set()

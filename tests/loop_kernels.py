@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphflow.dtypes import DType, as_dtype
-from graphflow_compiler.codegen.emit import host_target, kernel_to_llvm
+from graphflow_compiler.codegen.emit import Target, host_target, kernel_to_llvm
 from graphflow_compiler.codegen.jit import compile_module
 from graphflow_compiler.ir.loops import Atom, Buffer, Const, IDim, IVar, LoopKernel, Statement, Var
 from graphflow_compiler.ir.loops_build import LoopBuilder
@@ -23,12 +23,12 @@ Array = npt.NDArray[Any]
 class Compiled:
     """A kernel compiled for this machine. Call it with its buffers in order, and its sizes by name."""
 
-    def __init__(self, kernel: LoopKernel) -> None:
+    def __init__(self, kernel: LoopKernel, target: Target | None = None) -> None:
         verify_kernel(kernel)
         assert kernel_to_text(kernel)
         self.kernel = kernel
-        self.text = kernel_to_llvm(kernel, host_target())
-        self.engine = compile_module([self.text])
+        self.text = kernel_to_llvm(kernel, target or host_target())
+        self.engine = compile_module([self.text], target)
         arguments = [ctypes.c_void_p] * len(kernel.buffers) + [ctypes.c_int64] * (len(kernel.dims) + 2)
         self.function = ctypes.CFUNCTYPE(ctypes.c_int32, *arguments)(self.engine.address("kernel"))
 

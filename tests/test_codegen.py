@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,8 @@ from graphflow.dtypes import (
     uint64,
 )
 from graphflow.errors import CompileError
-from graphflow_compiler.codegen.emit import host_target, kernel_to_llvm
+from graphflow_compiler.codegen import loops_llvm
+from graphflow_compiler.codegen.emit import Target, host_target, kernel_to_llvm
 from graphflow_compiler.codegen.jit import compile_module, emit_object, external_symbols, load_object
 from graphflow_compiler.ir.index import iadd, ifloordiv, imax, imin, imod, imul, isub
 from graphflow_compiler.ir.loops import Atom, Const, IConst, IData, IDim, Index, IVar, Let, Load, LoopKernel, Unary, Var
@@ -37,7 +39,7 @@ from graphflow_compiler.ir.loops_text import kernel_to_text
 from graphflow_compiler.ir.loops_verify import verify_kernel
 from tests.loop_kernels import Array, Compiled, apply, apply_all, elementwise, kernel
 
-I, J, N, M = IVar("i"), IVar("j"), IDim("n"), IDim("m")
+ROW, COLUMN, N, M = IVar("i"), IVar("j"), IDim("n"), IDim("m")
 FLOATS = (float16, float32, float64)
 INTEGERS = (int8, int16, int32, int64, uint8, uint16, uint32, uint64)
 NUMPY = NumpyBuilder()
@@ -65,11 +67,17 @@ def values(dtype: DType, n: int = 403, seed: int = 0) -> Array:
     return x
 
 
+@pytest.fixture(params=["bodies for lanes and tail", "one body"])
+def bodies(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops are emitted in two ways, by size: tests that use this see both."""
+    monkeypatch.setattr(loops_llvm, "LARGE_BODY", -1 if request.param == "one body" else 10**6)
+
+
 # ---------------------------------------------------------------------------------------------- elementwise
 
 
 @pytest.mark.parametrize("dtype", [bool_, int8, float16, int32, float32, float64], ids=name_of)
-def test_every_length(dtype: DType) -> None:
+def test_every_length(dtype: DType, bodies: None) -> None:
     """Main loop, whole vectors and tail meet at every length."""
     ones = elementwise(lambda b, x, y: b.binary("max", x, y), dtype, dtype)
     for n in [*range(41), 64, 127, 200]:
@@ -101,7 +109,7 @@ def exact_binary(op: str, dtype: DType, a: Array, b: Array) -> Array:
 
 
 @ALL
-def test_binary(dtype: DType) -> None:
+def test_binary(dtype: DType, bodies: None) -> None:
     ops = binary_ops(dtype)
     a, b = values(dtype), values(dtype, seed=1)
     divisor, shift = b, b
@@ -123,12 +131,13 @@ def test_unary(dtype: DType) -> None:
     if not dtype.is_bool:
         ops.remove("invert" if dtype.is_floating else "sqrt")
     x = values(dtype)
-    for op, got in zip(ops, apply_all(elementwise(lambda b, v: [b.unary(op, v) for op in ops], dtype), x), strict=True):
+    run = elementwise(lambda b, v: [b.unary(o, v) for o in ops], dtype)
+    for op, got in zip(ops, apply_all(run, x), strict=True):
         np.testing.assert_array_equal(got, NUMPY.unary(op, x), err_msg=op)
 
 
 @ALL
-def test_casts(dtype: DType) -> None:
+def test_casts(dtype: DType, bodies: None) -> None:
     x = values(dtype)
     targets = (*FLOATS, *INTEGERS, bool_)
     run = elementwise(lambda b, v: [b.cast(v, t) for t in targets], dtype)
@@ -169,7 +178,7 @@ def test_extreme_of_a_constant_propagates_nan() -> None:
     np.testing.assert_array_equal(bounded, np.minimum(np.maximum(x, 0), 6).astype(np.float32))
 
 
-def test_mixed_widths() -> None:
+def test_mixed_widths(bodies: None) -> None:
     """bool, int64 and float64 beside float32: lanes of one count, registers of several."""
     c, k, x, d = values(bool_), values(int64), values(float32), values(float64)
 
@@ -182,11 +191,11 @@ def test_mixed_widths() -> None:
         np.testing.assert_array_equal(got, np.where(k > 3, np.where(c, x.astype(np.float64), d), (x < 0).astype(np.float64)))
 
 
-def test_positions() -> None:
+def test_positions(bodies: None) -> None:
     for dtype in (int32, int64, float32, float64, uint8, float16):
         b = LoopBuilder()
         with b.loop("i", N, "vector", parallel=True):
-            b.store("y", I, b.cast(b.from_index(iadd(imul(I, IConst(3)), IConst(1000)), int64), dtype))
+            b.store("y", ROW, b.cast(b.from_index(iadd(imul(ROW, IConst(3)), IConst(1000)), int64), dtype))
         run = Compiled(kernel(b.build(), {"y": (dtype, "write")}))
         for n in (0, 5, 67):
             y = np.zeros(n, dtype.numpy_dtype)
@@ -202,25 +211,25 @@ def two_deep(index: Index, dtype: DType = float32, mask: Callable[[LoopBuilder],
     """y[i, j] = x[index]"""
     b = LoopBuilder()
     with b.loop("i", N, parallel=True), b.loop("j", M, "vector"):
-        b.store("y", iadd(imul(I, M), J), b.load("x", index, dtype, mask(b) if mask else None))
+        b.store("y", iadd(imul(ROW, M), COLUMN), b.load("x", index, dtype, mask(b) if mask else None))
     return Compiled(kernel(b.build(), {"x": (dtype, "read"), "y": (dtype, "write")}, ("m", "n")))
 
 
 @pytest.mark.parametrize("dtype", [float32, float64, bool_, float16], ids=name_of)
 def test_strides(dtype: DType) -> None:
     """Contiguous, transposed, broadcast both ways, reversed, every third, and through floordiv and mod."""
-    flat = iadd(imul(I, M), J)
+    flat = iadd(imul(ROW, M), COLUMN)
     cases: list[tuple[Index, Callable[[Any, Any, int, int], Array]]] = [
         (flat, lambda i, j, n, m: i * m + j),
-        (iadd(imul(J, N), I), lambda i, j, n, m: j * n + i),
-        (I, lambda i, j, n, m: i),
-        (J, lambda i, j, n, m: j),
+        (iadd(imul(COLUMN, N), ROW), lambda i, j, n, m: j * n + i),
+        (ROW, lambda i, j, n, m: i),
+        (COLUMN, lambda i, j, n, m: j),
         (isub(isub(imul(M, N), IConst(1)), flat), lambda i, j, n, m: n * m - 1 - i * m - j),
         (imul(flat, IConst(3)), lambda i, j, n, m: (i * m + j) * 3),
         (ifloordiv(flat, IConst(3)), lambda i, j, n, m: (i * m + j) // 3),
         (imod(flat, N), lambda i, j, n, m: (i * m + j) % n),
-        (imin(J, I), lambda i, j, n, m: np.minimum(i, j)),
-        (imax(J, I), lambda i, j, n, m: np.maximum(i, j)),
+        (imin(COLUMN, ROW), lambda i, j, n, m: np.minimum(i, j)),
+        (imax(COLUMN, ROW), lambda i, j, n, m: np.maximum(i, j)),
     ]
     for number, (index, where) in enumerate(cases):
         run = two_deep(index, dtype)
@@ -233,10 +242,13 @@ def test_strides(dtype: DType) -> None:
 
 
 def test_scattered_stores() -> None:
-    for index, shape in [(iadd(imul(J, N), I), "transposed"), (imul(iadd(imul(I, M), J), IConst(2)), "every second")]:
+    for index, shape in [
+        (iadd(imul(COLUMN, N), ROW), "transposed"),
+        (imul(iadd(imul(ROW, M), COLUMN), IConst(2)), "every second"),
+    ]:
         b = LoopBuilder()
         with b.loop("i", N, parallel=True), b.loop("j", M, "vector"):
-            b.store("y", index, b.mul(b.load("x", iadd(imul(I, M), J), float32), 2.0))
+            b.store("y", index, b.mul(b.load("x", iadd(imul(ROW, M), COLUMN), float32), 2.0))
         run = Compiled(kernel(b.build(), {"x": (float32, "read"), "y": (float32, "write")}, ("m", "n")))
         for n, m in [(1, 1), (3, 19), (2, 8)]:
             x = values(float32, n * m)
@@ -251,7 +263,7 @@ def test_masked_loads(dtype: DType) -> None:
     """Padding: outside, nothing is read and the value is 0. The index is negative there."""
 
     def inside(b: LoopBuilder) -> Atom:
-        return b.binary("ge", b.from_index(J, int64), b.const(2, int64))
+        return b.binary("ge", b.from_index(COLUMN, int64), b.const(2, int64))
 
     for n, m in [(1, 3), (2, 8), (3, 21), (1, 40)]:
         width = max(0, m - 2)
@@ -259,41 +271,45 @@ def test_masked_loads(dtype: DType) -> None:
         padded = np.zeros((n, m), dtype.numpy_dtype)
         padded[:, 2:] = x[: n * width].reshape(n, width)
         y = np.ones((n, m), dtype.numpy_dtype)
-        two_deep(iadd(imul(I, isub(M, IConst(2))), isub(J, IConst(2))), dtype, inside)(x, y, n=n, m=m)
+        two_deep(iadd(imul(ROW, isub(M, IConst(2))), isub(COLUMN, IConst(2))), dtype, inside)(x, y, n=n, m=m)
         np.testing.assert_array_equal(y, padded)
         # uniform mask: the whole row
-        two_deep(iadd(imul(I, M), J), dtype, lambda b: b.lt(b.from_index(I, int64), 1))(values(dtype, n * m), y, n=n, m=m)
+        two_deep(iadd(imul(ROW, M), COLUMN), dtype, lambda b: b.lt(b.from_index(ROW, int64), 1))(
+            values(dtype, n * m), y, n=n, m=m
+        )
         np.testing.assert_array_equal(y[0], values(dtype, n * m)[:m])
         assert not y[1:].any()
 
 
 @pytest.mark.parametrize("index_dtype", [int32, int64], ids=name_of)
-def test_gather(index_dtype: DType) -> None:
+def test_gather(index_dtype: DType, bodies: None) -> None:
     """Rows by a uniform index, elements by an index for each lane."""
     table = values(float32, 50 * 11).reshape(50, 11)
     for n in (0, 1, 13, 40):
         rows = np.random.default_rng(n).integers(0, 50, n).astype(index_dtype.numpy_dtype)
         b = LoopBuilder()
         with b.loop("i", N, parallel=True):
-            row = b.load("k", I, index_dtype)
+            row = b.load("k", ROW, index_dtype)
             with b.loop("j", IConst(11), "vector"):
-                b.store("y", iadd(imul(I, IConst(11)), J), b.load("x", iadd(imul(IData(row), IConst(11)), J), float32))
+                b.store(
+                    "y", iadd(imul(ROW, IConst(11)), COLUMN), b.load("x", iadd(imul(IData(row), IConst(11)), COLUMN), float32)
+                )
         buffers = {"x": (float32, "read"), "k": (index_dtype, "read"), "y": (float32, "write")}
         y = np.zeros((n, 11), np.float32)
         Compiled(kernel(b.build(), buffers))(table, rows, y, n=n)
         np.testing.assert_array_equal(y, table[rows])
         b = LoopBuilder()
         with b.loop("i", N, "vector", parallel=True):
-            b.store("y", I, b.load("x", iadd(imul(IData(b.load("k", I, index_dtype)), IConst(11)), IConst(4)), float32))
+            b.store("y", ROW, b.load("x", iadd(imul(IData(b.load("k", ROW, index_dtype)), IConst(11)), IConst(4)), float32))
         y = np.zeros(n, np.float32)
         Compiled(kernel(b.build(), buffers))(table, rows, y, n=n)
         np.testing.assert_array_equal(y, table[rows, 4])
 
 
-def test_in_place() -> None:
+def test_in_place(bodies: None) -> None:
     b = LoopBuilder()
     with b.loop("i", N, "vector", parallel=True):
-        b.store("x", I, b.add(b.load("x", I, float32), 1.0))
+        b.store("x", ROW, b.add(b.load("x", ROW, float32), 1.0))
     x = values(float32, 77)
     exact = x + 1
     Compiled(kernel(b.build(), {"x": (float32, "readwrite")}))(x, n=77)
@@ -321,8 +337,10 @@ def row_reduction(dtype: DType, combine: str) -> Compiled:
     b = LoopBuilder()
     with b.loop("i", N, parallel=True):
         with b.loop("j", M, "vector") as loop:
-            total = loop.accumulate("t", dtype, combine, identity(combine, dtype), b.load("x", iadd(imul(I, M), J), dtype))
-        b.store("y", I, total)
+            total = loop.accumulate(
+                "t", dtype, combine, identity(combine, dtype), b.load("x", iadd(imul(ROW, M), COLUMN), dtype)
+            )
+        b.store("y", ROW, total)
     return Compiled(kernel(b.build(), {"x": (dtype, "read"), "y": (dtype, "write")}, ("m", "n")))
 
 
@@ -331,8 +349,10 @@ def column_reduction(dtype: DType, combine: str) -> Compiled:
     b = LoopBuilder()
     with b.loop("j", M, "vector", parallel=True):
         with b.loop("i", N) as loop:
-            total = loop.accumulate("t", dtype, combine, identity(combine, dtype), b.load("x", iadd(imul(I, M), J), dtype))
-        b.store("y", J, total)
+            total = loop.accumulate(
+                "t", dtype, combine, identity(combine, dtype), b.load("x", iadd(imul(ROW, M), COLUMN), dtype)
+            )
+        b.store("y", COLUMN, total)
     return Compiled(kernel(b.build(), {"x": (dtype, "read"), "y": (dtype, "write")}, ("m", "n")))
 
 
@@ -342,7 +362,7 @@ def column_reduction(dtype: DType, combine: str) -> Compiled:
     + [(int8, "max"), (uint16, "min"), (uint64, "mul"), (bool_, "and"), (bool_, "or"), (bool_, "max")],
     ids=name_of,
 )  # fmt: skip
-def test_reductions(dtype: DType, combine: str) -> None:
+def test_reductions(dtype: DType, combine: str, bodies: None) -> None:
     rows, columns = row_reduction(dtype, combine), column_reduction(dtype, combine)
     evaluate = COMBINE[combine][0]
     for n, m in [(1, 0), (0, 5), (3, 1), (2, 7), (3, 8), (2, 40), (5, 67), (1, 300), (130, 33)]:
@@ -362,22 +382,22 @@ def test_reductions(dtype: DType, combine: str) -> None:
 def softmax() -> Compiled:
     """Three passes over a row, the middle one keeping its results in scratch."""
     b = LoopBuilder()
-    flat = iadd(imul(I, M), J)
+    flat = iadd(imul(ROW, M), COLUMN)
     with b.loop("i", N, parallel=True):
         with b.loop("j", M, "vector") as loop:
             top = loop.accumulate("top", float32, "max", -np.inf, b.load("x", flat, float32))
         with b.loop("j", M, "vector") as loop:
             e = b.call("exp", b.sub(b.load("x", flat, float32), top))
-            b.store("scratch", J, e)
+            b.store("scratch", COLUMN, e)
             total = loop.accumulate("total", float32, "add", 0.0, e)
         scale = b.div(1.0, total)
         with b.loop("j", M, "vector"):
-            b.store("y", flat, b.mul(b.load("scratch", J, float32), scale))
+            b.store("y", flat, b.mul(b.load("scratch", COLUMN, float32), scale))
     buffers = {"x": (float32, "read"), "scratch": (float32, "readwrite"), "y": (float32, "write")}
     return Compiled(kernel(b.build(), buffers, ("m", "n")))
 
 
-def test_row_passes_and_threads_give_the_same_bits() -> None:
+def test_row_passes_and_threads_give_the_same_bits(bodies: None) -> None:
     run = softmax()
     for n, m in [(1, 1), (7, 10), (16, 33), (33, 100)]:
         x = np.random.default_rng(m).uniform(-9, 9, (n, m)).astype(np.float32)
@@ -393,7 +413,7 @@ def test_row_passes_and_threads_give_the_same_bits() -> None:
 
 
 @pytest.mark.parametrize("dtype", [float32, float64, int8, float16], ids=name_of)
-def test_threads_share_out_elements(dtype: DType) -> None:
+def test_threads_share_out_elements(dtype: DType, bodies: None) -> None:
     rule = elementwise(lambda b, x: b.add(b.mul(x, x), b.cast(b.const(3, int32), dtype)), dtype)
     function = elementwise(lambda b, x: b.call("tanh", b.add(b.mul(x, 2.0), 1.0)), float32)
     for n in (0, 1, 9, 64, 1000):
@@ -420,7 +440,7 @@ def test_columns_and_threads_give_the_same_bits() -> None:
 def test_serial_kernels_run_on_the_first_thread() -> None:
     b = LoopBuilder()
     with b.loop("i", N) as loop:
-        total = loop.accumulate("t", int64, "add", 0, b.load("x", I, int64))
+        total = loop.accumulate("t", int64, "add", 0, b.load("x", ROW, int64))
     b.store("y", IConst(0), b.add(b.load("y", IConst(0), int64), total))
     run = Compiled(kernel(b.build(), {"x": (int64, "read"), "y": (int64, "readwrite")}))
     x, y = np.arange(10), np.zeros(1, np.int64)
@@ -435,11 +455,11 @@ def test_short_loops_inside_lanes() -> None:
     with b.loop("i", N, parallel=True), b.loop("j", M, "vector"):
         with b.loop("p", IConst(2)) as outer:
             with b.loop("q", IConst(3)) as inner:
-                row = imul(iadd(imul(I, IConst(2)), p), imul(M, IConst(3)))
-                x = b.load("x", iadd(row, iadd(imul(J, IConst(3)), q)), float32)
+                row = imul(iadd(imul(ROW, IConst(2)), p), imul(M, IConst(3)))
+                x = b.load("x", iadd(row, iadd(imul(COLUMN, IConst(3)), q)), float32)
                 part = inner.accumulate("r", float32, "add", 0.0, x)
             total = outer.accumulate("t", float32, "add", 0.0, part)
-        b.store("y", iadd(imul(I, M), J), b.div(total, 6.0))
+        b.store("y", iadd(imul(ROW, M), COLUMN), b.div(total, 6.0))
     run = Compiled(kernel(b.build(), {"x": (float32, "read"), "y": (float32, "write")}, ("m", "n")))
     for n, m in [(1, 1), (3, 5), (2, 35)]:
         x = np.random.default_rng(0).normal(size=(n, 2, m, 3)).astype(np.float32)
@@ -451,12 +471,12 @@ def test_short_loops_inside_lanes() -> None:
 # ---------------------------------------------------------------------------------------------- checks
 
 
-def test_checks_return_their_code() -> None:
+def test_checks_return_their_code(bodies: None) -> None:
     b = LoopBuilder()
     with b.loop("i", N, "vector", parallel=True):
-        x = b.load("x", I, float32)
+        x = b.load("x", ROW, float32)
         b.check(b.is_nan(x), 7)
-        b.store("y", I, x)
+        b.store("y", ROW, x)
     run = Compiled(kernel(b.build(), {"x": (float32, "read"), "y": (float32, "write")}))
     for n in (1, 8, 13, 40):
         x, y = np.zeros(n, np.float32), np.zeros(n, np.float32)
@@ -469,11 +489,11 @@ def test_checks_return_their_code() -> None:
     assert run(x, y, n=0) == 0
 
 
-def test_uniform_and_constant_checks() -> None:
+def test_uniform_and_constant_checks(bodies: None) -> None:
     b = LoopBuilder()
     with b.loop("i", N, "vector"):
         b.check(b.gt(b.from_index(N, int64), 5), 3)
-        b.store("y", I, b.const(True, bool_))
+        b.store("y", ROW, b.const(True, bool_))
     run = Compiled(kernel(b.build(), {"y": (bool_, "write")}))
     y = np.zeros(20, np.bool_)
     assert [run(y, n=n) for n in (0, 5, 6, 20)] == [0, 0, 3, 3]
@@ -484,7 +504,7 @@ def test_hoisted_division_by_a_size_of_zero() -> None:
     """The loops do not run where the size is 0; what is computed before them must not trap."""
     b = LoopBuilder()
     with b.loop("i", N), b.loop("j", M, "vector"):
-        b.store("y", J, b.cast(b.from_index(imod(I, M), int64), float32))
+        b.store("y", COLUMN, b.cast(b.from_index(imod(ROW, M), int64), float32))
     run = Compiled(kernel(b.build(), {"y": (float32, "write")}, ("m", "n")))
     assert run(np.zeros(1, np.float32), n=3, m=0) == 0
 
@@ -509,16 +529,16 @@ def test_kernels_print() -> None:
 def test_builder_shares_and_folds() -> None:
     b = LoopBuilder()
     with b.loop("i", N, "vector"):
-        x = b.load("x", I, float32)
-        assert b.load("x", I, float32) is x
+        x = b.load("x", ROW, float32)
+        assert b.load("x", ROW, float32) is x
         assert b.add(x, 1.0) is b.add(x, 1.0)
         assert b.add(1.0, x) is b.add(x, 1.0)
         assert b.mul(x, 1.0) is x and b.sub(x, 0.0) is x
         assert b.add(x, 0.0) is not x  # -0
         assert b.add(b.const(1, float32), b.const(2, float32)) == Const(3.0, float32)
         assert b.binary("lt", b.const(1, int32), b.const(2, int32)) == Const(True, bool_)
-        b.store("x", I, b.add(x, 1.0))
-        assert b.load("x", I, float32) is not x
+        b.store("x", ROW, b.add(x, 1.0))
+        assert b.load("x", ROW, float32) is not x
         with b.loop("j", IConst(4)):
             assert b.add(x, 1.0) is b.add(x, 1.0)
             inner = b.add(x, 3.0)
@@ -543,16 +563,27 @@ def test_verifier_refuses() -> None:
     ]
     b = LoopBuilder()
     with b.loop("i", N, "vector"), b.loop("j", N, "vector"):
-        b.load("x", I, float32)
+        b.load("x", ROW, float32)
     cases.append((broken(*b.build()), "vector loop inside"))
     b = LoopBuilder()
     with b.loop("i", N), b.loop("j", N, parallel=True):
-        b.load("x", I, float32)
+        b.load("x", ROW, float32)
     cases.append((broken(*b.build()), "outermost"))
     b = LoopBuilder()
     with b.loop("i", N):
-        b.store("x", I, b.const(1.0, float32))
-    cases.append((broken(*b.build()), "wants to write|write it"))
+        b.store("x", ROW, b.const(1.0, float32))
+        b.check(b.const(1.0, float32), 1)
+    cases.append((broken(*b.build()), "wants to write"))
+    cases.append((broken(*b.build(), access="readwrite"), "check of float32"))
+    b = LoopBuilder()
+    with b.loop("i", N, "vector"), b.loop("j", ROW):
+        b.load("x", COLUMN, float32)
+    cases.append((broken(*b.build()), "varies between lanes"))
+    b = LoopBuilder()
+    with b.loop("i", N, parallel=True):
+        b.store("x", ROW, b.const(1.0, float32))
+    b.store("x", IConst(0), b.const(1.0, float32))
+    cases.append((broken(*b.build(), access="write"), "beside a parallel loop"))
     for bad, message in cases:
         with pytest.raises(CompileError, match=message):
             verify_kernel(bad)
@@ -577,6 +608,38 @@ def test_object_code_can_be_kept() -> None:
     run.engine = load_object(code, external_symbols([run.text]))
     run.function = type(run.function)(run.engine.address("kernel"))
     np.testing.assert_allclose(apply(run, np.full(9, 4.0, np.float32)), np.log(24.0), rtol=1e-6)
+
+
+def functions(target: Target | None = None) -> Compiled:
+    """Several functions, a reduction and a bool, in one loop."""
+    b = LoopBuilder()
+    with b.loop("i", N, "vector") as loop:
+        x = b.load("x", ROW, float32)
+        y = b.add(b.call("tanh", x), b.call("sin", b.mul(x, 9.0)))
+        b.store("y", ROW, b.cast(b.call("exp", b.cast(y, float64)), float32))
+        b.store("positive", ROW, b.gt(x, 0.0))
+        top = loop.accumulate("t", float32, "max", -np.inf, y)
+    b.store("top", IConst(0), top)
+    buffers = {name: (float32, "write") for name in ("y", "top")} | {"positive": (bool_, "write"), "x": (float32, "read")}
+    return Compiled(kernel(b.build(), buffers), target)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86 targets")
+@pytest.mark.parametrize("bits", [128, 256, 512])
+def test_other_machines(bits: int, bodies: None) -> None:
+    """Old x86 has short vectors and no fma: the results stay good. What cannot run here is at least compiled."""
+    cpu, features = {128: ("x86-64-v2", ""), 256: ("x86-64-v3", "+fma"), 512: ("x86-64-v4", "+fma")}[bits]
+    target = Target(cpu, features, bits, 16 if bits < 512 else 32)
+    x = np.random.default_rng(0).normal(size=37).astype(np.float32)
+    if bits > host_target().vector_bits:
+        assert emit_object([kernel_to_llvm(functions().kernel, target)], target)
+        return
+    y, top, positive = np.zeros_like(x), np.zeros(1, np.float32), np.zeros(37, np.bool_)
+    functions(target)(y, top, positive, x, n=37)
+    exact = np.tanh(x.astype(np.float64)) + np.sin((x * np.float32(9)).astype(np.float64))
+    np.testing.assert_allclose(y, np.exp(exact), rtol=1e-6)
+    np.testing.assert_allclose(top[0], exact.max(), rtol=1e-6)
+    np.testing.assert_array_equal(positive, x > 0)
 
 
 def test_engines_are_freed() -> None:

@@ -35,7 +35,7 @@ from graphflow.ops.shape_ops import shape as shape
 from graphflow.ops.shape_ops import shape_n as shape_n
 from graphflow.ops.shape_ops import shape_tensor
 from graphflow.ops.shape_ops import size as size
-from graphflow.shapes import GRAPH_POLICY, Dim, SymDim, format_shape, fresh_dim, product
+from graphflow.shapes import GRAPH_POLICY, Dim, SymDim, format_shape, fresh_dim, maximum, minimum, product
 
 # ---------------------------------------------------------------------------------------------- identity
 
@@ -123,12 +123,12 @@ def _brackets(dims: Sequence[Dim] | None) -> str:
 
 def _reshape_infer(ctx: InferContext, attrs: Any, x: TensorType, target: TensorType) -> tuple[TensorType, ...]:
     wanted = ctx.vector(1)
+    if target.shape and isinstance(target.shape[0], int) and target.shape[0] > 32:
+        raise ShapeError(f"reshape: shape of rank {target.shape[0]}: at most 32 dimensions are supported")
     if wanted is None:
         if target.shape is not None and len(target.shape) == 1 and isinstance(target.shape[0], int):
             return (TensorType(x.dtype, tuple(fresh_dim() for _ in range(target.shape[0]))),)
         return (TensorType(x.dtype, None),)
-    if len(wanted) > 32:
-        raise ShapeError(f"reshape: shape of rank {len(wanted)}: at most 32 dimensions are supported")
     open_axes = [k for k, d in enumerate(wanted) if d == -1]
     if len(open_axes) > 1:
         raise ShapeError(f"Only one input size may be -1, not both {open_axes[0]} and {open_axes[1]}: {_brackets(wanted)}")
@@ -275,6 +275,9 @@ def _squeeze_infer(ctx: InferContext, attrs: SqueezeAttrs, x: TensorType) -> tup
     if not attrs.axis:
         if ctx.policy is GRAPH_POLICY and not all(isinstance(d, int) for d in x.shape):
             return (TensorType(x.dtype, None),)  # an open size may turn out to be 1; a Program knows which are
+        for d in x.shape:
+            if isinstance(d, SymDim) and not d.is_size():  # n - 1 may be 1 in a run, and then it has to go too
+                ctx.unify(d, maximum(d, 2) * minimum(d, 1), "Squeeze: a size computed from others is 1")
         return (TensorType(x.dtype, tuple(d for d in x.shape if d != 1)),)
     axes = {normal_axis("Squeeze", a, len(x.shape)) for a in attrs.axis}
     for a in axes:

@@ -9,12 +9,12 @@ from typing import Any, Literal
 import numpy as np
 
 from graphflow.core.build import build, convert_to_tensor
-from graphflow.core.kinds import Composite, ExpandContext, Reduction, TensorType
+from graphflow.core.kinds import Composite, ExpandContext, Reduction, ShapeValue, TensorType
 from graphflow.core.registry import GradFn, InferContext, NotDifferentiable, OpDef, Sample, not_differentiable, register
 from graphflow.core.tensor import Operation, Tensor
 from graphflow.dtypes import FLOATS, INTEGERS, NUMERIC, DType, as_dtype, bool_, float32, int64
 from graphflow.errors import ArgumentError, DTypeError
-from graphflow.shapes import Shape, fresh_dim, product, static_shape
+from graphflow.shapes import Shape, format_shape, fresh_dim, product, static_shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +273,7 @@ def _reduction(
     ufunc: Any,
     grad: GradFn | NotDifferentiable,
     doc: str,
+    shape_value: Callable[..., ShapeValue | None] | None = None,
 ) -> OpDef:
     return OpDef(
         name,
@@ -282,10 +283,17 @@ def _reduction(
         _reference(ufunc, identity),
         _samples,
         attrs=ReduceAttrs,
+        shape_value=shape_value,
         dtypes=NUMERIC,
         onnx=f"Reduce{name}",
         doc=doc,
     )
+
+
+def _product_value(attrs: ReduceAttrs, types: Any, values: Sequence[ShapeValue | None]) -> ShapeValue | None:
+    """``tf.reduce_prod(tf.shape(x)[1:])`` is a size like any other."""
+    value = values[0]
+    return product(value) if isinstance(value, tuple) and attrs.axis and not attrs.keepdims else None
 
 
 def _logical(name: str, combine: Literal["and", "or"], start: bool, ufunc: Any, doc: str) -> OpDef:
@@ -314,7 +322,7 @@ def _mean_finish(b: Any, attrs: ReduceAttrs, total: Any, count: Any) -> Any:
 
 
 SUM = register(_reduction("Sum", "add", lambda dtype: 0, np.add, _sum_grad, "Sum over axes."))
-PROD = register(_reduction("Prod", "mul", lambda dtype: 1, np.multiply, _prod_grad, "Product over axes."))
+PROD = register(_reduction("Prod", "mul", lambda dtype: 1, np.multiply, _prod_grad, "Product over axes.", _product_value))
 MAX = register(_reduction("Max", "max", lowest, np.maximum, _extreme_grad, "Largest element; NaN wins."))
 MIN = register(_reduction("Min", "min", highest, np.minimum, _extreme_grad, "Smallest element; NaN wins."))
 ALL = register(_logical("All", "and", True, np.logical_and, "Whether all elements are true."))
@@ -418,6 +426,10 @@ def _sum_to_infer(ctx: InferContext, attrs: Any, grad: TensorType, shape: Tensor
     target = ctx.vector(1)
     if target is None and shape.shape is not None and isinstance(shape.shape[0], int):
         target = tuple(fresh_dim() for _ in range(shape.shape[0]))
+    elif target and grad.shape is not None:
+        for s, t in zip(grad.shape[len(grad.shape) - len(target) :], target, strict=True):
+            if t != 1:
+                ctx.unify(s, t, f"Incompatible shapes: {format_shape(grad.shape)} is no broadcast of {format_shape(target)}")
     return (TensorType(grad.dtype, target),)
 
 

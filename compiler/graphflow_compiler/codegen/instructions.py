@@ -260,7 +260,7 @@ class Instructions:
 
     def call(self, fn: str, args: Sequence[Value]) -> Value:
         if fn == "fma":
-            return self.intrinsic("fma", *args)
+            return self.intrinsic("fma", *args) if self.lines_.fused else self._soft_fma(args)
         if fn not in _LIBM or args[0].dtype not in (float32, float64):
             raise CompileError(f"no function {fn} for {args[0].dtype.name}")
         names, lanes = self._meet(*args)
@@ -268,6 +268,14 @@ class Instructions:
         if fn in _AT_ZERO:
             return self._rare_call(fn, Value(names[0], dtype, lanes))
         return Value(self._library_call(fn, names, dtype, lanes), dtype, lanes)
+
+    def _soft_fma(self, args: Sequence[Value]) -> Value:
+        """Without the instruction: float32 is exact in float64, but for a second rounding; float64 is left to the library."""
+        if args[0].dtype is float32:
+            a, x, c = (self.cast(v, float64) for v in args)
+            return self.cast(self.binary("add", self._plain("fmul", a, x), c), float32)
+        names, lanes = self._meet(*args)
+        return Value(self._library_call("fma", names, float64, lanes), float64, lanes)
 
     def _library_call(self, fn: str, names: Sequence[str], dtype: DType, lanes: int) -> str:
         """Calls the C library's function once for each lane."""

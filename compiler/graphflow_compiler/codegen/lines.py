@@ -19,6 +19,7 @@ class Lines:
     entry: list[str] = field(default_factory=list)  # allocas
     declarations: set[str] = field(default_factory=set)
     count: int = 0
+    fused: bool = True  # the machine multiplies and adds in one instruction
 
     def fresh(self, prefix: str = "v") -> str:
         self.count += 1

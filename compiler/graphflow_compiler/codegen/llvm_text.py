@@ -21,6 +21,11 @@ class Target:
     vector_bits: int
     vector_registers: int
 
+    @property
+    def has_fma(self) -> bool:
+        """Every 64-bit machine has a fused multiply-add, except old x86: LLVM would call the C library for each lane."""
+        return self.vector_registers == 32 or "+fma" in self.features.split(",")
+
 
 @lru_cache(maxsize=1)
 def host_target() -> Target:

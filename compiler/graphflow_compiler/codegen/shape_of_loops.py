@@ -25,10 +25,6 @@ def size_of(loop: For) -> int:
     return sum(not isinstance(s, For) for s in every_statement(loop.body))
 
 
-def contains_loop(loop: For) -> bool:
-    return any(isinstance(s, For) for s in loop.body)
-
-
 def lane_count(loop: For, target: Target) -> int:
     """Lanes by the element size that goes to and from memory most: 4-byte elements fill a register exactly.
 
@@ -65,16 +61,16 @@ def side_by_side(loop: For, small: int, count: int) -> int:
 
 def has_scattered_store(loop: For) -> bool:
     """Whether lanes of this loop are stored elsewhere than side by side."""
-    return any(isinstance(s, Store) and _step(s.index, loop.var) != 1 for s in every_statement(loop.body))
+    return any(isinstance(s, Store) and lane_step(s.index, loop.var) != 1 for s in every_statement(loop.body))
 
 
-def _step(index: Index, var: str) -> int | None:
+def lane_step(index: Index, var: str) -> int | None:
     """How far the index moves from one lane to the next, None where that is not known or varies."""
     if isinstance(index, IVar):
         return int(index.name == var)
     if not isinstance(index, IBinary):
         return None if isinstance(index, IData) else 0
-    a, b = _step(index.a, var), _step(index.b, var)
+    a, b = lane_step(index.a, var), lane_step(index.b, var)
     if a is None or b is None:
         return None
     if index.op in ("add", "sub"):

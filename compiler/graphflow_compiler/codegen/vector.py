@@ -6,7 +6,6 @@ it. Its context is
 * `lane_variable`: the name of the loop variable the lanes run along (None: everything is scalar), and `lanes`;
 * `indices`: loop variable -> SSA i64 (or Python int) of its value; for the lane variable, the value in lane 0;
 * `mask`: SSA name of a ``<lanes x i1>`` that is false in lanes past the end, or None;
-* `full`: with a mask, an i1 that tells whether all lanes are valid, if that is usual: stores then branch on it;
 * `bound`: the extent of the lane variable (SSA i64 or int): with a mask, lanes past it are clamped wherever an address
   is computed for each lane, so nothing outside is ever read;
 * `atoms`: variable name -> `Value`, e.g. ``{"acc": Value("%acc3", float32, 8)}``.
@@ -22,7 +21,7 @@ stack slots, which LLVM's SROA turns into registers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from graphflow.dtypes import DType, bool_, float64, int64
 from graphflow.errors import CompileError
@@ -54,7 +53,7 @@ from graphflow_compiler.ir.loops import (
 
 __all__ = ["Lines", "Size", "Value", "VectorEmitter"]
 
-_DIVISIONS = ("floordiv", "mod", "truncdiv", "truncmod")
+DIVISIONS = ("floordiv", "mod", "truncdiv", "truncmod")
 
 
 @dataclass
@@ -69,7 +68,6 @@ class VectorEmitter:
     bound: Size | None = None
     atoms: dict[str, Value] = field(default_factory=dict)
     flag: str | None = None  # stack slot (i32) that keeps the code of a failed check
-    full: str | None = None
 
     def __post_init__(self) -> None:
         self.ops = Instructions(self.lines, self.lanes)
@@ -89,7 +87,7 @@ class VectorEmitter:
         e, ops = s.value, self.ops
         if isinstance(e, Binary):
             b = self.atom(e.b)
-            if self.mask is not None and e.op in _DIVISIONS and not b.dtype.is_floating and b.lanes > 1:
+            if self.mask is not None and e.op in DIVISIONS and not b.dtype.is_floating and b.lanes > 1:
                 b = ops.select(Value(self.mask, bool_, self.lanes), b, ops.const(1, b.dtype))  # past the end it is 0
             return ops.binary(e.op, self.atom(e.a), b)
         if isinstance(e, Call):
@@ -208,7 +206,7 @@ class VectorEmitter:
             t = lanes_type(memory, self.lanes)
             if guard is None and self.mask is None:
                 at = self.address(pointer, memory, parts[0])
-                return self._from_memory(self.lines.value(f"load {t}, ptr {at}, align {size}"), dtype, self.lanes)
+                return self.from_memory(self.lines.value(f"load {t}, ptr {at}, align {size}"), dtype, self.lanes)
             if size >= 4:
                 mask = self._mask_and(guard)
                 name = f"@llvm.masked.load.v{self.lanes}{_suffix(memory)}.p0"
@@ -233,7 +231,7 @@ class VectorEmitter:
     def _load_scalar(self, pointer: str, offset: Size, dtype: DType) -> Value:
         memory = memory_type(dtype)
         at = self.address(pointer, memory, offset)
-        return self._from_memory(self.lines.value(f"load {memory}, ptr {at}, align {dtype.size}"), dtype, 1)
+        return self.from_memory(self.lines.value(f"load {memory}, ptr {at}, align {dtype.size}"), dtype, 1)
 
     def _load_guarded(self, pointer: str, dtype: DType, index: Index, guard: Value) -> Value:
         """Lanes whose guard is false read the first element instead, and give 0."""
@@ -252,9 +250,9 @@ class VectorEmitter:
         for k, offset in enumerate(offsets):
             x = value(f"load {memory}, ptr {self.address(pointer, memory, offset)}, align {dtype.size}")
             result = value(f"insertelement <{self.lanes} x {memory}> {result}, {memory} {x}, i32 {k}")
-        return self._from_memory(result, dtype, self.lanes)
+        return self.from_memory(result, dtype, self.lanes)
 
-    def _from_memory(self, name: str, dtype: DType, lanes: int) -> Value:
+    def from_memory(self, name: str, dtype: DType, lanes: int) -> Value:
         if dtype is bool_:
             name = self.lines.value(f"icmp ne {lanes_type('i8', lanes)} {name}, {'0' if lanes == 1 else 'zeroinitializer'}")
         return Value(name, dtype, lanes)
@@ -270,10 +268,10 @@ class VectorEmitter:
         if parts is not None and parts[1] == 0:
             if value.lanes > 1:
                 raise CompileError(f"lanes are stored to one place of {s.buffer}")
-            text = self._to_memory(value, 1)
+            text = self.to_memory(value, 1)
             self.lines.do(f"store {memory} {text}, ptr {self.address(pointer, memory, parts[0])}, align {size}")
             return
-        text = self._to_memory(value, self.lanes)
+        text = self.to_memory(value, self.lanes)
         if parts is not None and parts[1] == 1:
             self._store_lanes(text, self.address(pointer, memory, parts[0]), memory, size)
             return
@@ -287,17 +285,7 @@ class VectorEmitter:
     def _store_lanes(self, text: str, at: str, memory: str, size: int) -> None:
         lines = self.lines
         t = f"<{self.lanes} x {memory}>"
-        if self.mask is not None and self.full is not None:
-            whole, part, after = lines.label(), lines.label(), lines.label()
-            lines.do(f"br i1 {self.full}, label %{whole}, label %{part}")
-            lines.place(part)
-            replace(self, full=None)._store_lanes(text, at, memory, size)
-            lines.do(f"br label %{after}")
-            lines.place(whole)
-            lines.do(f"store {t} {text}, ptr {at}, align {size}")
-            lines.do(f"br label %{after}")
-            lines.place(after)
-        elif self.mask is None:
+        if self.mask is None:
             lines.do(f"store {t} {text}, ptr {at}, align {size}")
         elif size >= 4:
             name = f"@llvm.masked.store.v{self.lanes}{_suffix(memory)}.p0"
@@ -310,7 +298,7 @@ class VectorEmitter:
             count = lines.mul(lines.add(self._last_lane(), 1), size)
             lines.do(f"call void @llvm.memcpy.p0.p0.i64(ptr {at}, ptr {slot}, i64 {count}, i1 false)")
 
-    def _to_memory(self, value: Value, lanes: int) -> str:
+    def to_memory(self, value: Value, lanes: int) -> str:
         text = self.ops.lanes(value) if lanes > 1 else value.name
         if value.dtype is bool_:
             return self.lines.value(f"zext {lanes_type('i1', lanes)} {text} to {lanes_type('i8', lanes)}")

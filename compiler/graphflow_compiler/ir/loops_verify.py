@@ -8,6 +8,7 @@ from graphflow.errors import CompileError
 from graphflow_compiler.ir.loops import (
     Atom,
     Binary,
+    Bitcast,
     Call,
     Check,
     Expr,
@@ -26,7 +27,10 @@ from graphflow_compiler.ir.loops import (
     Unary,
     Var,
 )
-from graphflow_compiler.ir.loops_hoist import operands
+from graphflow_compiler.ir.loops_hoist import index_names, operands
+
+
+COMBINE = ("add", "mul", "max", "min", "and", "or")
 
 
 class _Verifier:
@@ -35,6 +39,7 @@ class _Verifier:
         self.buffers = {b.name: b for b in kernel.buffers}
         self.defined: dict[str, DType] = {}
         self.ever: set[str] = set()
+        self.lanes = ""  # the variable of the vector loop that is open
 
     def fail(self, what: str) -> None:
         raise CompileError(f"loop kernel of {' '.join(self.kernel.comments) or self.kernel.name}: {what}")
@@ -81,6 +86,10 @@ class _Verifier:
             self.fail(f"call of {e.fn} with {len(e.args)} arguments")
         elif isinstance(e, Load):
             self.access(e.buffer, let.dtype, "read")
+            if e.mask is not None and e.mask.dtype is not bool_:
+                self.fail(f"load of {e.buffer} where {e.mask.dtype.name}")
+        elif isinstance(e, Bitcast) and e.x.dtype.size != e.dtype.size:
+            self.fail(f"bitcast of {e.x.dtype.name} to {e.dtype.name}")
 
     def access(self, name: str, dtype: DType, mode: str) -> None:
         buffer = self.buffers.get(name)
@@ -104,6 +113,8 @@ class _Verifier:
                 self.define(s.name, s.dtype)
             elif isinstance(s, Check):
                 self.atom(s.failed)
+                if s.failed.dtype is not bool_ or s.code <= 0:
+                    self.fail(f"check of {s.failed.dtype.name} with code {s.code}")
             elif isinstance(s, For):
                 self.loop(s, loops, vector, parallel)
             else:
@@ -119,9 +130,18 @@ class _Verifier:
         if loop.parallel and (parallel or loop.accumulators or loops):
             self.fail("a parallel loop must be outermost and have no accumulators")
         self.index(loop.extent, loops)
+        names = index_names(loop.extent)
+        if self.lanes in names or names - loops:
+            self.fail(f"the extent of loop {loop.var} varies between lanes, or depends on data")
+        if loop.kind == "vector":
+            self.lanes = loop.var
         outside = dict(self.defined)
         self.block(loop.body, loops | {loop.var}, vector or loop.kind == "vector", parallel or loop.parallel)
+        if loop.kind == "vector":
+            self.lanes = ""
         for a in loop.accumulators:
+            if a.combine not in COMBINE:
+                self.fail(f"accumulator {a.name} combines by {a.combine}")
             self.atom(a.value)
             if a.value.dtype is not a.dtype:
                 self.fail(f"accumulator {a.name} of {a.dtype.name} takes {a.value.dtype.name}")
@@ -138,3 +158,7 @@ def verify_kernel(kernel: Kernel) -> None:
         v.block(kernel.epilogue, {"b", "i", "j"}, vector=True, parallel=True)
     else:
         v.block(kernel.body, set(), vector=False, parallel=False)
+        if any(isinstance(s, For) and s.parallel for s in kernel.body):
+            # Every thread runs what is outside the parallel loops.
+            if not all(isinstance(s, Let) or (isinstance(s, For) and s.parallel) for s in kernel.body):
+                v.fail("beside a parallel loop there are stores, checks or serial loops")

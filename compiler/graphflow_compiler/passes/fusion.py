@@ -160,8 +160,9 @@ class _Fuser:
             for level in levels:
                 why = self.fits(node, draft, level)
                 if why is None:
+                    siblings = self.unrelated(node, draft)  # before the node makes its kernel depend on all of them
                     self.place(node, draft, level)
-                    self.merge_siblings(node, draft, level)
+                    self.merge_siblings(node, draft, level, siblings)
                     return True
                 reason = why
             reasons.append((draft, reason))
@@ -169,15 +170,13 @@ class _Fuser:
             self.not_fused.append((_name(draft.nodes[-1]), _name(node), reason))
         return False
 
-    def merge_siblings(self, node: Node, draft: _Draft, level: Level) -> None:
+    def merge_siblings(self, node: Node, draft: _Draft, level: Level, siblings: list[_Draft]) -> None:
         """If other producers of `node` are map kernels over the same space, all become one kernel: their results are then
         read from registers (an optimizer's moments and its variable)."""
-        for other in self.producers(node):
-            if other is draft or other.kind != "map" or draft.kind not in ("map", "row") or level != ELEMENT:
+        for other in siblings:
+            if other.kind != "map" or draft.kind not in ("map", "row") or level != ELEMENT:
                 continue
             if other.space != draft.space or len(other.nodes) + len(draft.nodes) > MAX_NODES:
-                continue
-            if self.related(other, draft):
                 continue
             index = index_of_shape(node.types[0].shape or (), draft.variables(level))
             exact = all(
@@ -189,6 +188,14 @@ class _Fuser:
                 self.draft_of.get(self.storage(v).node) is other and v in self.aliases for v in node.data_inputs
             ):
                 self.merge(other, draft)
+
+    def unrelated(self, node: Node, draft: _Draft) -> list[_Draft]:
+        """The other kernels that `node` reads from, none of which depends on another or on `draft`, or the reverse."""
+        found = [draft]
+        for d in self.producers(node):
+            if not any(d is f or self.related(d, f) for f in found):
+                found.append(d)
+        return found[1:]
 
     def related(self, a: _Draft, b: _Draft) -> bool:
         """Whether one depends on the other. If it does, they stayed apart for a reason, or a third lies between them."""

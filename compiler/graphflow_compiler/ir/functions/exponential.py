@@ -71,7 +71,7 @@ def _exp_of_rest(m: Arithmetic[A], r: A) -> A:
 def exp(m: Arithmetic[A], x: A) -> A:
     """Overflows to inf, underflows through the denormals to 0, keeps NaN."""
     t = m.at_least(m.at_most(x, _range(m).overflow), _range(m).underflow)
-    shifted, n, r = _reduce(m, t)
+    _, n, r = _reduce(m, t)
     # 2^n in two halves: n may be 128 (overflow happens in the product) or below -126 (denormal results).
     half, n1 = m.round_magic(n, 0.5)
     rest = m.b.add(m.b.sub(n, n1), m.form.magic)
