@@ -259,7 +259,7 @@ def test_run_time_errors(run: Callable[..., Any]) -> None:
 
 INDEXES: list[Any] = [
     1, -1, np.s_[1, 2], np.s_[..., 0], np.s_[:, None], None, np.s_[::2], np.s_[::-1], np.s_[1:3], np.s_[-2:], np.s_[:-1],
-    np.s_[:, 1:-1], np.s_[-9:9], np.s_[3:1], np.s_[::-2, 1], np.s_[..., None, ::2], np.s_[0, ..., -1], np.s_[2:0:-1], 
+    np.s_[:, 1:-1], np.s_[-9:9], np.s_[3:1], np.s_[::-2, 1], np.s_[..., None, ::2], np.s_[0, ..., -1], np.s_[2:0:-1],
     np.s_[:-9], np.s_[..., :], np.s_[-1:], np.s_[5:],
 ]  # fmt: skip
 
@@ -420,6 +420,8 @@ def test_masks_and_segments(run: Callable[..., Any]) -> None:
         (positions.sequence_mask([1, 3], 4), [[1, 0, 0, 0], [1, 1, 1, 0]]),
         (positions.sequence_mask([0, 2], dtype=tf.float32), [[0, 0], [1, 1]]),
         (scatter.unsorted_segment_sum([1.0, 2.0, 4.0], [0, -1, 0], 2), [5, 0]),
+        (scatter.unsorted_segment_sum([[1.0, 2], [3, 4], [5, 6]], [0, -1, -2], 2), [[1, 2], [0, 0]]),
+        (scatter.unsorted_segment_sum([[1.0, 2]], [-1], 0), np.zeros((0, 2))),
         (scatter.segment_sum([[1, 2], [3, 4], [5, 6]], [0, 0, 2]), [[4, 6], [0, 0], [5, 6]]),
         (tf.scatter_nd([[1], [1], [3]], [1.0, 2.0, 4.0], [4]), [0, 3, 0, 4]),
         (tf.scatter_nd([[0, 1]], [[7, 8]], [1, 2, 2]), [[[0, 0], [7, 8]]]),
@@ -514,7 +516,8 @@ def test_values_of_sizes() -> None:
         (s, (n, 4)), (s[0], n), (s[-1], 4), (s[1:], (4,)), (tf.size(x), 4 * n), (tf.rank(x), 2), (s[::-1], (4, n)),
         (tf.stack([s[0], 7]), (n, 7)), (tf.concat([s, [1]], 0), (n, 4, 1)), (tf.gather(s, 0), n), (tf.identity(s), (n, 4)),
         (tf.expand_dims(s[0], 0), (n,)), (tf.squeeze(s[:1]), n), (tf.reshape(s[0], [1]), (n,)), (tf.range(1, 4), (1, 2, 3)),
-        (tf.slice(s, [1], [1]), (4,)), (tf.reduce_prod(s), 4 * n), (tf.reduce_prod(s[1:]) * 2, 8), (tf.reshape(s, [-1]), (n, 4)),
+        (tf.slice(s, [1], [1]), (4,)), (tf.reduce_prod(s), 4 * n), (tf.reduce_prod(s[1:]) * 2, 8),
+        (tf.reshape(s, [-1]), (n, 4)),
     ]:  # fmt: skip
         assert t.static_value() == value, t.name
 

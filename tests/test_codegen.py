@@ -620,7 +620,7 @@ def functions(target: Target | None = None) -> Compiled:
         b.store("positive", ROW, b.gt(x, 0.0))
         top = loop.accumulate("t", float32, "max", -np.inf, y)
     b.store("top", IConst(0), top)
-    buffers = {name: (float32, "write") for name in ("y", "top")} | {"positive": (bool_, "write"), "x": (float32, "read")}
+    buffers = dict.fromkeys(("y", "top"), (float32, "write")) | {"positive": (bool_, "write"), "x": (float32, "read")}
     return Compiled(kernel(b.build(), buffers), target)
 
 

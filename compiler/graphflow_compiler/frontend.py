@@ -6,7 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from graphflow.core.graph import Operation, Tensor
-from graphflow.core.kinds import NoOp, Random, Source, StateUpdate, TensorType, VariableIsInitialized, View
+from graphflow.core.kinds import (
+    Assertion,
+    Composite,
+    Elementwise,
+    Host,
+    NoOp,
+    Random,
+    Source,
+    StateUpdate,
+    TensorType,
+    VariableIsInitialized,
+    View,
+)
 from graphflow.dtypes import bool_
 from graphflow.errors import BuildError, InvalidArgumentError, UninitializedVariableError
 from graphflow.shapes import Dim, DimPolicy, Shape, SymDim, size, substitute
@@ -283,12 +295,11 @@ def _variable_behind(t: Tensor) -> Operation | None:
 
 
 def _must_run(node: Node) -> bool:
-    """Nodes whose running is their purpose: assertions, host effects, and elementwise checks (check_numerics)."""
-    from graphflow.core.kinds import Assertion, Elementwise, Host
-
+    """Nodes that may have been asked for without a use of their value: assertions, host effects, checks."""
     kind = node.op.kind
     return (
         isinstance(kind, Assertion)
         or (isinstance(kind, Host) and kind.stateful)
         or (isinstance(kind, Elementwise) and kind.check is not None)
+        or (isinstance(kind, Composite) and kind.checks)
     )

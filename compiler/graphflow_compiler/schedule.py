@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass
 
-from graphflow.core.kinds import Assertion, Contraction, Elementwise, Gather, Scatter
+from graphflow.core.kinds import ArgReduction, Assertion, Contraction, Elementwise, Gather, Scatter
 from graphflow.shapes import Shape
 from graphflow_compiler.access import accesses, index_of_shape, squeezed_variables
 from graphflow_compiler.ir.kernels import ELEMENT, Group, KernelGraph, is_external
@@ -38,7 +38,9 @@ class Schedule:
 def can_fail(group: Group) -> bool:
     for n in group.nodes:
         kind = n.op.kind
-        if isinstance(kind, (Gather, Assertion, Scatter)) or (isinstance(kind, Elementwise) and kind.check is not None):
+        if isinstance(kind, (Gather, Assertion, Scatter, ArgReduction)):
+            return True
+        if isinstance(kind, Elementwise) and kind.check is not None:
             return True
     return False
 
@@ -113,7 +115,7 @@ def schedule(graph: KernelGraph) -> Schedule:
         if group is None or base in in_place or value.shape != base.shape:
             late.append((name, base))
             continue
-        home = state if state is not None else None
+        home = state
         if home is None or not _safe(graph, group, base, home):
             late.append((name, base))
             continue
@@ -142,7 +144,7 @@ def schedule(graph: KernelGraph) -> Schedule:
         else:
             output_home[base] = i
     # A variable whose old value goes to another variable at the end must be copied aside if it is overwritten meanwhile.
-    set_aside = {b for _, b in late if b in overwritten}
+    set_aside = dict.fromkeys(b for _, b in late if b in overwritten)
     first += [Copy(b, aside=True) for b in set_aside]
     steps += first
     steps += order.sort(graph.groups)

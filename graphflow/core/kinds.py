@@ -238,6 +238,7 @@ class Composite:
     """
 
     expand: Callable[..., Any]
+    checks: bool = False  # its expansion can fail the run: it runs where the graph asks for it, even if nothing uses it
 
 
 Kind: TypeAlias = (

@@ -307,7 +307,7 @@ def _numerics_reference(attrs: MessageAttrs, x: Any) -> Any:
 CHECK_NUMERICS = register(
     OpDef(
         "CheckNumerics",
-        Composite(lambda p, x: p.op("RefuseInf", p.op("RefuseNaN", x, attrs=p.attrs), attrs=p.attrs)),
+        Composite(lambda p, x: p.op("RefuseInf", p.op("RefuseNaN", x, attrs=p.attrs), attrs=p.attrs), checks=True),
         _numerics_infer,
         lambda op, grad: [check_numerics(grad, "Not a number (NaN) or infinity (Inf) values detected in gradient.")],
         _numerics_reference,

@@ -262,7 +262,7 @@ def _sparse_samples() -> list[Sample]:
 SPARSE_SOFTMAX_CROSS_ENTROPY = register(
     OpDef(
         "SparseSoftmaxCrossEntropyWithLogits",
-        Composite(_sparse_expand),
+        Composite(_sparse_expand, checks=True),
         _sparse_infer,
         _sparse_grad,
         _sparse_reference,

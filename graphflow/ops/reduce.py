@@ -10,10 +10,11 @@ import numpy as np
 
 from graphflow.core.build import build, convert_to_tensor
 from graphflow.core.kinds import Composite, ExpandContext, Reduction, ShapeValue, TensorType
-from graphflow.core.registry import GradFn, InferContext, NotDifferentiable, OpDef, Sample, not_differentiable, register
+from graphflow.core.registry import GradFn, InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import FLOATS, INTEGERS, NUMERIC, DType, as_dtype, bool_, float32, int64
+from graphflow.dtypes import NUMERIC, DType, as_dtype, bool_, float32, int64
 from graphflow.errors import ArgumentError, DTypeError
+from graphflow.ops.elementwise import refuse
 from graphflow.shapes import Shape, format_shape, fresh_dim, product, static_shape
 
 
@@ -31,13 +32,10 @@ def reduced_shape(shape: Shape, attrs: ReduceAttrs) -> Shape:
     return tuple(d for i, d in enumerate(shape) if i not in attrs.axis)
 
 
-def _infer(allowed: Sequence[DType]) -> Callable[..., tuple[TensorType, ...]]:
+def _infer(kinds: str) -> Callable[..., tuple[TensorType, ...]]:
     def infer(ctx: InferContext, attrs: ReduceAttrs, x: TensorType) -> tuple[TensorType, ...]:
-        if x.dtype not in allowed:
-            raise DTypeError(
-                f"{ctx.op_name}: Value passed to parameter 'input' has DataType {x.dtype.name} not in list of allowed "
-                f"values: {', '.join(d.name for d in allowed)}"
-            )
+        if x.dtype.kind not in kinds:
+            raise refuse(ctx, "input", x.dtype, kinds)
         if x.shape is None:
             return (x,)
         check_axes(ctx.op_name, attrs.axis, len(x.shape))
@@ -278,7 +276,7 @@ def _reduction(
     return OpDef(
         name,
         Reduction(combine, identity),
-        _infer(NUMERIC),
+        _infer("fiu"),
         grad,
         _reference(ufunc, identity),
         _samples,
@@ -300,7 +298,7 @@ def _logical(name: str, combine: Literal["and", "or"], start: bool, ufunc: Any, 
     return OpDef(
         name,
         Reduction(combine, lambda dtype: start),
-        _infer((bool_,)),
+        _infer("b"),
         not_differentiable("bools"),
         lambda attrs, x: np.asarray(ufunc.reduce(x, axis=attrs.axis, keepdims=attrs.keepdims)),
         _logical_samples,
@@ -331,12 +329,12 @@ MEAN = register(
     OpDef(
         "Mean",
         Reduction("add", lambda dtype: 0, _mean_prepare, _mean_finish),
-        _infer(NUMERIC),
+        _infer("fiu"),
         _mean_grad,
         _mean_reference,
         _samples,
         attrs=ReduceAttrs,
-        dtypes=(*FLOATS, *INTEGERS),
+        dtypes=NUMERIC,
         onnx="ReduceMean",
         doc="Mean over axes; that of integers is cut off towards zero.",
     )

@@ -16,9 +16,9 @@ from graphflow.graph_keys import GraphKeys
 from graphflow.ops import state
 from graphflow.ops.array import shape
 from graphflow.ops.control import group
+from graphflow.ops.math import cast
 from graphflow.ops.positions import unique
 from graphflow.ops.scatter import unsorted_segment_sum
-from graphflow.ops.math import cast
 from graphflow.shapes import TensorShape
 from graphflow.train import slots
 from graphflow.variables import Variable, init_scope, trainable_variables

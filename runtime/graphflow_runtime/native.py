@@ -27,6 +27,10 @@ _log = logging.getLogger("graphflow")
 
 #: Bound sizes kept per plan: each holds an arena, so the number is bounded.
 MAX_BOUND = 32
+#: Plans kept per (fetches, feeds): one for each pattern of sizes that are 1, more where sizes do not go together in general.
+MAX_PLANS = 32
+#: More arrays than this in one call would not fit on the stack.
+MAX_ARRAYS = 10_000
 #: Estimated nanoseconds of work from which releasing the GIL (about 100 ns) is worth it.
 _GIL_WORK = 20_000
 Shapes = tuple[tuple[int, ...], ...]
@@ -59,7 +63,7 @@ class BoundPlan:
         self.plan = plan
         self.store = store
         self.writes = plan.writes
-        sizes = plan.sizes(shapes)
+        sizes = self.sizes = plan.sizes(shapes)
         offsets, total = plan.arena(sizes)
         try:
             arena = np.empty(total + 64, np.uint8)
@@ -97,6 +101,8 @@ class BoundPlan:
         self.table = np.append(self.table, np.uint64(0))
         slots = [feeds.get(i, spare) for i in range(len(plan.feed_types))]
         slots += [outputs.get(i, spare) for i in range(len(plan.output_types))]
+        if len(slots) > MAX_ARRAYS:
+            raise CannotCompile(f"{len(slots)} feeds and fetches in one run")
         header = [
             compiled.entry,
             self.table.ctypes.data,
@@ -122,7 +128,7 @@ class BoundPlan:
         writes = set(self.plan.writes)
         for i, name in self.variables:
             b = self.plan.buffers[i]
-            shape = tuple(evaluate(d, {}) if isinstance(d, int) else -1 for d in b.type.shape or ())
+            shape = tuple(evaluate(d, self.sizes) for d in b.type.shape or ())
             array = self.store.array(name)
             if array is None and name in writes:
                 array = self.store.allocate(name, shape, b.type.dtype.numpy_dtype)
@@ -165,7 +171,7 @@ def storage(dtype: DType) -> np.dtype[Any]:
 
 class _Failure(Exception):
     def __init__(self, status: int) -> None:
-        self.step, self.code = divmod(status, 65536)
+        self.step, self.code = divmod(status & 0xFFFFFFFF, 65536)
 
 
 class _Stale(Exception):
@@ -270,6 +276,8 @@ class NativeExecutable:
         if found is None:
             signature = Signature(self.fetches, self.feeds, general, variable_shapes)
             found = self.plans[key] = CompiledPlan(compile(self.graph, signature))
+            while len(self.plans) > MAX_PLANS:  # bound plans keep theirs alive for as long as they are used
+                del self.plans[next(iter(self.plans))]
             self.statistics.plans_compiled += 1
             self.statistics.kernels_compiled += found.code.compiled
         return found

@@ -29,7 +29,6 @@ from graphflow_compiler.ir.loops import (
 )
 from graphflow_compiler.ir.loops_hoist import index_names, operands
 
-
 COMBINE = ("add", "mul", "max", "min", "and", "or")
 
 

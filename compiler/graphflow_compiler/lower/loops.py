@@ -64,6 +64,12 @@ def _is_reducing(group: Group, node: Node) -> bool:
     return x is not None and any(x.shape[a] != 1 for a in node.attrs.axis)
 
 
+def _checks(node: Node) -> bool:
+    """Whether the node can fail the run, which it must do even if nothing in the kernel uses its value."""
+    kind = node.op.kind
+    return isinstance(kind, Gather) or (isinstance(kind, Elementwise) and kind.check is not None)
+
+
 def _worth_keeping(group: Group, stages: dict[Node, int]) -> set[Node]:
     """Element values that a later pass needs and that cost more to compute again than to read back from cache."""
     kept: set[Node] = set()
@@ -108,7 +114,8 @@ def _pass(
     reductions = [n for n in group.nodes if _is_reducing(group, n) and stages[n] == stage]
     outputs = [v for v in group.outputs if group.levels[v.node] == ELEMENT and stages[v.node] == stage]
     keep_now = [n for n in group.nodes if n in kept and stages[n] == stage]
-    roots = [*(n for n in reductions), *(v.node for v in outputs), *keep_now]
+    checking = [n for n in group.nodes if group.levels[n] == ELEMENT and stages[n] == stage and _checks(n)]
+    roots = [*(n for n in reductions), *(v.node for v in outputs), *keep_now, *checking]
     if not roots:
         return
     needed = _needed(group, roots, stages, stage, kept)

@@ -34,19 +34,23 @@ def lower_scatter(e: Emitter) -> LoweredKernel:
     with b.loop("c", dim_index(product(base.shape)), kind="vector", parallel=False):
         b.store(e.buffer(out), IVar("c"), _linear(e, base, IVar("c")))
     drop = bool(getattr(node.attrs, "drop_negative", False))
-    with b.loop("u", dim_index(product(indices.shape)), kind="serial", parallel=False):
-        wanted = b.cast(_linear(e, indices, IVar("u")), int64)
-        limit = b.from_index(dim_index(rows), int64)
-        below, above = b.lt(wanted, 0), b.binary("ge", wanted, limit)
+    count = product(indices.shape)
+
+    def row_of(u: str) -> tuple[Atom, Atom, Atom]:
+        """The row that index number u names, and whether it lies below or above what there is."""
+        wanted = b.cast(_linear(e, indices, IVar(u)), int64)
+        return wanted, b.lt(wanted, 0), b.binary("ge", wanted, b.from_index(dim_index(rows), int64))
+
+    with b.loop("k", dim_index(count), kind="serial", parallel=False):
+        _, below, above = row_of("k")
+        bad = above if drop else b.or_(below, above)
+        e.fail_if(bad, node, f"indices are out of range: one is not in [0, {rows})")
+    # A row that is left out writes row 0 back as it is; without any row there is nothing to do.
+    with b.loop("u", dim_index(count * minimum(rows, 1)), kind="serial", parallel=False):
+        wanted, below, above = row_of("u")
         bad = b.or_(below, above)
-        if drop:
-            e.fail_if(above, node, f"indices are out of range: one is not in [0, {rows})")
-        else:
-            e.fail_if(bad, node, f"indices are out of range: one is not in [0, {rows})")
-        # A row that is left out is passed over: nothing may be read or written where it would stand.
         place = IData(b.select(bad, 0, wanted))
-        width = mul(dim_index(row), IData(b.select(bad, b.const(0, int64), b.const(1, int64))))
-        with b.loop("r", width, kind="vector", parallel=False):
+        with b.loop("r", dim_index(row), kind="vector", parallel=False):
             at: Index = add(mul(place, dim_index(row)), IVar("r"))
             new = _linear(e, updates, add(mul(IVar("u"), dim_index(row)), IVar("r")))
             old = b.load(e.buffer(out), at, out.dtype)
@@ -59,7 +63,7 @@ def lower_scatter(e: Emitter) -> LoweredKernel:
                 "min": lambda: b.minimum(old, new),
                 "max": lambda: b.maximum(old, new),
             }[kind.combine]()
-            b.store(e.buffer(out), at, combined)
+            b.store(e.buffer(out), at, b.select(bad, old, combined))
     return _kernel(e)
 
 
@@ -93,6 +97,8 @@ def lower_arg(e: Emitter) -> LoweredKernel:
         def at() -> Index:
             return add(mul(add(mul(IVar("o"), count), IVar("a")), dim_index(inner)), IVar("q"))
 
+        if not isinstance(x.shape[axis], int):
+            e.fail_if(b.eq(b.from_index(count, int64), 0), node, f"Reduction axis {axis} is empty")
         with b.loop("a", count, kind=along_axis, parallel=False) as loop:
             best = loop.accumulate("best", dtype, kind.which, start, b.cast(_linear(e, x, at()), dtype))
         with b.loop("a", count, kind=along_axis, parallel=False) as loop:

@@ -160,9 +160,11 @@ class _Fuser:
             for level in levels:
                 why = self.fits(node, draft, level)
                 if why is None:
-                    siblings = self.unrelated(node, draft)  # before the node makes its kernel depend on all of them
+                    siblings = self.siblings(node, draft, level)
                     self.place(node, draft, level)
-                    self.merge_siblings(node, draft, level, siblings)
+                    for other in siblings:
+                        if len(other.nodes) + len(draft.nodes) <= MAX_NODES:
+                            self.merge(other, draft)
                     return True
                 reason = why
             reasons.append((draft, reason))
@@ -170,32 +172,28 @@ class _Fuser:
             self.not_fused.append((_name(draft.nodes[-1]), _name(node), reason))
         return False
 
-    def merge_siblings(self, node: Node, draft: _Draft, level: Level, siblings: list[_Draft]) -> None:
-        """If other producers of `node` are map kernels over the same space, all become one kernel: their results are then
-        read from registers (an optimizer's moments and its variable)."""
-        for other in siblings:
-            if other.kind != "map" or draft.kind not in ("map", "row") or level != ELEMENT:
+    def siblings(self, node: Node, draft: _Draft, level: Level) -> list[_Draft]:
+        """Other map kernels over the same space that `node` reads element by element (the moments of an optimizer, say):
+        if all become one kernel, their results are read from registers. To be asked before `node` is placed."""
+        if level != ELEMENT or draft.kind not in ("map", "row"):
+            return []
+        producers = self.producers(node)
+        index = index_of_shape(node.types[0].shape or (), draft.variables(level))
+        found: list[_Draft] = []
+        for other in producers:
+            if other is draft or other.kind != "map" or other.space != draft.space or self.related(other, draft):
                 continue
-            if other.space != draft.space or len(other.nodes) + len(draft.nodes) > MAX_NODES:
-                continue
-            index = index_of_shape(node.types[0].shape or (), draft.variables(level))
+            bit = 1 << other.id
+            if any(p is not other and p.ancestors & bit for p in producers):
+                continue  # merging would put that producer between two parts of one kernel
             exact = all(
-                a.exact and squeezed_variables(a.index, v.shape) == draft.variables(ELEMENT)
+                v not in self.aliases and a.exact and squeezed_variables(a.index, v.shape) == draft.variables(ELEMENT)
                 for a in accesses(node, index)
                 if (v := node.inputs[a.operand]) is not None and self.draft_of.get(self.storage(v).node) is other
             )
-            if exact and not any(
-                self.draft_of.get(self.storage(v).node) is other and v in self.aliases for v in node.data_inputs
-            ):
-                self.merge(other, draft)
-
-    def unrelated(self, node: Node, draft: _Draft) -> list[_Draft]:
-        """The other kernels that `node` reads from, none of which depends on another or on `draft`, or the reverse."""
-        found = [draft]
-        for d in self.producers(node):
-            if not any(d is f or self.related(d, f) for f in found):
-                found.append(d)
-        return found[1:]
+            if exact and not any(self.related(other, f) for f in found):
+                found.append(other)
+        return found
 
     def related(self, a: _Draft, b: _Draft) -> bool:
         """Whether one depends on the other. If it does, they stayed apart for a reason, or a third lies between them."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphflow.core.kinds import Elementwise, IndexMap, Reduction, View
 from graphflow.shapes import static_shape
-from graphflow_compiler.ir.program import Value, constant_array, is_constant
+from graphflow_compiler.ir.program import Node, Value, constant_array, is_constant
 from graphflow_compiler.passes.rewrite import Match, Replacement, rule
 
 #: Folding makes constants; one larger than this many elements would cost more in the plan than it saves per run.
@@ -64,6 +64,15 @@ def _splat(v: Value | None) -> float | None:
     return first.item()  # type: ignore[no-any-return]
 
 
+def _is_identity(node: Node, v: Value | None) -> bool:
+    """Whether `v` leaves every operand as it is. In floats x + 0.0 turns -0.0 into 0.0: only -0.0 is neutral there."""
+    splat = _splat(v)
+    if splat is None or splat != node.op.algebra.identity:
+        return False
+    adds_zero = splat == 0 and node.op.algebra.commutative and node.types[0].dtype.is_floating
+    return not adds_zero or math.copysign(1.0, splat) < 0
+
+
 @rule()
 def identity_element_to_operand(m: Match) -> Replacement:
     """x * 1 -> x, x + 0 -> x (where the shapes agree)"""
@@ -72,10 +81,9 @@ def identity_element_to_operand(m: Match) -> Replacement:
     if not isinstance(node.op.kind, Elementwise) or algebra.identity is None or len(node.inputs) != 2:
         return None
     a, b = node.inputs
-    if _splat(b) == algebra.identity and a is not None and a.type == node.types[0]:
-        # x + 0.0 is not x for x = -0.0; every user-visible comparison treats the two zeros alike.
+    if _is_identity(node, b) and a is not None and a.type == node.types[0]:
         return a
-    if algebra.commutative and _splat(a) == algebra.identity and b is not None and b.type == node.types[0]:
+    if algebra.commutative and _is_identity(node, a) and b is not None and b.type == node.types[0]:
         return b
     return None
 
