@@ -279,7 +279,10 @@ class DimPolicy:
     """How inference treats two sizes that must agree. This one is the user's graph: only certain conflicts are errors.
 
     The compiler overrides it, where unknown sizes are known not to be 1 and every agreement becomes a run-time check.
+    There `final` is true: what is fed is known, so every type is as exact as it will ever be.
     """
+
+    final = False
 
     def unify(self, a: Dim, b: Dim, message: Callable[[], str]) -> Dim:
         """The common value of two dims that must be equal; ShapeError(message()) if they cannot be."""

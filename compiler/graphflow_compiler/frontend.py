@@ -76,6 +76,8 @@ class ProgramPolicy(DimPolicy):
     size where the graph implies one.
     """
 
+    final = True
+
     def __init__(self) -> None:
         self.constraints: list[Constraint] = []
         self.equal: dict[str, Constraint] = {}  # size -> the constraint that fixes it, as (size, what it equals)

@@ -265,14 +265,9 @@ def _logical_samples() -> list[Sample]:
 
 
 def _reduction(
-    name: str,
-    combine: Literal["add", "mul", "max", "min"],
-    identity: Callable[[DType], float | int],
-    ufunc: Any,
-    grad: GradFn | NotDifferentiable,
-    doc: str,
-    shape_value: Callable[..., ShapeValue | None] | None = None,
-) -> OpDef:
+    name: str, combine: Literal["add", "mul", "max", "min"], identity: Callable[[DType], float | int], ufunc: Any,
+    grad: GradFn, doc: str, shape_value: Callable[..., ShapeValue | None] | None = None,
+) -> OpDef:  # fmt: skip
     return OpDef(
         name,
         Reduction(combine, identity),

@@ -90,6 +90,8 @@ class PlaceholderWithDefaultAttrs:
 
 
 def _with_default_infer(ctx: InferContext, attrs: PlaceholderWithDefaultAttrs, default: TensorType) -> tuple[TensorType, ...]:
+    if ctx.policy.final:
+        return (default,)  # in a program nobody has fed it, so it is its default
     if attrs.shape is not None and default.shape is not None:
         ctx.policy.unify_shapes(
             attrs.shape,

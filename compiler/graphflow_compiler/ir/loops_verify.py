@@ -157,7 +157,7 @@ def verify_kernel(kernel: Kernel) -> None:
         v.block(kernel.epilogue, {"b", "i", "j"}, vector=True, parallel=True)
     else:
         v.block(kernel.body, set(), vector=False, parallel=False)
-        if any(isinstance(s, For) and s.parallel for s in kernel.body):
-            # Every thread runs what is outside the parallel loops.
-            if not all(isinstance(s, Let) or (isinstance(s, For) and s.parallel) for s in kernel.body):
-                v.fail("beside a parallel loop there are stores, checks or serial loops")
+        # Every thread runs what is outside the parallel loops.
+        shared = any(isinstance(s, For) and s.parallel for s in kernel.body)
+        if shared and not all(isinstance(s, Let) or (isinstance(s, For) and s.parallel) for s in kernel.body):
+            v.fail("beside a parallel loop there are stores, checks or serial loops")

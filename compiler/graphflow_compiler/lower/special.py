@@ -6,7 +6,7 @@ from typing import Literal
 
 from graphflow.core.kinds import ArgReduction, Scatter
 from graphflow.dtypes import int64
-from graphflow.shapes import Dim, product
+from graphflow.shapes import Dim, minimum, product
 from graphflow_compiler.access import add, dim_index, mul
 from graphflow_compiler.ir.loops import Atom, Const, IConst, IData, Index, IVar, LoopKernel
 from graphflow_compiler.ir.program import Value, constant_array, is_constant

@@ -1,0 +1,195 @@
+"""The compiler: programs as text, rules, kernels, one plan for all batch sizes, errors that name the line, memory plans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphflow as gf
+from graphflow.core.graph import Graph
+from graphflow_compiler.frontend import Signature, build_program, generalise
+from graphflow_compiler.ir import kernels as kernels_ir
+from graphflow_compiler.ir import program as program_ir
+from graphflow_compiler.memory import LiveRange, plan_arena, verify_arena
+from graphflow_compiler.passes.fusion import fuse
+from graphflow_compiler.passes.pipeline import Dump, run_passes
+from graphflow_compiler.passes.rewrite import PassContext
+
+
+def program(graph: Graph, fetches: list[Any], feeds: dict[Any, tuple[int, ...]]) -> program_ir.Program:
+    tensors = tuple(feeds)
+    shapes = generalise(tensors, list(feeds.values()))
+    return build_program(Signature(tuple(fetches), tensors, shapes, {}))
+
+
+def simplified(p: program_ir.Program, fuel: int = -1) -> program_ir.Program:
+    return run_passes(p, PassContext(fuel=fuel), Dump(None))
+
+
+def ops(p: program_ir.Program) -> list[str]:
+    return [n.op.name for n in p.nodes]
+
+
+def test_program_text() -> None:
+    with gf.Graph().as_default() as g:
+        x = gf.placeholder(gf.float32, [None, 3], name="x")
+        y = gf.add(x, x, name="y")
+        p = program(g, [y], {x: (5, 3)})
+    assert program_ir.to_text(p) == (
+        "%0 = _Feed() {key=0} : float32(n0_0, 3)  # x\n%1 = AddV2(%0, %0) : float32(n0_0, 3)  # y\noutput %1\n"
+    )
+
+
+def test_equal_values_are_one_node() -> None:
+    with gf.Graph().as_default() as g:
+        x = gf.placeholder(gf.float32, [4])
+        p = program(g, [gf.exp(x) + gf.exp(x)], {x: (4,)})
+    assert ops(p) == ["_Feed", "Exp", "AddV2"]
+
+
+@pytest.mark.parametrize(
+    ("build", "fires", "expected"),
+    [
+        (lambda x: x * 1.0, True, ["_Feed"]),
+        (lambda x: x * 2.0, False, ["_Feed", "Const", "Mul"]),
+        (lambda x: x - 0.0, True, ["_Feed"]),
+        (lambda x: x + 0.0, False, ["_Feed", "Const", "AddV2"]),  # -0.0 + 0.0 is 0.0
+        (lambda x: gf.negative(gf.negative(x)), True, ["_Feed"]),
+        (lambda x: gf.nn.relu(gf.nn.relu(x)), True, ["_Feed", "Relu"]),
+        (lambda x: gf.reshape(gf.reshape(x, [4]), [2, 2]), True, ["_Feed"]),
+        (lambda x: gf.reshape(x, [4]), False, ["_Feed", "Reshape"]),
+        (lambda x: gf.matmul(gf.transpose(x), x), True, ["_Feed", "MatMul"]),
+        (lambda x: gf.transpose(x), False, ["_Feed", "Transpose"]),
+        (lambda x: x + (gf.constant(2.0) * 3.0), True, ["_Feed", "Const", "AddV2"]),
+    ],
+)  # fmt: skip
+def test_rules_fire_and_do_not(build: Any, fires: bool, expected: list[str]) -> None:
+    with gf.Graph().as_default() as g:
+        x = gf.placeholder(gf.float32, [2, 2])
+        p = program(g, [build(x)], {x: (2, 2)})
+    after = simplified(p)
+    assert sorted(ops(after)) == sorted(expected)
+    if fires:
+        assert len(simplified(p, fuel=0).nodes) > len(after.nodes)
+
+
+def kernels_of(fetches: Any, feeds: dict[Any, tuple[int, ...]], g: Graph) -> list[str]:
+    graph = fuse(simplified(program(g, fetches, feeds)))
+    kernels_ir.verify(graph)
+    return [group.kind for group in graph.groups]
+
+
+def test_fusion_forms_the_kernels_it_should() -> None:
+    with gf.Graph().as_default() as g:
+        x = gf.placeholder(gf.float32, [None, 8])
+        w = gf.Variable(np.ones((8, 4), np.float32))
+        feeds = {x: (3, 8)}
+        assert kernels_of([gf.tanh(x * 2.0 + 1.0) * gf.sigmoid(x)], feeds, g) == ["map"]
+        assert kernels_of([gf.nn.softmax(x)], feeds, g) == ["row"]
+        assert kernels_of([gf.nn.relu(gf.matmul(x, w) + 1.0)], feeds, g) == ["gemm"]
+        assert kernels_of([gf.reduce_sum(x, 0)], feeds, g) == ["column"]
+        assert kernels_of([gf.reduce_mean(gf.square(x))], feeds, g) == ["row"]
+        assert kernels_of([gf.sin(x) * gf.cos(x[:, ::-1])], feeds, g) == ["map"]
+        assert kernels_of([gf.reverse(gf.exp(x), [1])], feeds, g) == ["map", "map"]
+
+
+def test_other_batch_sizes_compile_nothing() -> None:
+    with gf.Graph().as_default() as g:
+        x = gf.placeholder(gf.float32, [None, 6])
+        w = gf.Variable(np.ones((6, 5), np.float32))
+        y = gf.reduce_mean(gf.nn.softmax(gf.matmul(x, w)))
+        step = gf.train.AdamOptimizer(0.1).minimize(y)
+        with gf.Session(graph=g) as session:
+            session.run(gf.global_variables_initializer())
+            session.run([y, step], {x: np.ones((4, 6), np.float32)})
+            before = session.stats.plans_compiled, session.stats.kernels_compiled
+            for n in (2, 3, 5, 17, 64, 0, 1000):
+                session.run([y, step], {x: np.ones((n, 6), np.float32)})
+            assert (session.stats.plans_compiled, session.stats.kernels_compiled) == before
+
+
+def test_wrong_matmul_names_the_lines() -> None:
+    with gf.Graph().as_default():
+        x = gf.placeholder(gf.float32, [32, 784], name="x")
+        w = gf.Variable(np.zeros((748, 10), np.float32), name="w")
+        with pytest.raises(ValueError, match=r"MatMul: inner dimensions differ: a is \(32, 784\), b is \(748, 10\)") as e:
+            gf.matmul(x, w)
+    text = str(e.value)
+    assert f"created at {Path(__file__).name}:" in text and "gf.matmul(x, w)" in text and "'x'" in text
+
+
+def test_wrong_size_at_run_time_names_the_line() -> None:
+    with gf.Graph().as_default() as g:
+        x = gf.placeholder(gf.float32, [None, 3], name="x")
+        y = gf.placeholder(gf.float32, [None, 3], name="y")
+        z = gf.tanh(x * 2.0 + y)
+        v = gf.Variable(1.0)
+        step = v.assign(gf.reduce_sum(z))
+        with gf.Session(graph=g) as session:
+            session.run(gf.global_variables_initializer())
+            session.run([z, step], {x: np.ones((4, 3)), y: np.ones((4, 3))})
+            kept = session.run(v)
+            with pytest.raises(gf.errors.InvalidArgumentError) as e:
+                session.run([z, step], {x: np.ones((4, 3)), y: np.ones((5, 3))})
+            assert "x * 2.0 + y" in str(e.value) and "must be equal, but are 4 and 5" in str(e.value)
+            assert session.run(v) == kept
+            assert session.run(z, {x: np.ones((4, 3)), y: np.ones((1, 3))}).shape == (4, 3)
+
+
+def test_swap_of_variables() -> None:
+    with gf.Graph().as_default() as g:
+        a, b = gf.Variable([1.0, 2.0]), gf.Variable([3.0, 4.0])
+        swap = gf.group(*[v.assign(t) for v, t in zip((a, b), (gf.identity(b), gf.identity(a)), strict=True)])
+        with gf.Session(graph=g) as session:
+            session.run(gf.global_variables_initializer())
+            session.run(swap)
+            assert [v.tolist() for v in session.run([a, b])] == [[3, 4], [1, 2]]
+
+
+def test_long_chains_need_no_recursion() -> None:
+    with gf.Graph().as_default() as g:
+        x = gf.placeholder(gf.float32, [4])
+        y = x
+        for i in range(20_000):
+            y = y + 1.0 if i % 2 else gf.abs(y)
+        p = program(g, [y], {x: (4,)})
+        assert len(p.nodes) > 20_000
+        z = x
+        for i in range(3000):
+            z = z * 1.0001 if i % 2 else gf.tanh(z)
+        (d,) = gf.gradients(z, x)
+        with gf.Session(graph=g) as session, gf.Session(graph=g, backend="reference") as reference:
+            feed = {x: np.array([0.1, -0.2, 0.3, 2.0], np.float32)}
+            for native, want in zip(session.run([z, d], feed), reference.run([z, d], feed), strict=True):
+                np.testing.assert_allclose(native, want, rtol=2e-3, atol=1e-7)
+
+
+def test_arena_never_overlaps() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        ranges = []
+        for _ in range(int(rng.integers(1, 40))):
+            start = int(rng.integers(0, 30))
+            ranges.append(LiveRange(int(rng.integers(0, 5000)), start, start + int(rng.integers(0, 10))))
+        offsets, total = plan_arena(ranges)
+        verify_arena(ranges, offsets)
+        assert all(o % 64 == 0 and o + r.size <= total for o, r in zip(offsets, ranges, strict=True))
+
+
+def test_dump_writes_every_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHFLOW_DUMP", str(tmp_path))
+    with gf.Graph().as_default() as g, gf.Session(graph=g) as session:
+        session.run(gf.nn.softmax(gf.constant([[1.0, 2.0]]) + gf.placeholder_with_default([[1.0, 1.0]], [None, 2])))
+    written = {p.name.split("_", 1)[1] for p in tmp_path.rglob("*.txt")}
+    assert {
+        "program.txt",
+        "canonicalise.txt",
+        "expand_composites.txt",
+        "simplify.txt",
+        "kernels.txt",
+        "loops.txt",
+        "plan.txt",
+    } <= written
