@@ -177,6 +177,8 @@ def accesses(node: Node, index: IndexTuple) -> list[Access]:
 
 
 def broadcast_index(shape: Shape, index: IndexTuple) -> IndexTuple:
+    if not shape:
+        return ()
     aligned = index[len(index) - len(shape) :]
     return tuple(IConst(0) if d == 1 else i for d, i in zip(shape, aligned, strict=True))
 

@@ -42,9 +42,17 @@ class TensorValue:
         return self._digest
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, TensorValue) and self.digest == other.digest)
+        if not isinstance(other, TensorValue):
+            return False
+        if self is other:
+            return True
+        a, b = self.array, other.array
+        return a.dtype == b.dtype and a.shape == b.shape and self.digest == other.digest
 
     def __hash__(self) -> int:
+        a = self.array
+        if a.ndim == 0 and a.dtype != object:  # nearly all constants are scalars, and a digest costs microseconds
+            return hash((a.dtype.char, a.tobytes()))
         return hash(self.digest)
 
     def __repr__(self) -> str:

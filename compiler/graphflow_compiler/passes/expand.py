@@ -16,6 +16,8 @@ def expand_composites(program: Program, ctx: PassContext) -> Program:
     def transform(rewriter: Rewriter, node: Node) -> Sequence[Value]:
         return _expand(rewriter, node)
 
+    if not any(isinstance(n.op.kind, (Composite, StateUpdate)) for n in program.nodes):
+        return program
     return Rewriter(ctx).rebuild(program, transform)
 
 

@@ -173,7 +173,18 @@ def apply_rules(program: Program, rules: Sequence[Rule], ctx: PassContext) -> Pr
                 return values
         return values
 
+    def idle(program: Program) -> bool:
+        """Whether no rule fires anywhere: then there is nothing to rebuild."""
+        scout = Rewriter(ctx)
+        return not any(
+            r.function(Match(scout, node)) is not None
+            for node in program.nodes
+            for r in (*by_op.get(node.op.name, ()), *general)
+        )
+
     for _ in range(10):
+        if idle(program):
+            break
         rewriter = Rewriter(ctx)
         program = rewriter.rebuild(program, transform)
         if not rewriter.changed:
