@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphflow.dtypes import DType, as_dtype
+from graphflow.dtypes import DType, as_dtype, float32
 from graphflow_compiler.codegen.emit import Target, host_target, kernel_to_llvm
 from graphflow_compiler.codegen.jit import compile_module
+from graphflow_compiler.ir.index import iadd, imul
 from graphflow_compiler.ir.loops import Atom, Buffer, Const, IDim, IVar, LoopKernel, Statement, Var
 from graphflow_compiler.ir.loops_build import LoopBuilder
 from graphflow_compiler.ir.loops_text import kernel_to_text
 from graphflow_compiler.ir.loops_verify import verify_kernel
 
 Array = npt.NDArray[Any]
+ROW, COLUMN, N, M = IVar("i"), IVar("j"), IDim("n"), IDim("m")
 
 
 class Compiled:
@@ -83,3 +85,43 @@ def apply(compiled: Compiled, *inputs: Array, threads: int = 1) -> Array:
     """The result of an elementwise kernel that has one."""
     (result,) = apply_all(compiled, *inputs, threads=threads)
     return result
+
+
+def values(dtype: DType, n: int = 403, seed: int = 0) -> Array:
+    """Ordinary and extreme values of a type, in random order."""
+    rng = np.random.default_rng(seed)
+    t = dtype.numpy_dtype
+    if dtype.is_bool:
+        return rng.integers(0, 2, n).astype(t)
+    if dtype.is_integer:
+        info = np.iinfo(t)
+        special = [info.min, info.max, 0, 1, 2, info.max - 1, info.min + 1] + ([] if dtype.is_unsigned else [-1, -2, -3])
+        x = rng.integers(max(info.min, -100), 100, n).astype(t)
+    else:
+        special = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 1e-3, 1e4]
+        x = (rng.normal(size=n) * 10).astype(t)
+    places = rng.permutation(n)[: 8 * len(special)]
+    x[places] = np.tile(np.array(special, t), 8)[: len(places)]
+    return x
+
+
+def name_of(x: Any) -> str:
+    return x.name if isinstance(x, DType) else str(x)
+
+
+def softmax() -> Compiled:
+    """Three passes over a row, the middle one keeping its results in scratch."""
+    b = LoopBuilder()
+    flat = iadd(imul(ROW, M), COLUMN)
+    with b.loop("i", N, parallel=True):
+        with b.loop("j", M, "vector") as loop:
+            top = loop.accumulate("top", float32, "max", -np.inf, b.load("x", flat, float32))
+        with b.loop("j", M, "vector") as loop:
+            e = b.call("exp", b.sub(b.load("x", flat, float32), top))
+            b.store("scratch", COLUMN, e)
+            total = loop.accumulate("total", float32, "add", 0.0, e)
+        scale = b.div(1.0, total)
+        with b.loop("j", M, "vector"):
+            b.store("y", flat, b.mul(b.load("scratch", COLUMN, float32), scale))
+    buffers = {"x": (float32, "read"), "scratch": (float32, "readwrite"), "y": (float32, "write")}
+    return Compiled(kernel(b.build(), buffers, ("m", "n")))

@@ -146,10 +146,11 @@ def _check_symbols(llvm: Any, names: Sequence[str]) -> None:
 
 
 def _find(name: str) -> int | None:
-    for library in (None, ctypes.util.find_library("m") if sys.platform != "win32" else None):
+    libraries = ("ucrtbase",) if sys.platform == "win32" else (None, ctypes.util.find_library("m"))
+    for library in libraries:
         try:
             function = getattr(ctypes.CDLL(library), name)
-        except (OSError, AttributeError, TypeError):  # TypeError: on Windows there is no library None
+        except (OSError, AttributeError):
             continue
         return ctypes.cast(function, ctypes.c_void_p).value
     return None

@@ -64,6 +64,7 @@ class LoopBuilder(FunctionBuilder[Atom]):
         self._blocks: list[list[Statement]] = [[]]
         self._known: list[dict[Expr, Var]] = [{}]
         self._definitions: dict[str, Expr] = {}
+        self._loads: dict[str, list[Load]] = {}  # since the last store to the buffer
         self._count = 0
 
     def fresh(self, hint: str = "v") -> str:
@@ -191,7 +192,9 @@ class LoopBuilder(FunctionBuilder[Atom]):
 
     # ------------------------------------------------------------------ memory and indices
     def load(self, buffer: str, index: Index, dtype: DType, mask: Atom | None = None) -> Atom:
-        return self._let(Load(buffer, index, mask), dtype)
+        e = Load(buffer, index, mask)
+        self._loads.setdefault(buffer, []).append(e)
+        return self._let(e, dtype)
 
     def from_index(self, index: Index, dtype: DType) -> Atom:
         """The index as data; what does not fit wraps. float16 and bfloat16 are rounded twice, by way of float32."""
@@ -203,9 +206,9 @@ class LoopBuilder(FunctionBuilder[Atom]):
 
     def store(self, buffer: str, index: Index, value: Atom) -> None:
         self._blocks[-1].append(Store(buffer, index, value))
-        for known in self._known:  # what was read from this buffer may have changed
-            for e in [e for e in known if isinstance(e, Load) and e.buffer == buffer]:
-                del known[e]
+        for e in self._loads.pop(buffer, ()):  # what was read from this buffer may have changed
+            for known in self._known:
+                known.pop(e, None)
 
     def check(self, failed: Atom, code: int) -> None:
         self._blocks[-1].append(Check(failed, code))
