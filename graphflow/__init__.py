@@ -155,6 +155,10 @@ if TYPE_CHECKING:
         expand_dims as expand_dims, identity as identity, identity_n as identity_n, reshape as reshape,
         squeeze as squeeze, stop_gradient as stop_gradient,
     )
+    from graphflow.ops.diagonal import (
+        diag as diag, diag_part as diag_part, matrix_band_part as matrix_band_part, matrix_diag as matrix_diag,
+        matrix_diag_part as matrix_diag_part, matrix_set_diag as matrix_set_diag, trace as trace,
+    )
     from graphflow.ops.rearrange import (
         broadcast_to as broadcast_to, matrix_transpose as matrix_transpose, reverse as reverse, roll as roll,
         tile as tile, transpose as transpose, reverse as reverse_v2,

@@ -49,6 +49,7 @@ _MODULES: dict[str, str] = {
     "graphflow.ops.statistics": "count_nonzero norm reduce_logsumexp",
     "graphflow.ops.order": "arg_max arg_min argmax argmin cumprod cumsum",
     "graphflow.ops.array": "expand_dims identity identity_n reshape squeeze stop_gradient",
+    "graphflow.ops.diagonal": "diag diag_part matrix_band_part matrix_diag matrix_diag_part matrix_set_diag trace",
     "graphflow.ops.rearrange": "broadcast_to matrix_transpose reverse roll tile transpose",
     "graphflow.ops.shape_ops": "rank shape shape_n size",
     "graphflow.ops.fill": "eye fill lin_space linspace ones ones_like range zeros zeros_like",
