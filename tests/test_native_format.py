@@ -152,14 +152,14 @@ def test_samples_of_every_op(op: OpDef, tmp_path: Path) -> None:
         with gf.Session(graph=graph, backend="reference") as session:
             session.run("init")
             gf.save(path, session)
-            counter = session._store.runs, session._store._salt
+            counter = session._store.run_index
             expected = session.run(operation.outputs, feeds)
         loaded = gf.load(path)
         assert graph_to_json(loaded.graph)[0] == graph_to_json(graph)[0]
         again = loaded.graph.get_operation_by_name(operation.name)
         assert again.attrs == operation.attrs or "nan" in repr(operation.attrs)
         with loaded.session(backend="reference") as session:
-            session._store.runs, session._store._salt = counter  # the same random numbers
+            session._store.run_index = counter  # the same random numbers
             assert [same_bits(a) for a in session.run(again.outputs, feeds)] == [same_bits(a) for a in expected]
 
 
@@ -200,7 +200,7 @@ def test_sample_programs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert graph_to_json(loaded.graph)[0] == graph_to_json(session.graph)[0]
         names, feeds = everything(session.graph)
         with loaded.session() as again:
-            again._store.runs, again._store._salt = session._store.runs, session._store._salt  # the same random numbers
+            again._store.run_index = session._store.run_index  # the same random numbers
             for a, b in zip(session.run(names, feeds), again.run(names, feeds), strict=True):
                 assert same_bits(a) == same_bits(b)
         checked.append(path)

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from graphflow_runtime.control import Control
+
 Array = npt.NDArray[np.generic]
 
 
@@ -22,6 +24,12 @@ class Executable(Protocol):
 
     def run(self, feeds: Sequence[Any]) -> list[Any]:
         """Results of the tensors among the fetches, for feeds that are contiguous arrays of the right dtype."""
+
+    def shortcut(self) -> Control | None:
+        """How the last run can be repeated natively, for feeds of the same shapes; None if it cannot."""
+
+    def failed(self, control: Control, status: int) -> Exception:
+        """What to raise for the status of a native run."""
 
     def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
         """Compiles for feeds of these shapes, without running."""

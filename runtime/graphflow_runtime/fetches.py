@@ -26,6 +26,17 @@ class FetchPlan:
         self.is_single = len(self.elements) == 1 and not (
             isinstance(fetches, (dict, list, tuple, IndexedSlices)) or hasattr(fetches, "_fetch_parts")
         )
+        #: For a plain list or tuple of elements, the number of each; else None.
+        self.members: tuple[int, ...] | None = None
+        self.is_list = type(fetches) is list
+        if type(fetches) in (list, tuple):
+            found = [self._plain(f) for f in fetches]
+            self.members = None if None in found else tuple(found)  # type: ignore[arg-type]
+
+    def _plain(self, fetch: Any) -> int | None:
+        if isinstance(fetch, (dict, list, tuple, IndexedSlices)) or hasattr(fetch, "_fetch_parts"):
+            return None
+        return self._number[self._graph.as_graph_element(fetch)]
 
     def _structure(self, fetch: Any) -> Rebuild:
         if isinstance(fetch, dict):

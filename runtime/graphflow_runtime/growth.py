@@ -34,5 +34,5 @@ class GrowthWatch:
                     f"ops are built in the loop that runs them: before each of {_TOLERATED} runs there were new ones from "
                     f"{op.created_at} (the latest is '{op.name}'). The graph only grows, and each is compiled anew: build "
                     "it once, before the loop, and feed what changes; tf.Graph.finalize() makes such a line an error.",
-                    stacklevel=5,
+                    stacklevel=4,
                 )

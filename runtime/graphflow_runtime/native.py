@@ -15,11 +15,12 @@ from graphflow.core.graph import Graph, Operation, Tensor
 from graphflow.dtypes import DType, bfloat16
 from graphflow.errors import InternalError, InvalidArgumentError, NumericError, OutOfMemoryError
 from graphflow.shapes import evaluate
-from graphflow_compiler.codegen.dispatch import CONTROL_HEADER, MISMATCH, runner
+from graphflow_compiler.codegen.dispatch import MISMATCH
 from graphflow_compiler.codegen.link import link
 from graphflow_compiler.compilation import CannotCompile, compile
 from graphflow_compiler.frontend import Signature, generalise
 from graphflow_compiler.plan import Plan, SizeMismatch
+from graphflow_runtime.control import Control
 from graphflow_runtime.failures import uninitialized
 from graphflow_runtime.store import VariableStore
 
@@ -30,7 +31,7 @@ MAX_BOUND = 32
 #: Plans kept per (fetches, feeds): one for each pattern of sizes that are 1, more where sizes do not go together in general.
 MAX_PLANS = 32
 #: More arrays than this in one call would not fit on the stack.
-MAX_ARRAYS = 10_000
+MAX_ARRAYS = 4_000
 #: Estimated nanoseconds of work from which releasing the GIL (about 100 ns) is worth it.
 _GIL_WORK = 20_000
 Shapes = tuple[tuple[int, ...], ...]
@@ -67,13 +68,14 @@ class BoundPlan:
         offsets, total = plan.arena(sizes)
         try:
             arena = np.empty(total + 64, np.uint8)
-            self.outputs = [(tuple(evaluate(d, sizes) for d in t.shape or ()), storage(t.dtype)) for t in plan.output_types]
+            shapes_out = [(tuple(evaluate(d, sizes) for d in t.shape or ()), storage(t.dtype)) for t in plan.output_types]
         except MemoryError as e:
             raise OutOfMemoryError(message=f"a run needs {total} bytes for temporaries, which are not to be had") from e
         base = arena.ctypes.data + (-arena.ctypes.data) % 64
-        self.table = np.zeros(max(1, len(plan.buffers)), np.uint64)
+        # Feeds that no kernel reads have no buffer; their addresses go to a last slot that nothing looks at.
+        spare = len(plan.buffers)
+        self.table = np.zeros(spare + 1, np.uint64)
         self.dims = np.array([sizes[s] for s in plan.symbols] or [0], np.int64)
-        self.run_index = np.zeros((), np.uint64)
         self.flags: dict[int, np.ndarray[Any, Any]] = {}
         self.variables: list[tuple[int, str]] = []
         feeds: dict[int, int] = {}
@@ -85,7 +87,7 @@ class BoundPlan:
                 assert b.array is not None
                 self.table[i] = b.array.ctypes.data
             elif b.kind == "run_index":
-                self.table[i] = self.run_index.ctypes.data
+                self.table[i] = store.runs_address
             elif b.kind == "is_initialized":
                 self.flags[i] = np.zeros((), np.bool_)
                 self.table[i] = self.flags[i].ctypes.data
@@ -96,29 +98,21 @@ class BoundPlan:
             else:
                 outputs[int(b.key)] = i
         work = plan.flops(sizes) // 4 + plan.bytes(sizes) // 16
-        # Feeds that no kernel reads have no buffer; their addresses go to a slot that nothing looks at.
-        spare = len(plan.buffers)
-        self.table = np.append(self.table, np.uint64(0))
-        slots = [feeds.get(i, spare) for i in range(len(plan.feed_types))]
-        slots += [outputs.get(i, spare) for i in range(len(plan.output_types))]
-        if len(slots) > MAX_ARRAYS:
-            raise CannotCompile(f"{len(slots)} feeds and fetches in one run")
-        header = [
+        if len(plan.feed_types) + len(plan.output_types) > MAX_ARRAYS:
+            raise CannotCompile(f"{len(plan.feed_types)} feeds and {len(plan.output_types)} fetches in one run")
+        self.control = Control(
             compiled.entry,
-            self.table.ctypes.data,
-            self.dims.ctypes.data,
-            len(plan.feed_types),
-            int(work > _GIL_WORK),
-        ]
-        assert len(header) == CONTROL_HEADER
-        specs: list[int] = []
-        for t, shape in zip(plan.feed_types, shapes, strict=True):
-            specs += [ord(storage(t.dtype).char), len(shape), *shape]
-        self.control = np.array(header + slots + specs, np.int64)
-        self.address = self.control.ctypes.data
+            self.table,
+            self.dims,
+            store,
+            [(shape, storage(t.dtype)) for t, shape in zip(plan.feed_types, shapes, strict=True)],
+            [feeds.get(i, spare) for i in range(len(plan.feed_types))],
+            shapes_out,
+            [outputs.get(i, spare) for i in range(len(plan.output_types))],
+            release_gil=work > _GIL_WORK,
+        )
         self.arena = arena
         self.store_version = -1
-        self.run_native = runner()
 
     def refresh(self) -> None:
         """Takes the addresses of the variables anew, after the store has replaced an array."""
@@ -139,8 +133,9 @@ class BoundPlan:
         for i, flag in self.flags.items():
             flag[...] = self.store.is_initialized(str(self.plan.buffers[i].key))
         self.store_version = self.store.version
+        self.control.bound_at(self.store_version)
 
-    def run(self, values: Sequence[Any]) -> list[np.ndarray[Any, Any]] | None:
+    def run(self, values: Sequence[Any]) -> list[Any] | None:
         """Runs the plan on values that are, or may be, arrays of the bound shapes; None (and nothing has run) if not.
 
         The caller holds the session's lock.
@@ -148,20 +143,14 @@ class BoundPlan:
         store = self.store
         if self.store_version != store.version:
             self.refresh()
-        if self.plan.uses_run_index:
-            self.run_index[...] = store.run_index
-        results = [empty(shape, dtype) for shape, dtype in self.outputs]
-        status = self.run_native(self.address, *values, *results)
-        if status:
-            if status == MISMATCH:
+        results = self.control.run(values)
+        if isinstance(results, int):
+            if results == MISMATCH:
                 return None
-            raise _Failure(status)
+            raise _Failure(results)
         if self.writes:
             store.mark_initialized(self.writes)
         return results
-
-
-empty = np.empty
 
 
 def storage(dtype: DType) -> np.dtype[Any]:
@@ -204,7 +193,7 @@ class NativeExecutable:
         self.last: BoundPlan | None = None
         self.lock = threading.RLock()
 
-    def fast(self, values: Sequence[Any]) -> list[np.ndarray[Any, Any]] | None:
+    def fast(self, values: Sequence[Any]) -> list[Any] | None:
         """Results of the tensors among the fetches if the values are arrays like those of the last run; else None."""
         bound = self.last
         if bound is None:
@@ -217,7 +206,15 @@ class NativeExecutable:
         except _Failure as failure:
             raise self.failure(bound.plan, failure) from None
 
-    def run(self, feeds: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+    def shortcut(self) -> Control | None:
+        return None if self.last is None else self.last.control
+
+    def failed(self, control: Control, status: int) -> Exception:
+        """What to raise for the status of a run of `control`, which is one of the last plans."""
+        plan = next(b.plan for b in (self.last, *self.bound.values()) if b is not None and b.control is control)
+        return self.failure(plan, _Failure(status))
+
+    def run(self, feeds: Sequence[np.ndarray[Any, Any]]) -> list[Any]:
         """Results of the tensors among the fetches, for feeds that are contiguous arrays of the right dtype."""
         if self.fallback is None:
             shapes = tuple([a.shape for a in feeds])
@@ -241,7 +238,7 @@ class NativeExecutable:
                     r.view(t.dtype.numpy_dtype) if t.dtype is bfloat16 else r
                     for t, r in zip(bound.plan.output_types, results, strict=True)
                 ]
-        slow: list[np.ndarray[Any, Any]] = self.fallback.run(feeds)
+        slow: list[Any] = self.fallback.run(feeds)
         return slow
 
     # ------------------------------------------------------------------ slow path: new sizes

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from graphflow.core.graph import Operation, Tensor
-from graphflow.errors import OutOfMemoryError, SessionClosedError
+from graphflow.errors import FeedError, OutOfMemoryError
+from graphflow_runtime.control import LIST, SINGLE, TUPLE, Cells
 from graphflow_runtime.executable import Executable
 from graphflow_runtime.feeds import FeedConverter, check_named_sizes
 from graphflow_runtime.fetches import Element, FetchPlan
@@ -51,11 +52,19 @@ def unfed_part(elements: Sequence[Element], fed: Container[Tensor]) -> list[Elem
 
 
 class Prepared:
-    """One (fetches, feeds) pair as the user spells it, with the executable it shares with other spellings."""
+    """One (fetches, feeds) pair as the user spells it, with the executable it shares with other spellings.
 
-    __slots__ = ("convert", "executable", "fed", "named", "order", "plan", "single", "slots", "tensors", "used")
+    `call(*values)` runs it. While nothing changes from one run to the next, that is one native function; otherwise it
+    comes to `_slow`, which converts what has to be converted and holds the session's lock.
+    """
+
+    __slots__ = (
+        "call", "cells", "convert", "executable", "has_shortcut", "named", "order", "plan", "rebuild", "session", "slots",
+        "tensors",
+    )  # fmt: skip
 
     def __init__(self, session: BaseSession, plan: FetchPlan, feeds: Sequence[Tensor]) -> None:
+        self.session = session
         self.plan = plan
         self.tensors: tuple[Tensor, ...] = canonical(feeds)
         position = {t: i for i, t in enumerate(self.tensors)}
@@ -70,41 +79,67 @@ class Prepared:
         self.slots = tuple(
             _OPERATION if isinstance(e, Operation) else -2 - position[e] if e in position else number[e] for e in plan.elements
         )
-        self.single = self.slots == (0,) and plan.is_single
-        self.used = True
         self.executable: Executable = session._executable(computed, self.tensors)
+        kind, members, slow, self.rebuild = self._shape()
+        self.cells = Cells(kind, members, slow, self._failed)
+        #: Native code takes values in the order of the plan and gives back results of the plan.
+        self.has_shortcut = self.order is None and min(self.slots, default=0) >= _OPERATION
+        self.call = self._make_call() if self.has_shortcut else self._slow
 
-    def run(self, session: BaseSession, values: Sequence[Any]) -> Any:
+    def _shape(self) -> tuple[int, Sequence[int], Callable[..., Any], Callable[[Sequence[Any]], Any] | None]:
+        """What native code makes of the results: it knows one result, lists and tuples. Other structures are rebuilt from
+        the list of the elements."""
+        plan = self.plan
+        if plan.is_single and self.slots == (0,):
+            return SINGLE, self.slots, self._slow, None
+        if plan.members is not None:
+            return LIST if plan.is_list else TUPLE, [self.slots[i] for i in plan.members], self._slow, None
+        return LIST, self.slots, self._slow_elements, plan.rebuild
+
+    def _make_call(self) -> Callable[..., Any]:
+        call, rebuild = self.cells.call, self.rebuild
+        return call if rebuild is None else lambda *values: rebuild(call(*values))
+
+    def _failed(self, status: int) -> None:
+        assert self.cells.control is not None
+        raise self.executable.failed(self.cells.control, status) from None
+
+    # ------------------------------------------------------------------ the slow way
+    def _slow(self, *values: Any) -> Any:
+        return self.plan.rebuild(self._slow_elements(*values))
+
+    def _slow_elements(self, *values: Any) -> list[Any]:
+        if len(values) != len(self.tensors):
+            raise FeedError(f"this callable takes {len(self.tensors)} values, one for each of its feeds, got {len(values)}")
+        if self.order is not None:
+            values = tuple(values[i] for i in self.order)
+        session = self.session
         with session._lock:
-            if session._closed:
-                raise SessionClosedError("Attempted to use a closed Session.")
-            self.used = True
-            if self.order is not None:
-                values = [values[i] for i in self.order]
+            session._check_open()
             store = session._store
-            store.runs += 1
-            results: Sequence[Any] | None
+            store.busy += 1
+            self.cells.mark_used()
             try:
-                results = self.executable.fast(values) if not self.named else None
-            except MemoryError:  # for the results that the last sizes had, which may not be these
-                results = None
-            if results is None:
-                store.runs -= 1  # nothing has run yet, and what cannot be fed never will
-                values = [convert(v) for convert, v in zip(self.convert, values, strict=True)]
-                if self.named:
-                    check_named_sizes(self.tensors, values)
-                store.runs += 1
-                results = self.run_converted(values)
-        if self.single:
-            only = results[0]
-            return only if only.ndim else only[()]
-        return self.finish(results, values)
+                results = self._try_fast(values) if not self.named else None
+                if results is None:
+                    values = tuple([convert(v) for convert, v in zip(self.convert, values, strict=True)])
+                    if self.named:
+                        check_named_sizes(self.tensors, values)
+                    results = self._run_converted(values)
+            finally:
+                store.busy -= 1
+            if self.has_shortcut:
+                self.cells.bind(self.executable.shortcut())
+        return self._finish(results, values)
 
-    def run_converted(self, values: Sequence[Any]) -> Sequence[Any]:
+    def _try_fast(self, values: Sequence[Any]) -> Sequence[Any] | None:
         try:
-            results = self.executable.fast(values)
-        except MemoryError:
-            results = None
+            return self.executable.fast(values)
+        except MemoryError:  # for the results that the last sizes had, which may not be these
+            return None
+
+    def _run_converted(self, values: Sequence[Any]) -> Sequence[Any]:
+        results = self._try_fast(values)
         if results is not None:
             return results
         try:
@@ -116,8 +151,8 @@ class Prepared:
                 message=f"a run for feeds of shapes {[v.shape for v in values]} needs too much: {e}"
             ) from None
 
-    def finish(self, results: Sequence[Any], feeds: Sequence[Any]) -> Any:
-        """The user's structure, filled."""
+    def _finish(self, results: Sequence[Any], feeds: Sequence[Any]) -> list[Any]:
+        """The value of each element."""
         found: list[Any] = []
         for slot in self.slots:
             if slot >= 0:
@@ -128,4 +163,4 @@ class Prepared:
             else:
                 value = np.array(self.convert[-2 - slot](feeds[-2 - slot]))
             found.append(value if value.ndim else value[()])
-        return self.plan.rebuild(found)
+        return found

@@ -60,8 +60,15 @@ class ReferenceExecutable:
     def fast(self, values: Sequence[object]) -> None:
         """There is no fast path here."""
 
+    def shortcut(self) -> None:
+        """Nor is there a native one."""
+
+    def failed(self, control: object, status: int) -> Exception:
+        raise AssertionError("no native run of this")
+
     def run(self, feeds: Sequence[Array]) -> list[Array]:
         """Values of the tensors among the fetches."""
+        self.store.runs += 1
         return _Run(self, dict(zip(self.feeds, feeds, strict=True))).result()
 
     def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:

@@ -17,7 +17,7 @@ from graphflow.config import ConfigProto
 from graphflow.core import context
 from graphflow.core.graph import Graph, Operation, Tensor
 from graphflow.core.kinds import Source
-from graphflow.errors import FeedError, SessionClosedError, UnimplementedError
+from graphflow.errors import SessionClosedError, UnimplementedError
 from graphflow_compiler.frontend import needed_operations
 from graphflow_runtime.executable import Executable
 from graphflow_runtime.failures import unfed
@@ -135,58 +135,51 @@ class BaseSession:
             SessionClosedError, FetchError, FetchTypeError, FeedError, FeedTypeError: before anything runs.
             InvalidArgumentError, UninitializedVariableError, ...: from the run; no assignment of it is then visible.
         """
-        prepared, values = self._find(fetches, feed_dict)
         if run_metadata is None:
-            return prepared.run(self, values)
+            kind = type(fetches)
+            try:
+                key = (kind, *fetches) if kind is list or kind is tuple else fetches
+                found = self._prepared.get((key, *feed_dict) if feed_dict else (key,))
+            except TypeError:  # a structure within the structure, or a mistake: both take longer
+                found = None
+            if found is not None:
+                return found.call(*feed_dict.values()) if feed_dict else found.call()
+        prepared, values = self._prepare(fetches, feed_dict)
         start = time.perf_counter()
-        result = prepared.run(self, values)
-        run_metadata.record(prepared.executable, options, (time.perf_counter() - start) * 1e6)
+        result = prepared.call(*values)
+        if run_metadata is not None:
+            run_metadata.record(prepared.executable, options, (time.perf_counter() - start) * 1e6)
         return result
-
-    def _find(self, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> tuple[Prepared, Sequence[Any]]:
-        kind = type(fetches)
-        key: Any = (kind, *fetches) if kind is list or kind is tuple else fetches
-        try:
-            if feed_dict:
-                found = self._prepared.get((key, tuple(feed_dict)))
-                if found is not None:
-                    return found, list(feed_dict.values())
-            else:
-                found = self._prepared.get((key, ()))
-                if found is not None:
-                    return found, ()
-        except TypeError:  # a structure within the structure: its key takes longer to make
-            key = call_key(fetches)
-            if key is not None and (feed_dict is None or isinstance(feed_dict, dict)):
-                found = self._prepared.get((key, tuple(feed_dict or ())))
-                if found is not None:
-                    return found, list(feed_dict.values()) if feed_dict else ()
-        return self._prepare(fetches, feed_dict)
 
     def _prepare(self, fetches: Any, feed_dict: Any) -> tuple[Prepared, Sequence[Any]]:
         if feed_dict is not None and not hasattr(feed_dict, "items"):
             raise TypeError(f"feed_dict must be a mapping from tensors to values, got {type(feed_dict).__name__}")
         with self._lock:
-            self._check_usable()
             fetch_key, feed_key = call_key(fetches), tuple(feed_dict or ())
-            key = (fetch_key, feed_key)
+            key = (fetch_key, *feed_key)
+            if fetch_key is not None and isinstance(feed_dict, (dict, type(None))):
+                known = self._prepared.get(key)
+                if known is not None:
+                    return known, list((feed_dict or {}).values())
+            self._check_usable()
             # One value for each key, in order: only then can the next run take them as they are.
             flat = fetch_key is not None and all(call_key(k) is k for k in feed_key)
             feeds = flatten_feeds(self._graph, feed_dict or {})
-            prepared = self._prepared.get(key) if flat else None
-            if prepared is None:
-                self._misses += 1
-                self._growth.check()
-                prepared = Prepared(self, FetchPlan(self._graph, fetches), tuple(feeds))
-                if flat:
-                    self._prepared[key] = prepared
-                    while len(self._prepared) > MAX_PREPARED:
-                        self._prepared.popitem(last=False)
+            self._misses += 1
+            self._growth.check()
+            prepared = Prepared(self, FetchPlan(self._graph, fetches), tuple(feeds))
+            if flat:
+                self._prepared[key] = prepared
+                while len(self._prepared) > MAX_PREPARED:
+                    self._prepared.popitem(last=False)
             return prepared, list(feeds.values())
 
-    def _check_usable(self) -> None:
+    def _check_open(self) -> None:
         if self._closed:
             raise SessionClosedError("Attempted to use a closed Session.")
+
+    def _check_usable(self) -> None:
+        self._check_open()
         if self._graph.version == 0:
             raise SessionClosedError("The Session graph is empty. Add operations to the graph before calling run().")
 
@@ -210,8 +203,7 @@ class BaseSession:
         """The oldest executable that has not run since this was last asked (a clock, which costs a run next to nothing)."""
         used: dict[int, bool] = {}
         for p in self._prepared.values():
-            used[id(p.executable)] = used.get(id(p.executable), False) or p.used
-            p.used = False
+            used[id(p.executable)] = p.cells.take_used() or used.get(id(p.executable), False)
         for key in list(self._executables):
             if not used.get(id(self._executables[key]), False):
                 return key
@@ -250,12 +242,9 @@ class BaseSession:
             self._check_usable()
             tensors = tuple(feed_tensor(self._graph, f) for f in feed_list or ())
             prepared = Prepared(self, FetchPlan(self._graph, fetches), tensors)
-        count = len(tensors)
-
-        def call(*values: Any) -> Any:
-            if len(values) != count:
-                raise FeedError(f"this callable takes {count} values, one for each of its feeds, got {len(values)}")
-            return prepared.run(self, values)
+        call = prepared.call
+        if not accept_options:
+            return call
 
         def call_with_options(*values: Any, options: Any = None, run_metadata: Any = None) -> Any:
             start = time.perf_counter()
@@ -264,7 +253,7 @@ class BaseSession:
                 run_metadata.record(prepared.executable, options, (time.perf_counter() - start) * 1e6)
             return result
 
-        return call_with_options if accept_options else call
+        return call_with_options
 
     # ------------------------------------------------------------------ partial runs
     def partial_run_setup(self, fetches: Any, feeds: Sequence[Any] | None = None) -> PartialRun:
@@ -310,6 +299,7 @@ class BaseSession:
         """Frees what the session holds, after the runs of other threads; every later run raises."""
         with self._lock:
             self._closed = True
+            self._store.busy = 1 << 40  # for good: whatever still has the address of this store comes to the lock
             self._prepared.clear()
             self._executables.clear()
             self._store = VariableStore()

@@ -20,15 +20,49 @@ class VariableStore:
     def __init__(self) -> None:
         self._arrays: dict[str, np.ndarray[Any, Any]] = {}
         self._initialized: set[str] = set()
-        self.version = 0
-        self.runs = 0
-        # Ops without any seed mix this into their counters, so that two sessions draw different numbers.
-        self._salt = int.from_bytes(os.urandom(4), "little")
+        # Numbers that native code reads and writes. Ops without any seed mix the salt into their counters, so that two
+        # sessions draw different numbers.
+        salt = int.from_bytes(os.urandom(4), "little")
+        numbers = np.array([salt << 32, 0, 0], np.uint64)
+        self.runs_address, self.version_address, self.busy_address = (numbers.ctypes.data + 8 * i for i in range(3))
+        self._numbers = numbers.data  # a memoryview: read and written faster than the array
 
     @property
     def run_index(self) -> int:
         """What random ops read: the session's salt in the high word, the number of this run in the low one."""
-        return self._salt << 32 | self.runs & 0xFFFFFFFF
+        found: int = self._numbers[0]
+        return found
+
+    @run_index.setter
+    def run_index(self, value: int) -> None:
+        self._numbers[0] = value
+
+    @property
+    def runs(self) -> int:
+        return self.run_index & 0xFFFFFFFF
+
+    @runs.setter
+    def runs(self, value: int) -> None:
+        self.run_index = self.run_index >> 32 << 32 | value & 0xFFFFFFFF
+
+    @property
+    def version(self) -> int:
+        found: int = self._numbers[1]
+        return found
+
+    @version.setter
+    def version(self, value: int) -> None:
+        self._numbers[1] = value
+
+    @property
+    def busy(self) -> int:
+        """How many runs are under way that hold the session's lock: until there are none, no run may go without it."""
+        found: int = self._numbers[2]
+        return found
+
+    @busy.setter
+    def busy(self, value: int) -> None:
+        self._numbers[2] = value
 
     def is_initialized(self, name: str) -> bool:
         return name in self._initialized

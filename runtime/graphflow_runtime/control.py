@@ -1,0 +1,127 @@
+"""The blocks of numbers through which native code sees a bound plan and a way of calling it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphflow_compiler.codegen.dispatch import CELLS_HEADER, MISMATCH, builtins, call_entry
+from graphflow_runtime.store import VariableStore
+
+Array = np.ndarray[Any, Any]
+Typed = tuple[tuple[int, ...], np.dtype[Any]]
+LIST, TUPLE, SINGLE = 1, 2, 0
+
+
+class Control:
+    """Calls one plan's entry with one table. `feeds` and `outputs`: shape and dtype each, and its slot in the table."""
+
+    def __init__(
+        self,
+        entry: int,
+        table: Array,
+        dims: Array,
+        store: VariableStore,
+        feeds: Sequence[Typed],
+        feed_slots: Sequence[int],
+        outputs: Sequence[Typed],
+        output_slots: Sequence[int],
+        release_gil: bool,
+    ) -> None:
+        self.entry, self.table, self.dims, self.store = entry, table, dims, store
+        self.feeds, self.outputs = tuple(feeds), tuple(outputs)
+        self.feed_slots, self.output_slots = tuple(feed_slots), tuple(output_slots)
+        self.native = builtins()
+        if self.native is None:
+            return
+        #: Whether a run is too short to be worth letting other threads run: only then may it go without the session's lock.
+        self.is_short = not release_gil
+        self._kept: list[Any] = []
+        feed_block = self._block(n for i, f in enumerate(self.feeds) for n in self._feed(f, feed_slots[i]))
+        output_block = self._block(n for i, o in enumerate(self.outputs) for n in self._output(o, output_slots[i]))
+        header = (entry, table.ctypes.data, dims.ctypes.data, store.version_address, -1, store.busy_address, store.runs_address)
+        counts = (int(release_gil), len(self.feeds), len(self.outputs), feed_block, output_block, self.native.objects)
+        self.block = np.array([*header, *counts, *structure(LIST, range(len(self.outputs)))], np.int64)
+        self.address = self.block.ctypes.data
+
+    def _block(self, numbers: Any) -> int:
+        array = np.array(list(numbers), np.int64)
+        self._kept.append(array)
+        return int(array.ctypes.data)
+
+    def _feed(self, feed: Typed, slot: int) -> tuple[int, ...]:
+        shape, dtype = feed
+        cell = np.empty((), dtype)
+        self._kept += [dtype, cell]
+        return (slot, ord(dtype.char), len(shape), id(dtype), cell.ctypes.data, *shape)
+
+    def _output(self, output: Typed, slot: int) -> tuple[int, ...]:
+        shape, dtype = output
+        self._kept += [shape, dtype]
+        if shape:
+            return slot, 0, id(shape), id(dtype)
+        cell = np.empty((), dtype)
+        self._kept.append(cell)
+        return slot, 1, id(cell), cell.ctypes.data
+
+    def bound_at(self, version: int) -> None:
+        """From now on the variables are where they were at this version of the store."""
+        if self.native is not None:
+            self.block[4] = version
+
+    def run(self, values: Sequence[Any]) -> list[Any] | int:
+        """The results, 0-d ones as scalars; or the status if that is not 0. The caller holds the session's lock."""
+        if self.native is not None:
+            done: list[Any] | int = self.native.run(self.address, *values)
+            return done
+        if len(values) != len(self.feeds) or any(
+            type(v) is not np.ndarray or v.shape != shape or v.dtype.char != dtype.char or not v.flags.carray
+            for v, (shape, dtype) in zip(values, self.feeds, strict=True)
+        ):
+            return MISMATCH
+        results = [np.empty(shape, dtype) for shape, dtype in self.outputs]
+        self.store.runs += 1
+        slots = (*self.feed_slots, *self.output_slots)
+        status = call_entry(self.entry, self.table, self.dims, slots, [*values, *results])
+        return status if status else [r if r.ndim else r[()] for r in results]
+
+
+class Cells:
+    """One way of calling a session: `call(*values)` is native for as long as nothing changes.
+
+    Args:
+        kind, members: the structure (see `structure`).
+        slow: what else to do with the values; it may `bind` the cells to a control.
+        failed: raises for a status that is not 0.
+    """
+
+    def __init__(self, kind: int, members: Sequence[int], slow: Callable[..., Any], failed: Callable[[int], Any]) -> None:
+        self._block = np.array([0] * CELLS_HEADER + structure(kind, members), np.int64)
+        #: What the cells are bound to: alive for as long as native code has its address.
+        self.control: Control | None = None
+        native = builtins()
+        self.call = slow if native is None else native.call(self._block.ctypes.data, slow, failed)
+
+    def bind(self, control: Control | None) -> None:
+        if control is self.control:
+            return
+        if control is None or control.native is None or not control.is_short:
+            self._block[0], self.control = 0, None
+        else:
+            self._block[0], self.control = control.address, control
+
+    def take_used(self) -> bool:
+        """Whether there has been a call since this was last asked."""
+        used = bool(self._block[1])
+        self._block[1] = 0
+        return used
+
+    def mark_used(self) -> None:
+        self._block[1] = 1
+
+
+def structure(kind: int, members: Sequence[int]) -> list[int]:
+    """The members are numbers of results, -1 for None; SINGLE has the one result itself."""
+    return [kind, len(members), *members]
