@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from graphflow.core.build import build_op, convert_to_tensor, name_scope
+from graphflow.core.context import differentiation
 from graphflow.core.graph import Graph, Operation, Tensor
 from graphflow.core.indexed_slices import IndexedSlices
 from graphflow.core.registry import NO_ATTRS
@@ -148,13 +149,18 @@ def gradients(
                 sums.setdefault(y, []).append(_start(y, g, i))
         needed = _ops_between(y_list, x_list, stops)
         keep = set(x_list)
+        reaching = set(needed)
+        outer, differentiation.wanted = differentiation.wanted, lambda t: t in keep or (t.op in reaching and t not in stops)
         results: dict[Tensor, Gradient] = {}
-        for op in needed:
-            grads = [None if t in stops else g for t, g in ((t, _total(sums, t, keep, results)) for t in op.outputs)]
-            if any(g is not None for g in grads):
-                device = graph.device(op.device) if colocate_gradients_with_ops and op.device else nullcontext()
-                with graph.name_scope(f"{op.name}_grad"), device:
-                    _differentiate(op, grads, sums)
+        try:
+            for op in needed:
+                grads = [None if t in stops else g for t, g in ((t, _total(sums, t, keep, results)) for t in op.outputs)]
+                if any(g is not None for g in grads):
+                    device = graph.device(op.device) if colocate_gradients_with_ops and op.device else nullcontext()
+                    with graph.name_scope(f"{op.name}_grad"), device:
+                        _differentiate(op, grads, sums)
+        finally:
+            differentiation.wanted = outer
         found = [results[x] if x in results else _total(sums, x, keep, results) for x in x_list]
         if zero:
             return [fill.zeros_like(x) if g is None else g for g, x in zip(found, x_list, strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -34,6 +34,22 @@ class DefaultStack(threading.local, Generic[T]):
 
     def top(self) -> T | None:
         return self.stack[-1] if self.stack else None
+
+
+class _Differentiation(threading.local):
+    """What `gradients` is after at the moment, in this thread."""
+
+    wanted: Callable[[Any], bool] | None = None
+
+
+differentiation = _Differentiation()
+
+
+def gradient_is_wanted(t: Any) -> bool:
+    """Whether a gradient function needs to build the gradient with respect to its input t: nobody asks for that of most
+    constants and placeholders. True outside of `gradients`."""
+    wanted = differentiation.wanted
+    return wanted is None or wanted(t)
 
 
 graphs: DefaultStack[Graph] = DefaultStack()

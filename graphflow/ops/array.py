@@ -330,5 +330,6 @@ def __getattr__(name: str) -> Any:
     for module in ("joining", "gather", "slicing", "fill"):
         found = getattr(importlib.import_module(f"graphflow.ops.{module}"), name, None)
         if found is not None:
+            globals()[name] = found  # asked for once
             return found
     raise AttributeError(f"module 'graphflow.ops.array' has no attribute {name!r}")

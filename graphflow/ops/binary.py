@@ -12,7 +12,7 @@ from graphflow.core.kinds import Algebra
 from graphflow.core.registry import not_differentiable, register
 from graphflow.core.tensor import Operation, Tensor
 from graphflow.dtypes import DType, bool_, float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
-from graphflow.ops.elementwise import binary_op, build_binary, convert_operands, dim_arithmetic, sum_to_like
+from graphflow.ops.elementwise import binary_op, build_binary, convert_operands, dim_arithmetic, operand_gradient, sum_to_like
 from graphflow.shapes import Dim
 
 _STEPS = not_differentiable("it is piecewise constant")
@@ -22,7 +22,7 @@ _STEPS = not_differentiable("it is piecewise constant")
 ADD_V2 = register(
     binary_op(
         "AddV2", lambda b, attrs, x, y: b.add(x, y), np.add,
-        lambda op, grad: [sum_to_like(grad, op.inputs[0]), sum_to_like(grad, op.inputs[1])], "x + y.",
+        lambda op, grad: [operand_gradient(t, lambda: grad) for t in op.inputs], "x + y.",
         shape_value=dim_arithmetic(lambda x, y: x + y), algebra=Algebra(commutative=True, identity=0.0), onnx="Add",
     )
 )  # fmt: skip
@@ -33,11 +33,11 @@ def add(x: Any, y: Any, name: str | None = None) -> Tensor:
     return build_binary(ADD_V2, x, y, name or "Add")
 
 
-def _sub_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+def _sub_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
     from graphflow.ops.unary import negative
 
     x, y = op.inputs
-    return [sum_to_like(grad, x), negative(sum_to_like(grad, y))]
+    return [operand_gradient(x, lambda: grad), operand_gradient(y, lambda: negative(sum_to_like(grad, y)))]
 
 
 SUB = register(
@@ -53,9 +53,9 @@ def subtract(x: Any, y: Any, name: str | None = None) -> Tensor:
     return build_binary(SUB, x, y, name)
 
 
-def _mul_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+def _mul_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
     x, y = op.inputs
-    return [sum_to_like(multiply(grad, y), x), sum_to_like(multiply(x, grad), y)]
+    return [operand_gradient(x, lambda: multiply(grad, y)), operand_gradient(y, lambda: multiply(x, grad))]
 
 
 # x * 0 is no 0 for infinities and NaN, so 0 does not absorb.
@@ -81,12 +81,12 @@ def scalar_mul(scalar: Any, x: Any, name: str | None = None) -> Any:
     return multiply(scalar, x, name)
 
 
-def _squared_difference_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+def _squared_difference_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
     from graphflow.ops.unary import negative
 
     x, y = op.inputs
     gx = multiply(multiply(grad, 2.0), subtract(x, y))
-    return [sum_to_like(gx, x), negative(sum_to_like(gx, y))]
+    return [operand_gradient(x, lambda: gx), operand_gradient(y, lambda: negative(sum_to_like(gx, y)))]
 
 
 def _squared_difference_rule(b: ScalarBuilder[Any], attrs: Any, x: Any, y: Any) -> Any:
@@ -110,13 +110,14 @@ def squared_difference(x: Any, y: Any, name: str | None = None) -> Tensor:
 # ---------------------------------------------------------------------------------------------- division
 
 
-def _real_div_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+def _real_div_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
     from graphflow.ops.unary import negative
 
     x, y = op.inputs
-    gx = realdiv(grad, y)
-    gy = multiply(grad, realdiv(negative(op.outputs[0]), y))
-    return [sum_to_like(gx, x), sum_to_like(gy, y)]
+    return [
+        operand_gradient(x, lambda: realdiv(grad, y)),
+        operand_gradient(y, lambda: multiply(grad, realdiv(negative(op.outputs[0]), y))),
+    ]
 
 
 REAL_DIV = register(
@@ -368,12 +369,15 @@ def pow(x: Any, y: Any, name: str | None = None) -> Tensor:
     return build_binary(POW, x, y, name)
 
 
-def _extreme_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+def _extreme_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
     from graphflow.ops.compare import greater_equal, less_equal, where_v2
 
     x, y = op.inputs
     chosen = greater_equal(x, y) if op.type == "Maximum" else less_equal(x, y)  # a tie goes to x
-    return [sum_to_like(where_v2(chosen, grad, 0.0), x), sum_to_like(where_v2(chosen, 0.0, grad), y)]
+    return [
+        operand_gradient(x, lambda: where_v2(chosen, grad, 0.0)),
+        operand_gradient(y, lambda: where_v2(chosen, 0.0, grad)),
+    ]
 
 
 MAXIMUM = register(

@@ -102,6 +102,11 @@ def zeros_like(x: Tensor) -> Tensor:
     return made
 
 
+def operand_gradient(x: Tensor, make: Callable[[], Tensor]) -> Tensor | None:
+    """What `make` gives, summed over what broadcasting added to x; None, with nothing made, if nobody asks for it."""
+    return sum_to_like(make(), x) if context.gradient_is_wanted(x) else None
+
+
 def sum_to_like(grad: Tensor, x: Tensor) -> Tensor:
     """`grad` summed over what broadcasting added to x. Statically equal shapes need no op."""
     if grad._shape is not None and grad._shape == x._shape:

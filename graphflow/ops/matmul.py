@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphflow.core.build import build, convert_pair, name_scope
+from graphflow.core.context import gradient_is_wanted
 from graphflow.core.graph import check_same_dtype
 from graphflow.core.kinds import Contraction, TensorType
 from graphflow.core.registry import InferContext, OpDef, Sample, register
@@ -97,17 +98,21 @@ def _product(a: Tensor, b: Tensor, transpose_a: bool, transpose_b: bool) -> Tens
     return build(MAT_MUL if flat else BATCH_MAT_MUL, (a, b), MatMulAttrs(transpose_a, transpose_b), "MatMul")
 
 
-def _grad(op: Operation, grad: Tensor) -> list[Tensor]:
+def _grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
     a, b = op.inputs
     ta, tb = op.attrs.transpose_a, op.attrs.transpose_b
-    grad_a = _product(b, grad, tb, True) if ta else _product(grad, b, False, not tb)
-    if _shared_matrix(a, b) and not ta:
-        # One sum over the rows of all batches: a single product of [rows, k] and [rows, n] does it.
-        flat_a, flat_grad = _rows(a), _rows(grad)
-        grad_b = _product(flat_grad, flat_a, True, False) if tb else _product(flat_a, flat_grad, True, False)
-        return [grad_a, grad_b]
-    grad_b = _product(grad, a, True, ta) if tb else _product(a, grad, not ta, False)
-    return [sum_to_like(grad_a, a), sum_to_like(grad_b, b)]
+    is_shared = _shared_matrix(a, b) and not ta
+    grad_a = grad_b = None
+    if gradient_is_wanted(a):
+        grad_a = _product(b, grad, tb, True) if ta else _product(grad, b, False, not tb)
+        grad_a = grad_a if is_shared else sum_to_like(grad_a, a)
+    if gradient_is_wanted(b):
+        if is_shared:
+            # One sum over the rows of all batches: a single product of [rows, k] and [rows, n] does it.
+            a, grad = _rows(a), _rows(grad)
+        grad_b = _product(grad, a, True, ta) if tb else _product(a, grad, not ta, False)
+        grad_b = grad_b if is_shared else sum_to_like(grad_b, b)
+    return [grad_a, grad_b]
 
 
 def _shared_matrix(a: Tensor, b: Tensor) -> bool:
