@@ -16,8 +16,11 @@ def _amount(d: Dim) -> str:
     return f"{d:,}" if isinstance(d, int) else str(d)
 
 
-def explain_text(schedule: Schedule, steps: Sequence[Step], buffers: Sequence[PlanBuffer]) -> str:
-    """One block a step: kind, the user's ops fused into it, flops, bytes, what it reads and writes."""
+def explain_text(schedule: Schedule, steps: Sequence[Step], buffers: Sequence[PlanBuffer], notes: Sequence[str] = ()) -> str:
+    """One block a step: kind, the user's ops fused into it, flops, bytes, what it reads and writes.
+
+    `notes`: what else to say of each step (a profile has its time).
+    """
     graph = schedule.graph
     fused = sum(len(g.nodes) for g in graph.groups)
     lines = [f"{fused} operations in {len(graph.groups)} kernels, {len(steps)} steps, one native call"]
@@ -30,11 +33,15 @@ def explain_text(schedule: Schedule, steps: Sequence[Step], buffers: Sequence[Pl
         if isinstance(item, Copy):
             where = f"output {item.output}" if item.output >= 0 else item.variable or "a temporary"
             lines.append(f"step {number}: copy of {' '.join(step.origin)} to {where}, {_amount(moved)} bytes")
+            if notes:
+                lines.append(f"  {notes[number]}")
             continue
         lines.append(
             f"step {number}: {item.kind} kernel over {format_shape(item.space)}, {_amount(step.flops)} flops, "
             f"{_amount(moved)} bytes"
         )
+        if notes:
+            lines.append(f"  {notes[number]}")
         lines.append("  fused: " + ", ".join(item.origin))
         in_place = [v for v in item.outputs if v in schedule.in_place]
         if in_place:

@@ -76,7 +76,7 @@ class Plan:
     writes: tuple[str, ...]
     kernels: Mapping[str, str]  # function name -> LLVM IR of the distinct kernels
     entry_text: str
-    explain: Callable[[], str]
+    explain: Callable[..., str]  # may be given a note for each step
     uses_run_index: bool
 
     @property
@@ -131,11 +131,20 @@ def elements(shape: Shape) -> Dim:
     return product(shape)
 
 
-def entry_text(steps: Sequence[Step], symbols: Sequence[str], name: str = "graphflow_entry") -> str:
-    """The entry: loads each address and size once, calls the kernels in order, leaves at the first failure."""
+def entry_text(
+    steps: Sequence[Step],
+    symbols: Sequence[str],
+    name: str = "graphflow_entry",
+    stamp: Callable[[int], Sequence[str]] = lambda number: (),
+) -> str:
+    """The entry: loads each address and size once, calls the kernels in order, leaves at the first failure.
+
+    `stamp` gives lines that take a time stamp: 0 and 1 first of all, ``2 + 2 * i`` before step i and ``3 + 2 * i`` after it.
+    """
     used = sorted({b for s in steps for b in s.buffers})
     lines = ["declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)"]
     lines += [f"define i32 @{name}(ptr noalias %table, ptr noalias %dims, i64 %thread, i64 %threads) {{", "start:"]
+    lines += [*stamp(0), *stamp(1)]
     for b in used:
         lines.append(f"  %p{b} = getelementptr ptr, ptr %table, i64 {b}")
         lines.append(f"  %b{b} = load ptr, ptr %p{b}")
@@ -146,11 +155,13 @@ def entry_text(steps: Sequence[Step], symbols: Sequence[str], name: str = "graph
     for i, s in enumerate(steps):
         arguments = [f"ptr %b{b}" for b in s.buffers] + [f"i64 %d{number[d]}" for d in s.dims]
         arguments += ["i64 %thread", "i64 %threads"]
+        lines += stamp(2 + 2 * i)
         if s.function.startswith("copy "):
             target, source = f"ptr %b{s.buffers[1]}", f"ptr %b{s.buffers[0]}"
             lines.append(f"  call void @llvm.memcpy.p0.p0.i64({target}, {source}, i64 {s.function[5:]}, i1 false)")
-            continue
-        lines.append(f"  %r{i} = call i32 @{s.function}({', '.join(arguments)})")
+        else:
+            lines.append(f"  %r{i} = call i32 @{s.function}({', '.join(arguments)})")
+        lines += stamp(3 + 2 * i)
         if s.failures:
             lines += [
                 f"  %f{i} = icmp ne i32 %r{i}, 0",
