@@ -247,6 +247,7 @@ if TYPE_CHECKING:
         variance_scaling_initializer as variance_scaling_initializer, zeros_initializer as zeros_initializer,
     )
     from graphflow_runtime.session import InteractiveSession as InteractiveSession, Session as Session
+    from graphflow_runtime.profiling import Profile as Profile, ProfileRow as ProfileRow
     from graphflow.explaining import explain as explain
     from graphflow.io import load as load, save as save
     from graphflow import app as app
@@ -271,6 +272,7 @@ if TYPE_CHECKING:
     from graphflow import regularizers as regularizers
     from graphflow import runtime as runtime
     from graphflow import shapes as shapes
+    from graphflow import timeline as timeline
     from graphflow import train as train
     from graphflow import viz as viz
     from graphflow import tf_logging as logging

@@ -101,6 +101,7 @@ _MODULES: dict[str, str] = {
         uniform_unit_scaling_initializer variance_scaling_initializer zeros_initializer
     """,
     "graphflow_runtime.session": "InteractiveSession Session",
+    "graphflow_runtime.profiling": "Profile ProfileRow",
     "graphflow.explaining": "explain",
     "graphflow.io": "load save",
 }
@@ -126,7 +127,7 @@ _ALIASES: dict[str, tuple[str, str]] = {
 
 _NAMESPACES = """
     app bitwise compat compiler config dtypes errors flags gfile initializers io layers linalg losses math metrics nn ops
-    random regularizers runtime shapes train viz
+    random regularizers runtime shapes timeline train viz
 """
 
 #: Namespaces: attribute of the package -> module.

@@ -90,6 +90,7 @@ class RunOptions(Settings):
     """What one run may be given as `options`."""
 
     NO_TRACE, SOFTWARE_TRACE, HARDWARE_TRACE, FULL_TRACE = 0, 1, 2, 3
+    trace_level: int
     _fields: ClassVar[dict[str, Any]] = {
         "trace_level": 0,
         "timeout_in_ms": 0,
@@ -100,39 +101,55 @@ class RunOptions(Settings):
 
 
 class NodeStats(Settings):
-    """One kernel of a run: the operations in it, and how long it took."""
+    """One kernel (native code) or operation (numpy) of a run.
 
+    node_name: of the operation whose result it computes; timeline_label: with what else is in it.
+    all_start_micros, all_start_nanos: when it started, since 1970.
+    op_start_rel_*, op_end_rel_*, all_end_rel_*: from then on. Microseconds are whole numbers and rounded up, as many kernels
+        take less than one; the nanoseconds are exact.
+    thread_id: of the threads that run a plan, the number.
+    details: what TensorFlow has no field for, by name: kernel, operations, flops, bytes, ...
+    """
+
+    node_name: str
+    timeline_label: str
+    all_start_nanos: int
+    all_end_rel_nanos: int
+    thread_id: int
+    details: dict[str, Any]
     _fields: ClassVar[dict[str, Any]] = {
         "node_name": "",
         "timeline_label": "",
         "all_start_micros": 0,
+        "op_start_rel_micros": 0,
         "op_end_rel_micros": 0,
         "all_end_rel_micros": 0,
+        "all_start_nanos": 0,
+        "op_start_rel_nanos": 0,
+        "op_end_rel_nanos": 0,
+        "all_end_rel_nanos": 0,
+        "thread_id": 0,
+        "details": dict,
     }
 
 
 class DeviceStats(Settings):
+    """What ran on one device, in order."""
+
+    device: str
+    node_stats: list[NodeStats]
     _fields: ClassVar[dict[str, Any]] = {"device": "", "node_stats": list}
 
 
 class StepStats(Settings):
+    """What one run consisted of."""
+
+    dev_stats: list[DeviceStats]
     _fields: ClassVar[dict[str, Any]] = {"dev_stats": list}
 
 
 class RunMetadata(Settings):
     """What a run tells about itself, if its options ask for a trace."""
 
+    step_stats: StepStats
     _fields: ClassVar[dict[str, Any]] = {"step_stats": StepStats, "partition_graphs": list}
-
-    def record(self, executable: Any, options: Any, microseconds: float) -> None:
-        """Fills in the device entry: one node per kernel, the time that of the whole run."""
-        if options is None or not getattr(options, "trace_level", 0):
-            return
-        whole = max(1, int(microseconds))
-        nodes = [
-            NodeStats(node_name=names[0] if names else "kernel", timeline_label=", ".join(names), all_end_rel_micros=whole)
-            for names in executable.kernels()
-        ]
-        self.step_stats = StepStats(
-            dev_stats=[DeviceStats(device="/job:localhost/replica:0/task:0/device:CPU:0", node_stats=nodes)]
-        )

@@ -14,6 +14,9 @@ def explain(
 ) -> str:
     """What was fused into which kernel, what each reads, writes and computes, and why neighbours stayed apart.
 
+    How long each kernel takes, and how near that is to what the machine can do, is in the same text from
+    ``session.profile(fetches, feed_dict).explain()``, which runs the fetches.
+
     Args:
         fetches: what `Session.run` would be given.
         feed_dict: values to feed; only their shapes matter.

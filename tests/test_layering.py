@@ -35,7 +35,7 @@ FACADE = tuple(
     f"graphflow.{name}"
     for name in (
         "__main__", "_names", "app", "bitwise", "cli", "compat", "compiler", "explaining", "flags", "gfile", "linalg", "math",
-        "nn", "random", "runtime", "session", "tf_logging",
+        "nn", "random", "runtime", "session", "tf_logging", "timeline",
     )
 )  # fmt: skip
 

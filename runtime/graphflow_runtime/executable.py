@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from graphflow_runtime.control import Control
+
+if TYPE_CHECKING:
+    from graphflow_runtime.tracing import Trace
 
 Array = npt.NDArray[np.generic]
 
@@ -22,8 +25,11 @@ class Executable(Protocol):
         None, with nothing run, if not: the session then converts them and calls `run`.
         """
 
-    def run(self, feeds: Sequence[Any]) -> list[Any]:
-        """Results of the tensors among the fetches, for feeds that are contiguous arrays of the right dtype."""
+    def run(self, feeds: Sequence[Any], trace: Trace | None = None) -> list[Any]:
+        """Results of the tensors among the fetches, for feeds that are contiguous arrays of the right dtype.
+
+        `trace` takes down how long each kernel or operation took.
+        """
 
     def shortcut(self) -> Control | None:
         """How the last run can be repeated natively, for feeds of the same shapes; None if it cannot."""
@@ -33,9 +39,6 @@ class Executable(Protocol):
 
     def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
         """Compiles for feeds of these shapes, without running."""
-
-    def kernels(self) -> list[tuple[str, ...]]:
-        """The operations in each kernel, for the step statistics."""
 
     def explanation(self) -> str:
         """What was made of the fetches, in words."""

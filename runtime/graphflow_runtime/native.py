@@ -7,7 +7,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,13 +17,17 @@ from graphflow.dtypes import DType, bfloat16
 from graphflow.errors import InternalError, InvalidArgumentError, NumericError, OutOfMemoryError
 from graphflow.shapes import evaluate
 from graphflow_compiler.codegen.dispatch import MISMATCH
-from graphflow_compiler.codegen.link import link
+from graphflow_compiler.codegen.link import LinkedPlan, link
 from graphflow_compiler.compilation import CannotCompile, compile
 from graphflow_compiler.frontend import Signature, generalise
 from graphflow_compiler.plan import Plan, SizeMismatch
+from graphflow_compiler.profile_entry import profile_entry_text
 from graphflow_runtime.control import Control
 from graphflow_runtime.failures import uninitialized
 from graphflow_runtime.store import VariableStore
+
+if TYPE_CHECKING:
+    from graphflow_runtime.tracing import Trace
 
 _log = logging.getLogger("graphflow")
 
@@ -53,6 +58,11 @@ class CompiledPlan:
         self.plan = plan
         self.code = link(plan.kernels, plan.entry_text)
         self.entry = self.code.entry
+
+    @cached_property
+    def profiled(self) -> LinkedPlan:
+        """The same kernels with an entry that notes when each starts and ends: compiled when first asked for."""
+        return link(self.plan.kernels, profile_entry_text(self.plan))
 
 
 class BoundPlan:
@@ -214,7 +224,7 @@ class NativeExecutable:
         plan = next(b.plan for b in (self.last, *self.bound.values()) if b is not None and b.control is control)
         return self.failure(plan, _Failure(status))
 
-    def run(self, feeds: Sequence[np.ndarray[Any, Any]]) -> list[Any]:
+    def run(self, feeds: Sequence[np.ndarray[Any, Any]], trace: Trace | None = None) -> list[Any]:
         """Results of the tensors among the fetches, for feeds that are contiguous arrays of the right dtype."""
         if self.fallback is None:
             shapes = tuple([a.shape for a in feeds])
@@ -225,11 +235,11 @@ class NativeExecutable:
                 self.last = bound if self.plain else None
                 views = [a.view(np.uint16) if t.base_dtype is bfloat16 else a for t, a in zip(self.feeds, feeds, strict=True)]
                 try:
-                    results = bound.run(views)
+                    results = bound.run(views) if trace is None else trace.native(bound, views)
                 except _Stale:
                     self.bound.clear()
                     self.last = None
-                    return self.run(feeds)
+                    return self.run(feeds, trace)
                 except _Failure as failure:
                     raise self.failure(bound.plan, failure) from None
                 if results is None:
@@ -238,7 +248,7 @@ class NativeExecutable:
                     r.view(t.dtype.numpy_dtype) if t.dtype is bfloat16 else r
                     for t, r in zip(bound.plan.output_types, results, strict=True)
                 ]
-        slow: list[Any] = self.fallback.run(feeds)
+        slow: list[Any] = self.fallback.run(feeds, trace)
         return slow
 
     # ------------------------------------------------------------------ slow path: new sizes
@@ -291,10 +301,6 @@ class NativeExecutable:
         if self.fallback is not None:
             return f"reference backend (numpy): {self.fallback_reason}\n"
         return "\n".join(c.plan.explanation for c in self.plans.values())
-
-    def kernels(self) -> list[tuple[str, ...]]:
-        """The operations in each kernel of the plans made so far."""
-        return [step.origin for c in self.plans.values() for step in c.plan.steps]
 
     def failure(self, plan: Plan, failure: _Failure) -> InvalidArgumentError:
         step = plan.steps[failure.step]

@@ -16,6 +16,7 @@ from graphflow_runtime.fetches import Element, FetchPlan
 
 if TYPE_CHECKING:
     from graphflow_runtime.session import BaseSession
+    from graphflow_runtime.tracing import Trace
 
 _OPERATION = -1
 
@@ -109,6 +110,13 @@ class Prepared:
         return self.plan.rebuild(self._slow_elements(*values))
 
     def _slow_elements(self, *values: Any) -> list[Any]:
+        return self._elements(values)
+
+    def run_traced(self, values: Sequence[Any], trace: Trace) -> Any:
+        """What `call` does, with a trace of it."""
+        return self.plan.rebuild(self._elements(values, trace))
+
+    def _elements(self, values: Sequence[Any], trace: Trace | None = None) -> list[Any]:
         if len(values) != len(self.tensors):
             raise FeedError(f"this callable takes {len(self.tensors)} values, one for each of its feeds, got {len(values)}")
         if self.order is not None:
@@ -120,12 +128,12 @@ class Prepared:
             store.busy += 1
             self.cells.mark_used()
             try:
-                results = self._try_fast(values) if not self.named else None
+                results = self._try_fast(values) if trace is None and not self.named else None
                 if results is None:
                     values = tuple([convert(v) for convert, v in zip(self.convert, values, strict=True)])
                     if self.named:
                         check_named_sizes(self.tensors, values)
-                    results = self._run_converted(values)
+                    results = self._run_converted(values, trace)
             finally:
                 store.busy -= 1
             if self.has_shortcut:
@@ -138,12 +146,12 @@ class Prepared:
         except MemoryError:  # for the results that the last sizes had, which may not be these
             return None
 
-    def _run_converted(self, values: Sequence[Any]) -> Sequence[Any]:
-        results = self._try_fast(values)
+    def _run_converted(self, values: Sequence[Any], trace: Trace | None) -> Sequence[Any]:
+        results = self._try_fast(values) if trace is None else None
         if results is not None:
             return results
         try:
-            return self.executable.run(values)
+            return self.executable.run(values, trace)
         except OutOfMemoryError:
             raise
         except MemoryError as e:

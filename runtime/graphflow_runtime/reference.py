@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,6 +41,9 @@ from graphflow_runtime.failures import describe, unfed, uninitialized
 from graphflow_runtime.old_values import variables_read
 from graphflow_runtime.store import VariableStore
 
+if TYPE_CHECKING:
+    from graphflow_runtime.tracing import Trace
+
 Array = np.ndarray[Any, Any]
 
 
@@ -66,26 +69,24 @@ class ReferenceExecutable:
     def failed(self, control: object, status: int) -> Exception:
         raise AssertionError("no native run of this")
 
-    def run(self, feeds: Sequence[Array]) -> list[Array]:
+    def run(self, feeds: Sequence[Array], trace: Trace | None = None) -> list[Array]:
         """Values of the tensors among the fetches."""
         self.store.runs += 1
-        return _Run(self, dict(zip(self.feeds, feeds, strict=True))).result()
+        return _Run(self, dict(zip(self.feeds, feeds, strict=True)), trace).result()
 
     def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
         """There is nothing to compile."""
-
-    def kernels(self) -> list[tuple[str, ...]]:
-        return [(op.name,) for op in self.operations]
 
     def explanation(self) -> str:
         return f"reference backend (numpy): {len(self.operations)} operations, one by one\n"
 
 
 class _Run:
-    def __init__(self, executable: ReferenceExecutable, values: dict[Tensor, Array]) -> None:
+    def __init__(self, executable: ReferenceExecutable, values: dict[Tensor, Array], trace: Trace | None = None) -> None:
         self.executable = executable
         self.store = executable.store
         self.values = values
+        self.trace = trace
         self.assigned: dict[str, Array] = {}
 
     def result(self) -> list[Array]:
@@ -136,7 +137,7 @@ class _Run:
             return
         try:
             with np.errstate(all="ignore"):
-                results = self.compute(op, kind)
+                results = self.compute(op, kind) if self.trace is None else self.trace.operation(op, kind, self)
         except OpError:
             raise
         except Exception as e:

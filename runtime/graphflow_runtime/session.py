@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from graphflow.config import ConfigProto
+from graphflow.config import ConfigProto, RunMetadata, RunOptions
 from graphflow.core import context
 from graphflow.core.graph import Graph, Operation, Tensor
 from graphflow.core.kinds import Source
@@ -31,6 +30,7 @@ from graphflow_runtime.store import VariableStore
 
 if TYPE_CHECKING:
     from graphflow_runtime.native import Statistics
+    from graphflow_runtime.profiling import Profile
 
 _log = logging.getLogger("graphflow")
 T = TypeVar("T")
@@ -129,7 +129,8 @@ class BaseSession:
             fetches: a Tensor, Operation, Variable, name, or a nested list, tuple, named tuple or dict of these.
                 Operations give None.
             feed_dict: values for placeholders, or for any other tensor, which is then not computed.
-            options, run_metadata: as TensorFlow's; `run_metadata` gets the step statistics if `options` asks for a trace.
+            options, run_metadata: as TensorFlow's: if the `trace_level` of the options is not NO_TRACE, the `step_stats` of
+                `run_metadata` get the time of each kernel of this run.
 
         Raises:
             SessionClosedError, FetchError, FetchTypeError, FeedError, FeedTypeError: before anything runs.
@@ -145,11 +146,50 @@ class BaseSession:
             if found is not None:
                 return found.call(*feed_dict.values()) if feed_dict else found.call()
         prepared, values = self._prepare(fetches, feed_dict)
-        start = time.perf_counter()
-        result = prepared.call(*values)
-        if run_metadata is not None:
-            run_metadata.record(prepared.executable, options, (time.perf_counter() - start) * 1e6)
+        if run_metadata is None:
+            return prepared.call(*values)
+        return self._run_with(prepared, values, options, run_metadata)
+
+    def _run_with(self, prepared: Prepared, values: Sequence[Any], options: Any, run_metadata: Any) -> Any:
+        """A run that is to tell about itself, if its options ask for that."""
+        if not isinstance(run_metadata, RunMetadata):
+            raise TypeError(f"run_metadata must be a RunMetadata, got {type(run_metadata).__name__}")
+        if options is not None and not isinstance(options, RunOptions):
+            raise TypeError(f"options must be RunOptions, got {type(options).__name__}")
+        if options is None or options.trace_level == RunOptions.NO_TRACE:
+            return prepared.call(*values)
+        from graphflow_runtime.tracing import Trace
+
+        trace = Trace()
+        result = prepared.run_traced(values, trace)
+        run_metadata.step_stats = trace.step_stats(_CPU)
         return result
+
+    def profile(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None, runs: int = 20) -> Profile:
+        """Runs `fetches` some times and tells how long each kernel took, and how near that is to what the machine can do.
+
+        These are real runs, ``runs + 1`` of them, as the first does not count: a train op trains, counters count. The first
+        profile of a process also measures the peaks of the machine, which takes up to a second.
+
+        Args:
+            fetches, feed_dict: as for `run`.
+            runs: how many runs the medians are of.
+
+        Raises:
+            ValueError: `runs` is less than 1.
+            What `run` raises.
+        """
+        from graphflow_runtime.profiling import make_profile
+        from graphflow_runtime.tracing import Trace
+
+        if runs < 1:
+            raise ValueError(f"runs must be at least 1, got {runs}")
+        prepared, values = self._prepare(fetches, feed_dict)
+        traces: list[Trace] = []
+        for _ in range(runs + 1):
+            traces.append(Trace())
+            prepared.run_traced(values, traces[-1])
+        return make_profile(traces[1:], self._graph, _CPU)
 
     def _prepare(self, fetches: Any, feed_dict: Any) -> tuple[Prepared, Sequence[Any]]:
         if feed_dict is not None and not hasattr(feed_dict, "items"):
@@ -247,11 +287,7 @@ class BaseSession:
             return call
 
         def call_with_options(*values: Any, options: Any = None, run_metadata: Any = None) -> Any:
-            start = time.perf_counter()
-            result = call(*values)
-            if run_metadata is not None:
-                run_metadata.record(prepared.executable, options, (time.perf_counter() - start) * 1e6)
-            return result
+            return call(*values) if run_metadata is None else self._run_with(prepared, values, options, run_metadata)
 
         return call_with_options
 
