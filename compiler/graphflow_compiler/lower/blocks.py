@@ -144,10 +144,9 @@ def lower_row_blocks(start: Start) -> tuple[LoweredKernel, ...]:
     e = start()
     group = e.group
     rows = RowPasses.of(group)
-    # Elements are computed again rather than read back from memory, unless they are results.
-    rows.kept = {v.node for v in group.outputs if group.levels[v.node] == ELEMENT}
     parts = _Parts(group)
     handed: dict[Value, Partial] = {}
+    rows.aside = lambda v: handed.setdefault(v, parts.new(v, product(v.shape)))
     made: list[LoweredKernel] = []
     for stage in range(rows.last + 1):
         needed = rows.elements(stage)

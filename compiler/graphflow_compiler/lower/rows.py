@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from graphflow.core.kinds import Elementwise, Gather, Random
@@ -10,7 +10,7 @@ from graphflow.shapes import product
 from graphflow_compiler.ir.kernels import ELEMENT, ROW, TOTAL, Group
 from graphflow_compiler.ir.loops import Atom, Index
 from graphflow_compiler.ir.program import Node, Value
-from graphflow_compiler.lower.emit import Emitter, LoweredKernel
+from graphflow_compiler.lower.emit import Emitter, LoweredKernel, Partial
 from graphflow_compiler.lower.nest import (
     finish,
     flat_address,
@@ -43,6 +43,7 @@ class RowPasses:
     stages: dict[Node, int]
     kept: set[Node]
     places: dict[Value, str] = field(default_factory=dict)  # scratch buffers of kept elements
+    aside: Callable[[Value], Partial] | None = None  # where passes that are kernels of their own keep them
 
     @classmethod
     def of(cls, group: Group) -> RowPasses:
@@ -161,6 +162,8 @@ class RowPasses:
                     continue
                 if v in group.outputs:
                     e.store(v, index_at(e, node, ELEMENT))
+                elif node in self.kept and self.aside is not None:
+                    e.b.store(e.partial(self.aside(v), "write"), e.address(v, index_at(e, node, ELEMENT)), e.env[v])
                 elif node in self.kept:
                     self.places[v] = e.new_scratch(v.dtype, product(group.space[k] for k in group.reduced))
                     e.b.store(self.places[v], flat_address(e, inner), e.env[v])

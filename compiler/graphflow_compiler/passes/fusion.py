@@ -87,6 +87,7 @@ class _Fuser:
         self.draft_of: dict[Node, _Draft] = {}
         self.aliases: dict[Value, Value] = {}
         self.not_fused: list[tuple[str, str, str]] = []
+        self.rows_over: dict[tuple[Value, tuple[int, ...]], _Draft] = {}  # those that begin with a reduction of a stored value
         self.count = 0
 
     # ------------------------------------------------------------------ bookkeeping
@@ -164,7 +165,8 @@ class _Fuser:
         return None
 
     def join(self, node: Node) -> bool:
-        candidates = sorted(self.producers(node), key=lambda d: -d.id)
+        # A row kernel can take in map kernels beside it (`siblings`), not the other way round.
+        candidates = sorted(self.producers(node), key=lambda d: (d.kind != "row", -d.id))
         reasons: list[tuple[_Draft, str]] = []
         for draft in candidates:
             reason = "its kernel stands alone"
@@ -292,7 +294,12 @@ class _Fuser:
                 self.place(node, draft, TOTAL)
                 return
             self.not_fused.append((_name(x.node), _name(node), "it reduces over other axes than its kernel"))
-        self.new("row", node, space, tuple(reduced), ROW)
+        # Reductions that read the same array are one pass over it.
+        beside = self.rows_over.get((x, tuple(reduced)))
+        if beside is not None and len(beside.nodes) < MAX_NODES:
+            self.place(node, beside, ROW)
+        else:
+            self.rows_over[x, tuple(reduced)] = self.new("row", node, space, tuple(reduced), ROW)
 
     # ------------------------------------------------------------------ result
     def finish(self) -> KernelGraph:
