@@ -64,6 +64,11 @@ def test_equal_values_are_one_node() -> None:
         (lambda x: gf.matmul(gf.transpose(x), x), True, ["_Feed", "MatMul"]),
         (lambda x: gf.transpose(x), False, ["_Feed", "Transpose"]),
         (lambda x: x + (gf.constant(2.0) * 3.0), True, ["_Feed", "Const", "AddV2"]),
+        (  # the mean that the variance is about is the mean
+            lambda x: gf.add(*gf.nn.moments(x, [0], keepdims=True)),
+            False,
+            ["_Feed", "Mean", "SquaredDifference", "Mean", "AddV2"],
+        ),
     ],
 )  # fmt: skip
 def test_rules_fire_and_do_not(build: Any, fires: bool, expected: list[str]) -> None:
@@ -92,6 +97,10 @@ def test_fusion_forms_the_kernels_it_should() -> None:
         assert kernels_of([gf.nn.relu(gf.matmul(x, w) + 1.0)], feeds, g) == ["gemm"]
         assert kernels_of([gf.reduce_sum(x, 0)], feeds, g) == ["column"]
         assert kernels_of([gf.reduce_mean(gf.square(x))], feeds, g) == ["row"]
+        assert kernels_of([gf.reduce_mean(gf.square(gf.nn.softmax(x))) * 2.0], feeds, g) == ["row"]
+        assert kernels_of([gf.reduce_mean(gf.nn.softmax_cross_entropy_with_logits(labels=x, logits=x))], feeds, g) == ["row"]
+        assert kernels_of([gf.reduce_sum(x, 1), gf.reduce_max(x, 1), *gf.nn.moments(x, [1])], feeds, g) == ["row"]
+        assert kernels_of([gf.nn.softmax(x) * gf.reduce_sum(gf.nn.softmax(x))], feeds, g) == ["row", "map"]
         assert kernels_of([gf.sin(x) * gf.cos(x[:, ::-1])], feeds, g) == ["map"]
         assert kernels_of([gf.reverse(gf.exp(x), [1])], feeds, g) == ["map", "map"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -31,6 +31,7 @@ from graphflow_compiler.ir.program import (
     IS_INITIALIZED,
     RUN_INDEX,
     VARIABLE_STATE,
+    Node,
     Program,
     Value,
     constant_array,
@@ -38,7 +39,7 @@ from graphflow_compiler.ir.program import (
     unknown_sizes,
 )
 from graphflow_compiler.lower import lower
-from graphflow_compiler.lower.emit import Argument, FailureCode, Scratch, used_dims
+from graphflow_compiler.lower.emit import Argument, FailureCode, Partial, Scratch, used_dims
 from graphflow_compiler.passes.fusion import fuse
 from graphflow_compiler.passes.pipeline import Dump, run_passes
 from graphflow_compiler.passes.rewrite import PassContext
@@ -151,8 +152,11 @@ class _Planner:
     def variable(self, name: str, t: TensorType) -> int:
         return self.buffer(("variable", name), PlanBuffer("variable", t, product(t.shape or ()), name))
 
-    def home(self, v: Value) -> int:
+    def home(self, v: Value | Partial) -> int:
         """The buffer that holds the stored value v."""
+        here = len(self.steps)
+        if isinstance(v, Partial):
+            return self.buffer(v, PlanBuffer("temporary", TensorType(v.dtype, (v.count,)), v.count, start=here, end=here))
         base = self.graph.storage(v)
         state = self.schedule.in_place.get(base)
         if state is not None:
@@ -174,7 +178,7 @@ class _Planner:
         home = self.schedule.output_home.get(base)
         if home is not None:
             return self.output(home)
-        number = self.buffer(base, PlanBuffer("temporary", t, count, start=len(self.steps), end=len(self.steps)))
+        number = self.buffer(base, PlanBuffer("temporary", t, count, start=here, end=here))
         self.extend(number)
         return number
 
@@ -185,11 +189,13 @@ class _Planner:
 
     # ------------------------------------------------------------------ steps
     def run(self) -> Plan:
+        items: list[Group | Copy] = []  # what each step is of
         for item in self.schedule.steps:
             if isinstance(item, Copy):
                 self.copy(item)
             else:
                 self.group(item)
+            items += [item] * (len(self.steps) - len(items))
         for v in self.program.feeds:
             self.home(v.out())
         for i in range(len(self.program.outputs)):
@@ -221,13 +227,14 @@ class _Planner:
             writes=tuple(name for name, _ in self.program.updates),
             kernels=self.texts,
             entry_text=entry_text(self.steps, symbols),
-            explain=partial(explain_text, self.schedule, tuple(self.steps), tuple(self.buffers)),
+            explain=partial(explain_text, replace(self.schedule, steps=tuple(items)), tuple(self.steps), tuple(self.buffers)),
             uses_run_index=any(b.kind == "run_index" for b in self.buffers),
         )
 
     def group(self, group: Group) -> None:
-        lowered = lower(self.graph, group, self.schedule.in_place)
-        self.add(lowered.kernel, lowered.arguments, group.kind, group.origin, lowered.failures, flops(group))
+        for k in lower(self.graph, group, self.schedule.in_place):
+            kind = f"{group.kind} {k.part}" if k.part else group.kind
+            self.add(k.kernel, k.arguments, kind, k.kernel.comments, k.failures, flops(k.nodes))
 
     def copy(self, item: Copy) -> None:
         t = item.source.type
@@ -299,10 +306,10 @@ def copy_kernel(t: TensorType) -> LoopKernel:
     return LoopKernel("kernel", buffers, used_dims(body, [count]), body)
 
 
-def flops(group: Group) -> Dim:
-    """Floating-point operations of the group: 2mnk for a contraction, one per element for the rest."""
+def flops(nodes: Sequence[Node]) -> Dim:
+    """Floating-point operations of some nodes: 2mnk for a contraction, one per element for the rest."""
     total: Dim = 0
-    for n in group.nodes:
+    for n in nodes:
         size = product(n.types[0].shape or ()) if n.types else 0  # an assertion has no outputs
         if isinstance(n.op.kind, Contraction):
             a = n.inputs[0]

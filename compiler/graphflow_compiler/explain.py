@@ -37,12 +37,12 @@ def explain_text(schedule: Schedule, steps: Sequence[Step], buffers: Sequence[Pl
                 lines.append(f"  {notes[number]}")
             continue
         lines.append(
-            f"step {number}: {item.kind} kernel over {format_shape(item.space)}, {_amount(step.flops)} flops, "
+            f"step {number}: {step.kind} kernel over {format_shape(item.space)}, {_amount(step.flops)} flops, "
             f"{_amount(moved)} bytes"
         )
         if notes:
             lines.append(f"  {notes[number]}")
-        lines.append("  fused: " + ", ".join(item.origin))
+        lines.append("  fused: " + ", ".join(step.origin))
         in_place = [v for v in item.outputs if v in schedule.in_place]
         if in_place:
             lines.append(f"  updates in place: {', '.join(str(schedule.in_place[v].node.attrs.key) for v in in_place)}")

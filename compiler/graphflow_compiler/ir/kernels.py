@@ -8,22 +8,28 @@ from typing import Final, Literal, TypeAlias
 
 from graphflow.core.kinds import TensorType
 from graphflow.errors import CompileError
-from graphflow.shapes import Dim, Shape, format_shape
+from graphflow.shapes import Dim, Shape, format_shape, product
 from graphflow_compiler.ir.program import Node, Program, Value, union_origin
 
-#: map: every element on its own. row: reductions over trailing axes with elementwise work over the same rows.
-#: column: reductions over other axes. gemm: a contraction with its epilogue. The rest are kernels of one node.
+#: map: every element on its own. row: reductions over trailing axes with elementwise work over the same rows, and
+#: reductions of what those rows have over all rows. column: reductions over other axes. gemm: a contraction with its
+#: epilogue. The rest are kernels of one node.
 GroupKind: TypeAlias = Literal["map", "row", "column", "gemm", "scatter", "arg", "assert", "dims"]
-Level: TypeAlias = Literal["element", "row"]
+Level: TypeAlias = Literal["element", "row", "total"]
 ELEMENT: Final = "element"
 ROW: Final = "row"
+TOTAL: Final = "total"
+
+#: Reductions of at least this many elements to at most this many results are cut into blocks, which threads can share.
+MANY_ELEMENTS = 16384
+FEW_RESULTS = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
     """One kernel to be. `space` is the iteration space without axes of size 1; `reduced` the positions in it that the
-    reductions run over; `levels` says for each node whether it has a value for every point of the space or for every
-    row of it. `outputs` are the values it must store, `inputs` those it reads."""
+    reductions run over; `levels` says for each node whether it has a value for every point of the space, for every row of
+    it or (rows only) a single one. `outputs` are the values it must store, `inputs` those it reads."""
 
     id: int
     kind: GroupKind
@@ -64,6 +70,14 @@ def squeezed(shape: Shape | None) -> Shape:
     """The shape without axes of (static) size 1: what remains is what loops run over."""
     assert shape is not None
     return tuple(d for d in shape if d != 1)
+
+
+def is_few_large_rows(space: Shape, reduced: Sequence[int]) -> bool:
+    """Whether rows must be cut into blocks to occupy several threads. Sizes known only at run time count as large if they
+    are reduced (a kernel more costs little), else as many."""
+    rows = product(d for k, d in enumerate(space) if k not in reduced)
+    row = product(space[k] for k in reduced)
+    return isinstance(rows, int) and rows <= FEW_RESULTS and (not isinstance(row, int) or row >= MANY_ELEMENTS)
 
 
 def bytes_of(t: TensorType) -> Dim:

@@ -189,16 +189,18 @@ class ProgramBuilder:
             if i < len(inputs) and known[i] is not None:
                 kept[i], data[i] = known[i], None
         unique = isinstance(op.kind, Assertion) or (isinstance(op.kind, Host) and op.kind.stateful)
-        key = (op.name, attrs, tuple(data), tuple(kept), types, origin if unique else None)
-        found = self._table.get(key)
+        key = (op.name, attrs, tuple(data), tuple(kept), origin if unique else None)
+        found = self._table.get((*key, types))
         if found is not None:
             return found
         if types is None:
             input_types = tuple(v.type if v is not None else _type_of_shape_operand(known[i]) for i, v in enumerate(inputs))
-            types = op.infer(InferContext(op.name, self.policy, known.__getitem__), attrs, *input_types)
+            inferred = op.infer(InferContext(op.name, self.policy, known.__getitem__), attrs, *input_types)
+            node = self._table[(*key, types)] = self.add(op, attrs, inputs, known, origin, inferred)
+            return node
         node = Node(len(self.nodes), op, attrs, tuple(data), tuple(kept), types, origin)
         self.nodes.append(node)
-        self._table[key] = node
+        self._table[(*key, types)] = node
         return node
 
     def constant(self, array: Any, origin: tuple[str, ...] = ()) -> Value:

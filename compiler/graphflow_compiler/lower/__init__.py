@@ -1,14 +1,17 @@
-"""Level 2 to level 3: a fusion group becomes one kernel in loop IR."""
+"""Level 2 to level 3: a fusion group becomes a kernel in loop IR, or several where threads could share no single one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
-from graphflow_compiler.ir.kernels import Group, GroupKind, KernelGraph
+from graphflow_compiler.ir.kernels import TOTAL, Group, GroupKind, KernelGraph, is_few_large_rows
 from graphflow_compiler.ir.program import Value
+from graphflow_compiler.lower.blocks import is_narrow_column, lower_column_blocks, lower_row_blocks, lower_totals
 from graphflow_compiler.lower.emit import Emitter, LoweredKernel
 from graphflow_compiler.lower.gemm import lower_gemm
-from graphflow_compiler.lower.loops import lower_column, lower_map, lower_row
+from graphflow_compiler.lower.loops import lower_column, lower_map
+from graphflow_compiler.lower.rows import lower_row
 from graphflow_compiler.lower.special import lower_arg, lower_assert, lower_dims, lower_scatter
 
 _LOWER: dict[GroupKind, Callable[[Emitter], LoweredKernel]] = {
@@ -23,6 +26,14 @@ _LOWER: dict[GroupKind, Callable[[Emitter], LoweredKernel]] = {
 }
 
 
-def lower(graph: KernelGraph, group: Group, in_place: Mapping[Value, Value]) -> LoweredKernel:
-    """The kernel of one group. `in_place` maps a value to the variable state whose storage it overwrites."""
-    return _LOWER[group.kind](Emitter(graph, group, in_place))
+def lower(graph: KernelGraph, group: Group, in_place: Mapping[Value, Value]) -> tuple[LoweredKernel, ...]:
+    """The kernels of one group, to run in this order. `in_place` maps a value to the variable state whose storage it
+    overwrites."""
+    start = partial(Emitter, graph, group, in_place)
+    if group.kind == "row" and TOTAL in group.levels.values():
+        return lower_totals(start)
+    if group.kind == "row" and is_few_large_rows(group.space, group.reduced):
+        return lower_row_blocks(start)
+    if group.kind == "column" and is_narrow_column(group):
+        return lower_column_blocks(start)
+    return (_LOWER[group.kind](start()),)

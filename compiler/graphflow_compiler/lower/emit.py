@@ -10,13 +10,27 @@ from graphflow.core import philox
 from graphflow.core.kinds import Elementwise, Gather, Generate, IndexMap, Random, Reduction, View
 from graphflow.dtypes import DType, bfloat16, bool_, float16, float32, int64, uint64
 from graphflow.errors import CompileError
-from graphflow.shapes import Dim, SymDim
+from graphflow.shapes import Dim, SymDim, product
 from graphflow_compiler import access
 from graphflow_compiler.access import IndexTuple, accesses, dim_index, linear_index, lower_context
 from graphflow_compiler.ir.kernels import Group, KernelGraph
-from graphflow_compiler.ir.loops import Atom, Buffer, Const, IBinary, IConst, IData, IDim, Index, IVar, Kernel, Var
+from graphflow_compiler.ir.loops import (
+    Atom,
+    Buffer,
+    Const,
+    IBinary,
+    IConst,
+    IData,
+    IDim,
+    Index,
+    IVar,
+    Kernel,
+    LoopKernel,
+    Statement,
+    Var,
+)
 from graphflow_compiler.ir.loops_build import LoopBuilder
-from graphflow_compiler.ir.program import Node, Value, constant_array, is_constant
+from graphflow_compiler.ir.program import Node, Value, constant_array, is_constant, union_origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +42,18 @@ class Scratch:
     count: Dim
 
 
-Argument: TypeAlias = "Value | Scratch"
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """A temporary of `count` elements that one kernel of a group hands to a later one."""
+
+    group: int
+    index: int
+    dtype: DType
+    count: Dim
+
+
+Argument: TypeAlias = "Value | Scratch | Partial"
+Access: TypeAlias = Literal["read", "write", "readwrite"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +67,17 @@ class FailureCode:
 
 @dataclass(frozen=True, slots=True)
 class LoweredKernel:
-    """A kernel, the values its buffers are bound to (in the order of `kernel.buffers`), and what its codes mean."""
+    """A kernel, the values its buffers are bound to (in the order of `kernel.buffers`), and what its codes mean.
+
+    `part` says which part of its group it is, if the group takes several kernels, and `nodes` where its work comes from.
+    """
 
     group: Group
     kernel: Kernel
     arguments: tuple[Argument, ...]
     failures: tuple[FailureCode, ...]
+    nodes: tuple[Node, ...]
+    part: str = ""
 
 
 def accumulator_dtype(dtype: DType) -> DType:
@@ -65,6 +95,8 @@ class Emitter:
     env: dict[Value, Atom] = field(default_factory=dict)
     names: dict[Value, str] = field(default_factory=dict)
     scratch: list[Scratch] = field(default_factory=list)
+    partials: dict[Partial, Access] = field(default_factory=dict)
+    handed: Mapping[Value, Partial] = field(default_factory=dict)  # what earlier kernels of the group have computed
     failures: list[FailureCode] = field(default_factory=list)
     runs: dict[int, tuple[int, ...]] | None = None  # first axis of each merged run of axes; None: axes are not merged
 
@@ -81,10 +113,14 @@ class Emitter:
         self.scratch.append(Scratch(len(self.scratch), dtype, count))
         return f"s{len(self.scratch) - 1}"
 
+    def partial(self, p: Partial, access: Access) -> str:
+        self.partials[p] = access if self.partials.get(p, access) == access else "readwrite"
+        return f"t{p.index}"
+
     def address(self, v: Value, index: IndexTuple) -> Index:
         if self.runs is None:
             return linear_index(index, v.shape)
-        axes = {k for i, d in zip(index, v.shape, strict=True) if d != 1 for k in [_axis(i)]}
+        axes = {k for i, d in zip(index, v.shape, strict=True) if d != 1 for k in [axis_of(i)]}
         total: Index = IConst(0)
         for first in sorted(self.runs):
             run = self.runs[first]
@@ -93,17 +129,16 @@ class Emitter:
         return total
 
     def extent(self, axes: Sequence[int]) -> Index:
-        total: Dim = 1
-        for k in axes:
-            total = total * self.group.space[k]
-        return dim_index(total)
+        return dim_index(product(self.group.space[k] for k in axes))
 
     def load(self, v: Value, index: IndexTuple, mask: Atom | None = None) -> Atom:
         if is_constant(v):
             array = constant_array(v)
             if array.size == 1 or (array.size and bool((array == array.flat[0]).all())):
                 return Const(array.flat[0].item(), v.dtype)
-        return self.b.load(self.buffer(v), self.address(v, index), v.dtype, mask)
+        handed = self.handed.get(v)
+        name = self.buffer(v) if handed is None else self.partial(handed, "read")
+        return self.b.load(name, self.address(v, index), v.dtype, mask)
 
     def operand(self, v: Value, index: IndexTuple, mask: Atom | None = None) -> Atom:
         found = self.env.get(v)
@@ -221,7 +256,7 @@ class Emitter:
         return kind.rule(b, lower_context(node), bits, *scalars)  # type: ignore[no-any-return]
 
     # ------------------------------------------------------------------ the kernel's signature
-    def _mode(self, v: Value) -> Literal["read", "write", "readwrite"]:
+    def _mode(self, v: Value) -> Access:
         if v not in self.written:
             return "read"
         # What a kernel stores it may read back: in a later pass over a row, or as a variable's old value.
@@ -231,25 +266,31 @@ class Emitter:
         made: list[Buffer] = []
         arguments: list[Argument] = []
         for v, name in self.names.items():
-            count = dim_index(_count(v))
+            count = dim_index(product(v.shape))
             made.append(Buffer(name, v.dtype, count, self._mode(v)))
             arguments.append(v)
+        for p, access_ in self.partials.items():
+            made.append(Buffer(f"t{p.index}", p.dtype, dim_index(p.count), access_))
+            arguments.append(p)
         for s in self.scratch:
             made.append(Buffer(f"s{s.index}", s.dtype, dim_index(s.count), "readwrite", scratch=True))
             arguments.append(s)
         return tuple(made), tuple(arguments)
 
+    def kernel(
+        self, body: Sequence[Statement], nodes: Sequence[Node], part: str = "", finished: Sequence[Node] = ()
+    ) -> LoweredKernel:
+        """The loop kernel of `body`. `finished`: reductions of which another kernel has done most."""
+        buffers, arguments = self.buffers()
+        comments = union_origin([*finished, *nodes])
+        dims = used_dims(body, [b.count for b in buffers])
+        kernel = LoopKernel("kernel", buffers, dims, tuple(body), comments)
+        return LoweredKernel(self.group, kernel, arguments, tuple(self.failures), tuple(nodes), part)
 
-def _axis(i: Index) -> int:
+
+def axis_of(i: Index) -> int:
     assert isinstance(i, IVar)
     return int(i.name[1:])
-
-
-def _count(v: Value) -> Dim:
-    total: Dim = 1
-    for d in v.shape:
-        total = total * d
-    return total
 
 
 def used_dims(*roots: Any) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from graphflow.dtypes import float32, float64
 from graphflow.errors import CompileError
 from graphflow.shapes import Dim, Shape, product
 from graphflow_compiler.access import broadcast_index, dim_index, floordiv, index_of_shape, mod
-from graphflow_compiler.ir.loops import GemmKernel, IConst, Index, IVar, LoopKernel, Var
+from graphflow_compiler.ir.loops import GemmKernel, IConst, Index, IVar, Var
 from graphflow_compiler.ir.program import Value
 from graphflow_compiler.lower.emit import Emitter, LoweredKernel, accumulator_dtype, used_dims
 
@@ -55,7 +55,7 @@ def lower_gemm(e: Emitter) -> LoweredKernel:
         dims=used_dims(epilogue, [x.count for x in buffers], [dim_index(d) for d in (*out, k)]),
         comments=group.origin,
     )
-    return LoweredKernel(group, kernel, arguments, tuple(e.failures))
+    return LoweredKernel(group, kernel, arguments, tuple(e.failures), group.nodes)
 
 
 def _position(out: Shape) -> tuple[Index, ...]:
@@ -107,11 +107,7 @@ def lower_product_loops(e: Emitter) -> LoweredKernel:
             e.element(other, index_of_shape(other.types[0].shape or (), variables))
         for v in group.outputs:
             e.store(v, index_of_shape(v.shape, variables))
-    buffers, arguments = e.buffers()
-    body = builder.build()
-    dims = used_dims(body, [x.count for x in buffers])
-    kernel = LoopKernel("kernel", buffers, dims, body, group.origin)
-    return LoweredKernel(group, kernel, arguments, tuple(e.failures))
+    return e.kernel(builder.build(), group.nodes)
 
 
 def _stored(x: Value, out: Shape, row: Index, column: Index, transposed: bool) -> tuple[Index, ...]:

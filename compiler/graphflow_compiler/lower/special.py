@@ -8,16 +8,9 @@ from graphflow.core.kinds import ArgReduction, Scatter
 from graphflow.dtypes import int64
 from graphflow.shapes import Dim, minimum, product
 from graphflow_compiler.access import add, dim_index, mul
-from graphflow_compiler.ir.loops import Atom, Const, IConst, IData, Index, IVar, LoopKernel
+from graphflow_compiler.ir.loops import Atom, Const, IConst, IData, Index, IVar
 from graphflow_compiler.ir.program import Value, constant_array, is_constant
-from graphflow_compiler.lower.emit import Emitter, LoweredKernel, accumulator_dtype, used_dims
-
-
-def _kernel(e: Emitter) -> LoweredKernel:
-    buffers, arguments = e.buffers()
-    body = e.b.build()
-    kernel = LoopKernel("kernel", buffers, used_dims(body, [b.count for b in buffers]), body, e.group.origin)
-    return LoweredKernel(e.group, kernel, arguments, tuple(e.failures))
+from graphflow_compiler.lower.emit import Emitter, LoweredKernel, accumulator_dtype
 
 
 def lower_scatter(e: Emitter) -> LoweredKernel:
@@ -64,7 +57,7 @@ def lower_scatter(e: Emitter) -> LoweredKernel:
                 "max": lambda: b.maximum(old, new),
             }[kind.combine]()
             b.store(e.buffer(out), at, b.select(bad, old, combined))
-    return _kernel(e)
+    return e.kernel(e.b.build(), e.group.nodes)
 
 
 def _linear(e: Emitter, v: Value, offset: Index) -> Atom:
@@ -110,7 +103,7 @@ def lower_arg(e: Emitter) -> LoweredKernel:
             first = loop.accumulate("first", int64, "min", 2**63 - 1, place)
         result = first if node.types[0].dtype is int64 else b.cast(first, node.types[0].dtype)
         b.store(e.buffer(node.out()), add(mul(IVar("o"), dim_index(inner)), IVar("q")), result)
-    return _kernel(e)
+    return e.kernel(e.b.build(), e.group.nodes)
 
 
 def _worst(which: str, x: Value) -> float | int:
@@ -126,7 +119,7 @@ def lower_assert(e: Emitter) -> LoweredKernel:
     assert condition is not None
     with e.b.loop("i", dim_index(product(condition.shape)), kind="vector", parallel=False):
         e.fail_if(e.b.not_(_linear(e, condition, IVar("i"))), node, "assertion failed")
-    return _kernel(e)
+    return e.kernel(e.b.build(), e.group.nodes)
 
 
 def lower_dims(e: Emitter) -> LoweredKernel:
@@ -135,4 +128,4 @@ def lower_dims(e: Emitter) -> LoweredKernel:
     flat = value if isinstance(value, tuple) else (value,)
     for k, d in enumerate(flat):
         e.b.store(e.buffer(node.out()), IConst(k), e.b.from_index(dim_index(d), node.types[0].dtype))
-    return _kernel(e)
+    return e.kernel(e.b.build(), e.group.nodes)

@@ -28,12 +28,14 @@ from graphflow_compiler.access import accesses, index_of_shape, is_unit_view, sq
 from graphflow_compiler.ir.kernels import (
     ELEMENT,
     ROW,
+    TOTAL,
     Group,
     GroupKind,
     KernelGraph,
     Level,
     external_inputs,
     is_external,
+    is_few_large_rows,
     squeezed,
 )
 from graphflow_compiler.ir.loops import Index, IVar
@@ -63,11 +65,19 @@ class _Draft:
     ancestors: int = 0  # bit set of the drafts it depends on, transitively
 
     def variables(self, level: Level) -> tuple[Index, ...]:
-        every = tuple(IVar(f"i{k}") for k in range(len(self.space)))
-        return every if level == ELEMENT else tuple(v for k, v in enumerate(every) if k not in self.reduced)
+        return tuple(IVar(f"i{k}") for k in self.axes(level))
 
     def shape(self, level: Level) -> Shape:
-        return self.space if level == ELEMENT else tuple(d for k, d in enumerate(self.space) if k not in self.reduced)
+        return tuple(self.space[k] for k in self.axes(level))
+
+    def axes(self, level: Level) -> list[int]:
+        """The axes of the space that a value of that level varies along."""
+        return [k for k in range(len(self.space)) if level == ELEMENT or (level == ROW and k not in self.reduced)]
+
+    def open_levels(self) -> tuple[Level, ...]:
+        """Where further nodes may be taken in."""
+        levels = _LEVELS.get(self.kind, ())
+        return (*levels, TOTAL) if TOTAL in self.levels.values() else levels
 
 
 class _Fuser:
@@ -77,6 +87,7 @@ class _Fuser:
         self.draft_of: dict[Node, _Draft] = {}
         self.aliases: dict[Value, Value] = {}
         self.not_fused: list[tuple[str, str, str]] = []
+        self.rows_over: dict[tuple[Value, tuple[int, ...]], _Draft] = {}  # those that begin with a reduction of a stored value
         self.count = 0
 
     # ------------------------------------------------------------------ bookkeeping
@@ -143,6 +154,8 @@ class _Fuser:
                 continue
             if self.draft_of.get(v.node) is not draft:
                 continue
+            if draft.levels[v.node] == TOTAL and level != TOTAL:
+                return "it needs the result of all rows"
             expected = draft.variables(draft.levels[v.node])
             if not a.exact or squeezed_variables(a.index, v.shape) != expected:
                 return "it reads other elements than the producer has at hand"
@@ -152,12 +165,12 @@ class _Fuser:
         return None
 
     def join(self, node: Node) -> bool:
-        candidates = sorted(self.producers(node), key=lambda d: -d.id)
+        # A row kernel can take in map kernels beside it (`siblings`), not the other way round.
+        candidates = sorted(self.producers(node), key=lambda d: (d.kind != "row", -d.id))
         reasons: list[tuple[_Draft, str]] = []
         for draft in candidates:
-            levels = _LEVELS.get(draft.kind, ())
             reason = "its kernel stands alone"
-            for level in levels:
+            for level in draft.open_levels():
                 why = self.fits(node, draft, level)
                 if why is None:
                     siblings = self.siblings(node, draft, level)
@@ -268,16 +281,25 @@ class _Fuser:
             self.new("column", node, space, tuple(reduced), ROW)
             return
         draft = self.draft_of.get(x.node)
-        if draft is not None and x not in self.aliases and draft.kind in ("map", "row") and draft.space == space:
+        if draft is not None and x not in self.aliases and draft.kind in ("map", "row") and len(draft.nodes) < MAX_NODES:
             level = draft.levels[x.node]
             bit = 1 << draft.id
             blocked = any(d is not draft and d.ancestors & bit for d in self.producers(node))
-            if level == ELEMENT and draft.reduced in ((), tuple(reduced)) and len(draft.nodes) < MAX_NODES and not blocked:
+            if level == ELEMENT and draft.reduced in ((), tuple(reduced)) and not blocked:
                 draft.kind, draft.reduced = "row", tuple(reduced)
                 self.place(node, draft, ROW)
                 return
+            total = draft.kind == "row" and level != TOTAL and len(reduced) == len(space) and not blocked
+            if total and not is_few_large_rows(draft.space, draft.reduced):
+                self.place(node, draft, TOTAL)
+                return
             self.not_fused.append((_name(x.node), _name(node), "it reduces over other axes than its kernel"))
-        self.new("row", node, space, tuple(reduced), ROW)
+        # Reductions that read the same array are one pass over it.
+        beside = self.rows_over.get((x, tuple(reduced)))
+        if beside is not None and len(beside.nodes) < MAX_NODES:
+            self.place(node, beside, ROW)
+        else:
+            self.rows_over[x, tuple(reduced)] = self.new("row", node, space, tuple(reduced), ROW)
 
     # ------------------------------------------------------------------ result
     def finish(self) -> KernelGraph:
