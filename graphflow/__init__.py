@@ -248,7 +248,7 @@ if TYPE_CHECKING:
     )
     from graphflow_runtime.session import InteractiveSession as InteractiveSession, Session as Session
     from graphflow_runtime.profiling import Profile as Profile, ProfileRow as ProfileRow
-    from graphflow.explaining import explain as explain
+    from graphflow.explaining import explain as explain, plan_to_dot as plan_to_dot
     from graphflow.io import load as load, save as save
     from graphflow import app as app
     from graphflow import bitwise as bitwise

@@ -102,7 +102,7 @@ _MODULES: dict[str, str] = {
     """,
     "graphflow_runtime.session": "InteractiveSession Session",
     "graphflow_runtime.profiling": "Profile ProfileRow",
-    "graphflow.explaining": "explain",
+    "graphflow.explaining": "explain plan_to_dot",
     "graphflow.io": "load save",
 }
 

@@ -274,3 +274,22 @@ def test_to_networkx() -> None:
     assert len(data) == sum(len(op.inputs) for op in graph.get_operations())
     order = {op.name: i for i, op in enumerate(graph.get_operations())}
     assert all(order[a] < order[b] for a, b in g.edges())
+
+
+def test_the_kernels_of_a_plan() -> None:
+    """Every kernel with its ops, variables told in the box, arrows only where data go from one to the next."""
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 3], name="x")
+        w = tf.get_variable("w", [3, 2])
+        y = tf.nn.relu(tf.matmul(x, w), name="y")
+        train = tf.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_sum(y * y))
+    with tf.Session(graph=graph) as session:
+        text = tf.plan_to_dot([y, train], session=session, feed_shapes={x: (5, 3)}, title="step")
+        boxes = [line for line in text.splitlines() if line.startswith("  k") and " -> " not in line]
+        assert len(boxes) == session.explain([y, train], feed_shapes={x: (5, 3)}).count("\nstep ")
+        assert "reads w" in text and "updates w" in text and "MatMul" in boxes[0]
+        assert "y:0 (fetched)" in text and "float32 (5, 3)" in text and "n0" not in text
+        arrows = [line.split()[0::2][:2] for line in text.splitlines() if " -> " in line]
+        assert all(a != b for a, b in arrows) and ["in0", "k0"] in arrows
+        with pytest.raises(tf.errors.UnimplementedError, match="no kernels to draw"):
+            tf.plan_to_dot(tf.where(y > 0.0), session=session, feed_shapes={x: (5, 3)})

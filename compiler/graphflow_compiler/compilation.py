@@ -22,7 +22,7 @@ from graphflow_compiler.explain import explain_text
 from graphflow_compiler.frontend import Signature
 from graphflow_compiler.ir import kernels as kernels_ir
 from graphflow_compiler.ir.kernels import Group, KernelGraph, bytes_of
-from graphflow_compiler.ir.loops import Buffer, GemmKernel, IVar, Kernel, LoopKernel
+from graphflow_compiler.ir.loops import Buffer, For, GemmKernel, IVar, Kernel, LoopKernel
 from graphflow_compiler.ir.loops_build import LoopBuilder
 from graphflow_compiler.ir.loops_text import kernel_to_text
 from graphflow_compiler.ir.loops_verify import verify_kernel
@@ -253,11 +253,26 @@ class _Planner:
             self.extend(b)
         size = bytes_of(t)
         if isinstance(size, int):  # the entry copies it itself
-            self.steps.append(Step(f"copy {size}", "copy", (source, target), (), item.source.node.origin, 0))
+            self.steps.append(
+                Step(f"copy {size}", "copy", (source, target), (), item.source.node.origin, 0, (), (source,), (target,))
+            )
             return
         kernel = copy_kernel(t)
         name = self.emit(kernel)
-        self.steps.append(Step(name, "copy", (source, target), kernel.dims, item.source.node.origin, 0))
+        self.steps.append(
+            Step(
+                name,
+                "copy",
+                (source, target),
+                kernel.dims,
+                item.source.node.origin,
+                0,
+                (),
+                (source,),
+                (target,),
+                is_parallel=True,
+            )
+        )
 
     def add(
         self,
@@ -270,18 +285,36 @@ class _Planner:
     ) -> None:
         verify_kernel(kernel)
         numbers = []
-        for a in arguments:
+        reads, writes = [], []
+        for a, formal in zip(arguments, kernel.buffers, strict=True):
             if isinstance(a, Scratch):
                 numbers.append(self.scratch(TensorType(a.dtype, ()), a.count))
             else:
                 number = self.home(a)
                 self.extend(number)
                 numbers.append(number)
+            if formal.access != "read":
+                writes.append(numbers[-1])
+            if formal.access != "write":
+                reads.append(numbers[-1])
         count = scratch_elements(kernel, self.options.target)
         if isinstance(kernel, GemmKernel) and count is not None:
             numbers.append(self.scratch(TensorType(kernel.accumulate_dtype, ()), count))
         name = self.emit(kernel)
-        self.steps.append(Step(name, kind, tuple(numbers), kernel.dims, origin, work, failures))
+        self.steps.append(
+            Step(
+                name,
+                kind,
+                tuple(numbers),
+                kernel.dims,
+                origin,
+                work,
+                failures,
+                tuple(reads),
+                tuple(writes),
+                is_parallel(kernel),
+            )
+        )
 
     def scratch(self, t: TensorType, count: Dim) -> int:
         here = len(self.steps)
@@ -294,6 +327,10 @@ class _Planner:
         name = "gf_" + hashlib.sha256(text.encode()).hexdigest()[:16]
         self.texts.setdefault(name, text.replace("@kernel(", f"@{name}("))
         return name
+
+
+def is_parallel(kernel: Kernel) -> bool:
+    return isinstance(kernel, GemmKernel) or any(isinstance(s, For) and s.parallel for s in kernel.body)
 
 
 def copy_kernel(t: TensorType) -> LoopKernel:

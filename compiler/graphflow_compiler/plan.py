@@ -41,7 +41,10 @@ class PlanBuffer:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One kernel call: which function, which buffers, what it stands for. ``copy n`` copies n bytes, buffer to buffer."""
+    """One kernel call: which function, which buffers, what it stands for. ``copy n`` copies n bytes, buffer to buffer.
+
+    `reads`, `writes`: those of `buffers` that it reads or writes. `is_parallel`: threads may share it.
+    """
 
     function: str
     kind: str
@@ -50,6 +53,9 @@ class Step:
     origin: tuple[str, ...]
     flops: Dim
     failures: tuple[FailureCode, ...] = ()
+    reads: tuple[int, ...] = ()
+    writes: tuple[int, ...] = ()
+    is_parallel: bool = False
 
 
 class SizeMismatch(Exception):
@@ -141,27 +147,10 @@ def entry_text(
 
     `stamp` gives lines that take a time stamp: 0 and 1 first of all, ``2 + 2 * i`` before step i and ``3 + 2 * i`` after it.
     """
-    used = sorted({b for s in steps for b in s.buffers})
-    lines = ["declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)"]
-    lines += [f"define i32 @{name}(ptr noalias %table, ptr noalias %dims, i64 %thread, i64 %threads) {{", "start:"]
-    lines += [*stamp(0), *stamp(1)]
-    for b in used:
-        lines.append(f"  %p{b} = getelementptr ptr, ptr %table, i64 {b}")
-        lines.append(f"  %b{b} = load ptr, ptr %p{b}")
-    for i, _ in enumerate(symbols):
-        lines.append(f"  %q{i} = getelementptr i64, ptr %dims, i64 {i}")
-        lines.append(f"  %d{i} = load i64, ptr %q{i}")
-    number = {s: i for i, s in enumerate(symbols)}
+    head, *loads = prologue(steps, symbols, name)
+    lines = [head, *stamp(0), *stamp(1), *loads]
     for i, s in enumerate(steps):
-        arguments = [f"ptr %b{b}" for b in s.buffers] + [f"i64 %d{number[d]}" for d in s.dims]
-        arguments += ["i64 %thread", "i64 %threads"]
-        lines += stamp(2 + 2 * i)
-        if s.function.startswith("copy "):
-            target, source = f"ptr %b{s.buffers[1]}", f"ptr %b{s.buffers[0]}"
-            lines.append(f"  call void @llvm.memcpy.p0.p0.i64({target}, {source}, i64 {s.function[5:]}, i1 false)")
-        else:
-            lines.append(f"  %r{i} = call i32 @{s.function}({', '.join(arguments)})")
-        lines += stamp(3 + 2 * i)
+        lines += [*stamp(2 + 2 * i), *call_lines(i, s, symbols, "%thread", "%threads"), *stamp(3 + 2 * i)]
         if s.failures:
             lines += [
                 f"  %f{i} = icmp ne i32 %r{i}, 0",
@@ -173,6 +162,31 @@ def entry_text(
             ]
     lines += ["  ret i32 0", "}", ""]
     return "\n".join(lines)
+
+
+def prologue(steps: Sequence[Step], symbols: Sequence[str], name: str) -> list[str]:
+    """The head of an entry, then lines down to where ``%b0``... are the buffers and ``%d0``... the sizes."""
+    lines = [
+        "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)\n"
+        f"define i32 @{name}(ptr noalias %table, ptr noalias %dims, i64 %thread, i64 %threads) {{\nstart:"
+    ]
+    for b in sorted({b for s in steps for b in s.buffers}):
+        lines.append(f"  %p{b} = getelementptr ptr, ptr %table, i64 {b}")
+        lines.append(f"  %b{b} = load ptr, ptr %p{b}")
+    for i, _ in enumerate(symbols):
+        lines.append(f"  %q{i} = getelementptr i64, ptr %dims, i64 {i}")
+        lines.append(f"  %d{i} = load i64, ptr %q{i}")
+    return lines
+
+
+def call_lines(i: int, step: Step, symbols: Sequence[str], thread: str, threads: str) -> list[str]:
+    """The call of step i, whose status is ``%r<i>``; a copy has none."""
+    if step.function.startswith("copy "):
+        target, source = f"ptr %b{step.buffers[1]}", f"ptr %b{step.buffers[0]}"
+        return [f"  call void @llvm.memcpy.p0.p0.i64({target}, {source}, i64 {step.function[5:]}, i1 false)"]
+    arguments = [f"ptr %b{b}" for b in step.buffers] + [f"i64 %d{symbols.index(d)}" for d in step.dims]
+    arguments += [f"i64 {thread}", f"i64 {threads}"]
+    return [f"  %r{i} = call i32 @{step.function}({', '.join(arguments)})"]
 
 
 def symbol_sources(feed_types: Sequence[TensorType]) -> dict[str, tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -23,7 +23,8 @@ class KernelBox:
 
     name: of the kernel. kind: what the colour says. operations: the user's ops fused into it. reads, writes: names of
     buffers; one that is read before any kernel writes it comes from outside, one that nobody reads is a result.
-    updates: names of variables changed in place. bytes, flops: moved and computed. microseconds: colours the box.
+    updates: names of variables changed in place. variables: names of those that are only read; the box tells both.
+    bytes, flops: moved and computed. microseconds: colours the box.
     """
 
     name: str
@@ -32,13 +33,18 @@ class KernelBox:
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     updates: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
     bytes: Amount = None
     flops: Amount = None
     microseconds: float | None = None
 
 
 def kernels_to_dot(
-    kernels: Sequence[KernelBox], buffers: Mapping[str, str] | None = None, title: str = "", rankdir: str = "TB"
+    kernels: Sequence[KernelBox],
+    buffers: Mapping[str, str] | None = None,
+    title: str = "",
+    rankdir: str = "TB",
+    results: Collection[str] = (),
 ) -> str:
     """The kernels as DOT text.
 
@@ -47,6 +53,7 @@ def kernels_to_dot(
         buffers: {name: text for the edge}, such as ``float32 (?, 128)``.
         title: a line above the picture.
         rankdir: ``TB`` or ``LR``.
+        results: buffers that are results even if a kernel reads them.
     """
     labels = buffers or {}
     slowest = max((k.microseconds or 0.0 for k in kernels), default=0.0)
@@ -62,10 +69,10 @@ def kernels_to_dot(
         share = None if kernel.microseconds is None or not slowest else kernel.microseconds / slowest
         fill = fills[kernel.kind] if share is None else _HEAT[min(int(share * len(_HEAT)), len(_HEAT) - 1)]
         lines.append(f"  k{i}{attributes({'label': _box(i, kernel, fill), 'tooltip': ', '.join(kernel.operations)})}")
-    return "\n".join([*lines, *_edges(kernels, labels), "}"]) + "\n"
+    return "\n".join([*lines, *_edges(kernels, labels, results), "}"]) + "\n"
 
 
-def _edges(kernels: Sequence[KernelBox], labels: Mapping[str, str]) -> list[str]:
+def _edges(kernels: Sequence[KernelBox], labels: Mapping[str, str], results: Collection[str]) -> list[str]:
     lines: list[str] = []
     writer: dict[str, int] = {}
     outside: dict[str, str] = {}
@@ -73,7 +80,8 @@ def _edges(kernels: Sequence[KernelBox], labels: Mapping[str, str]) -> list[str]
     for i, kernel in enumerate(kernels):
         for buffer in dict.fromkeys(kernel.reads):
             if buffer in writer:
-                unread.pop(buffer, None)
+                if buffer not in results:
+                    unread.pop(buffer, None)
                 lines.append(f"  k{writer[buffer]} -> k{i}{attributes({'label': _edge(labels, buffer)})}")
                 continue
             if buffer not in outside:
@@ -115,9 +123,10 @@ def _box(number: int, kernel: KernelBox, fill: str) -> str:
         shown.append(f"<i>and {len(kernel.operations) - _MAX_LINES} more</i>")
     if shown:
         rows.append('<tr><td align="left" balign="left">' + "<br/>".join(shown) + "</td></tr>")
-    if kernel.updates:
-        updated = escaped(shortened(", ".join(kernel.updates), 72))
-        rows.append(f'<tr><td align="left"><font color="#c2560e">updates {updated}</font></td></tr>')
+    for verb, names, color in (("reads", kernel.variables, "#3477b5"), ("updates", kernel.updates, "#c2560e")):
+        if names:
+            told = f"{verb} {escaped(shortened(', '.join(names), 56))}"
+            rows.append(f'<tr><td align="left"><font color="{color}">{told}</font></td></tr>')
     costs = [
         text
         for text in (_amount(kernel.bytes, "B", 1024), _amount(kernel.flops, "flop", 1000), _time(kernel.microseconds))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from graphflow_compiler.plan import Plan
 from graphflow_runtime.control import Control
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ class Executable(Protocol):
 
     def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
         """Compiles for feeds of these shapes, without running."""
+
+    def plan(self) -> Plan | None:
+        """The native plan that was made last; None if there is none."""
 
     def explanation(self) -> str:
         """What was made of the fetches, in words."""

@@ -297,6 +297,10 @@ class NativeExecutable:
             self.fallback_reason = str(e)
             self.fallback = self.reference(self.graph, self.fetches, self.feeds, self.store)
 
+    def plan(self) -> Plan | None:
+        """The plan that was made last; None where there is no native code."""
+        return None if self.fallback is not None or not self.plans else next(reversed(self.plans.values())).plan
+
     def explanation(self) -> str:
         if self.fallback is not None:
             return f"reference backend (numpy): {self.fallback_reason}\n"

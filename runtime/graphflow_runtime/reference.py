@@ -77,6 +77,9 @@ class ReferenceExecutable:
     def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
         """There is nothing to compile."""
 
+    def plan(self) -> None:
+        """There is none."""
+
     def explanation(self) -> str:
         return f"reference backend (numpy): {len(self.operations)} operations, one by one\n"
 

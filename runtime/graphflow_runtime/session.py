@@ -308,15 +308,22 @@ class BaseSession:
     # ------------------------------------------------------------------ explaining, variables
     def explain(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None, feed_shapes: Any = None) -> str:
         """What the compiler made of the fetches, in words; compiles for `feed_shapes` (tensor -> shape) if need be."""
+        with self._lock:
+            return self._compiled(fetches, feed_dict, feed_shapes)[0].explanation()
+
+    def _compiled(
+        self, fetches: Any, feed_dict: Mapping[Any, Any] | None, feed_shapes: Any
+    ) -> tuple[Executable, tuple[Element, ...], dict[Tensor, tuple[int, ...]]]:
+        """The executable for these fetches and feeds, compiled but not run; what it computes; what it is fed, and its shape."""
         shapes = {feed_tensor(self._graph, k): tuple(v) for k, v in (feed_shapes or {}).items()}
         shapes.update({t: np.shape(v) for t, v in flatten_feeds(self._graph, feed_dict or {}).items()})
         with self._lock:
             self._check_usable()
             feeds = canonical(tuple(shapes))
-            elements = unfed_part(FetchPlan(self._graph, fetches).elements, shapes)
-            executable = self._executable(canonical(elements), feeds)
+            elements = canonical(unfed_part(FetchPlan(self._graph, fetches).elements, shapes))
+            executable = self._executable(elements, feeds)
             executable.prepare(tuple(shapes[t] for t in feeds))
-            return executable.explanation()
+            return executable, elements, {t: shapes[t] for t in feeds}
 
     def _load_variable(self, variable: Any, value: Any) -> None:
         """Gives a variable a value without adding an op."""
