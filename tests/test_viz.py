@@ -288,7 +288,7 @@ def test_the_kernels_of_a_plan() -> None:
         boxes = [line for line in text.splitlines() if line.startswith("  k") and " -> " not in line]
         assert len(boxes) == session.explain([y, train], feed_shapes={x: (5, 3)}).count("\nstep ")
         assert "reads w" in text and "updates w" in text and "MatMul" in boxes[0]
-        assert "y:0 (fetched)" in text and "float32 (5, 3)" in text and "n0" not in text
+        assert "y:0 (fetched)" in text and "float32 (5, 3)" in text and "n0_" not in text
         arrows = [line.split()[0::2][:2] for line in text.splitlines() if " -> " in line]
         assert all(a != b for a, b in arrows) and ["in0", "k0"] in arrows
         with pytest.raises(tf.errors.UnimplementedError, match="no kernels to draw"):
