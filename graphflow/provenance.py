@@ -20,6 +20,7 @@ _ROOTS = tuple(
                  os.path.join(os.path.dirname(__file__), "..", "graphflow_runtime", "x"))
 )  # fmt: skip
 _MAX_FRAMES = 8
+_last: RawFrames = ()
 _ours: dict[str, bool] = {}  # by file name: strings keep their hash, code objects compute it anew
 
 
@@ -31,6 +32,7 @@ def _is_ours(filename: str) -> bool:
 
 def capture() -> RawFrames:
     """The frames of user code on the stack, innermost first; graphflow's own frames are left out."""
+    global _last
     frames: list[tuple[CodeType, int]] = []
     frame = sys._getframe(1)
     ours = _ours
@@ -43,7 +45,12 @@ def capture() -> RawFrames:
             if len(frames) == _MAX_FRAMES:
                 break
         frame = frame.f_back  # type: ignore[assignment]
-    return tuple(frames)
+    # Most ops come from the line that the last came from (a constant and what it is for, a loop): they share one tuple.
+    last = _last
+    if len(last) == len(frames) and all(a[0] is b[0] and a[1] == b[1] for a, b in zip(last, frames, strict=True)):
+        return last
+    _last = made = tuple(frames)
+    return made
 
 
 class Location:

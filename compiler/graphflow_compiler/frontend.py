@@ -252,8 +252,8 @@ class _Build:
             return
         refs = kind.refs if isinstance(kind, StateUpdate) else ()
         variables: list[str] = []
-        inputs: list[Value] = []
-        for i, t in enumerate(op.inputs):
+        inputs: list[Value] = [] if refs else [self.value(t) for t in op.inputs]
+        for i, t in enumerate(op.inputs if refs else ()):
             variable = variable_of(t) if i in refs else None
             if i in refs and variable is None:  # the output of an assign: the variable behind it
                 variable = _variable_behind(t)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,14 @@ class ConstAttrs:
 
 
 def _const_infer(ctx: InferContext, attrs: ConstAttrs) -> tuple[TensorType, ...]:
-    return (TensorType(as_dtype(attrs.value.array.dtype), attrs.value.array.shape),)
+    array = attrs.value.array
+    return _scalar_type(array.dtype) if array.ndim == 0 else (TensorType(as_dtype(array.dtype), array.shape),)
+
+
+@cache
+def _scalar_type(dtype: np.dtype[Any]) -> tuple[TensorType, ...]:
+    """One object for all 0-d constants of a dtype: there are as many of them as of all other ops in some graphs."""
+    return (TensorType(as_dtype(dtype), ()),)
 
 
 def _const_value(attrs: ConstAttrs, types: Any, values: Any) -> ShapeValue | None:

@@ -241,12 +241,12 @@ def shape_value_of(v: Value) -> ShapeValue | None:
 
 def resolve_shape_value(builder: ProgramBuilder, node: Node) -> Value | None:
     """If the node's output is integers known from sizes alone: the `_Dims` (or constant) that replaces it."""
-    if node.op.shape_value is None or node.op is DIMS or is_constant(node.out()):
+    if node.op.shape_value is None or not node.types[0].dtype.is_integer or node.op is DIMS or is_constant(node.out()):
         return None
     types = tuple(v.type if v is not None else _type_of_shape_operand(node.values[i]) for i, v in enumerate(node.inputs))
     values = tuple(node.values[i] if v is None else shape_value_of(v) for i, v in enumerate(node.inputs))
     value = node.op.shape_value(node.attrs, types, values)
-    if value is None or not node.types[0].dtype.is_integer:
+    if value is None:
         return None
     return builder.dims(value, node.types[0].dtype, node.origin)
 

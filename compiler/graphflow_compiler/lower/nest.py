@@ -129,6 +129,8 @@ def _mergeable(group: Group) -> bool:
 
 def _runs(group: Group) -> dict[int, tuple[int, ...]]:
     count = len(group.space)
+    if count < 2:
+        return {k: (k,) for k in range(count)}
     patterns: set[frozenset[int]] = set()
     for n in group.nodes:
         level = group.levels[n]

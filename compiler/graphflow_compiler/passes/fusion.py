@@ -142,6 +142,8 @@ class _Fuser:
             if d is not draft and d.ancestors & bit:
                 return "another kernel lies between the two"
         assert node.types[0].shape is not None
+        if level == ELEMENT and self.reads_like_elements(node, draft):
+            return None
         index = index_of_shape(node.types[0].shape, draft.variables(level))
         read = {}
         for a in accesses(node, index):
@@ -163,6 +165,21 @@ class _Fuser:
             if v is not None and k not in read and self.draft_of.get(self.storage(v).node) is draft:
                 return "it needs the whole of the producer's result"
         return None
+
+    def reads_like_elements(self, node: Node, draft: _Draft) -> bool:
+        """Whether what an elementwise node reads of the draft are elements of its own shape: the commonest case by far, found
+        without working out indices."""
+        if not isinstance(node.op.kind, Elementwise):
+            return False
+        shape = node.types[0].shape
+        for v in node.inputs:
+            if v is None:
+                return False
+            if self.draft_of.get(self.storage(v).node) is draft and (
+                v in self.aliases or v.shape != shape or draft.levels[v.node] != ELEMENT
+            ):
+                return False
+        return True
 
     def join(self, node: Node) -> bool:
         # A row kernel can take in map kernels beside it (`siblings`), not the other way round.
@@ -191,6 +208,8 @@ class _Fuser:
         if level != ELEMENT or draft.kind not in ("map", "row"):
             return []
         producers = self.producers(node)
+        if all(p is draft for p in producers):
+            return []
         index = index_of_shape(node.types[0].shape or (), draft.variables(level))
         found: list[_Draft] = []
         for other in producers:
