@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from graphflow_compiler.codegen.dispatch import CELLS_HEADER, MISMATCH, builtins, call_entry
 from graphflow_runtime.store import VariableStore
+from graphflow_runtime.threads import Choice
 
 Array = np.ndarray[Any, Any]
 Typed = tuple[tuple[int, ...], np.dtype[Any]]
@@ -29,15 +31,19 @@ class Control:
         outputs: Sequence[Typed],
         output_slots: Sequence[int],
         release_gil: bool,
+        launch: int = 0,
     ) -> None:
         self.entry, self.table, self.dims, self.store = entry, table, dims, store
         self.feeds, self.outputs = tuple(feeds), tuple(outputs)
         self.feed_slots, self.output_slots = tuple(feed_slots), tuple(output_slots)
         self.native = builtins()
+        #: The two functions that run the plan, on one thread and on all; with the latter, which to take.
+        self.entries = (entry, launch)
+        self.choice = Choice() if launch else None
         if self.native is None:
             return
         #: Whether a run is too short to be worth letting other threads run: only then may it go without the session's lock.
-        self.is_short = not release_gil
+        self.is_short = not release_gil and not launch
         self._kept: list[Any] = []
         feed_block = self._block(n for i, f in enumerate(self.feeds) for n in self._feed(f, feed_slots[i]))
         output_block = self._block(n for i, o in enumerate(self.outputs) for n in self._output(o, output_slots[i]))
@@ -73,7 +79,19 @@ class Control:
 
     def run(self, values: Sequence[Any]) -> list[Any] | int:
         """The results, 0-d ones as scalars; or the status if that is not 0. The caller holds the session's lock."""
+        if self.choice is None:
+            return self._run(values)
+        threaded = self.choice.next()
+        self.entry = self.entries[threaded]
+        start = time.perf_counter_ns()
+        results = self._run(values)
+        if not isinstance(results, int):
+            self.choice.note(threaded, time.perf_counter_ns() - start)
+        return results
+
+    def _run(self, values: Sequence[Any]) -> list[Any] | int:
         if self.native is not None:
+            self.block[0] = self.entry
             done: list[Any] | int = self.native.run(self.address, *values)
             return done
         if len(values) != len(self.feeds) or any(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import threading
 from collections import OrderedDict
@@ -22,9 +23,11 @@ from graphflow_compiler.compilation import CannotCompile, compile
 from graphflow_compiler.frontend import Signature, generalise
 from graphflow_compiler.plan import Plan, SizeMismatch
 from graphflow_compiler.profile_entry import profile_entry_text
+from graphflow_compiler.threaded_entry import LAUNCH_WORDS, PARALLEL, plan_nanoseconds, step_flags, threaded_entry_text
 from graphflow_runtime.control import Control
 from graphflow_runtime.failures import uninitialized
 from graphflow_runtime.store import VariableStore
+from graphflow_runtime.threads import pool
 
 if TYPE_CHECKING:
     from graphflow_runtime.tracing import Trace
@@ -39,6 +42,8 @@ MAX_PLANS = 32
 MAX_ARRAYS = 4_000
 #: Estimated nanoseconds of work from which releasing the GIL (about 100 ns) is worth it.
 _GIL_WORK = 20_000
+#: ... from which several threads are tried.
+_THREADS_WORK = 20_000
 Shapes = tuple[tuple[int, ...], ...]
 
 
@@ -64,18 +69,25 @@ class CompiledPlan:
         """The same kernels with an entry that notes when each starts and ends: compiled when first asked for."""
         return link(self.plan.kernels, profile_entry_text(self.plan))
 
+    @cached_property
+    def threaded(self) -> LinkedPlan:
+        """The same kernels with an entry for several threads: compiled when sizes are bound for which it pays."""
+        return link(self.plan.kernels, threaded_entry_text(self.plan.steps, self.plan.symbols))
+
 
 class BoundPlan:
     """A compiled plan for one set of sizes: its arena, its table of addresses, its output shapes."""
 
-    def __init__(self, compiled: CompiledPlan, shapes: Shapes, store: VariableStore) -> None:
+    def __init__(self, compiled: CompiledPlan, shapes: Shapes, store: VariableStore, most_threads: int = 0) -> None:
         plan = compiled.plan
         self.compiled = compiled
         self.plan = plan
         self.store = store
         self.writes = plan.writes
         sizes = self.sizes = plan.sizes(shapes)
-        offsets, total = plan.arena(sizes)
+        team = pool() if plan_nanoseconds(plan, sizes) >= _THREADS_WORK and most_threads != 1 else None
+        threads = 1 if team is None else min(team.size, most_threads or team.size)
+        offsets, total = plan.arena(sizes, threads)
         try:
             arena = np.empty(total + 64, np.uint8)
             shapes_out = [(tuple(evaluate(d, sizes) for d in t.shape or ()), storage(t.dtype)) for t in plan.output_types]
@@ -85,7 +97,17 @@ class BoundPlan:
         # Feeds that no kernel reads have no buffer; their addresses go to a last slot that nothing looks at.
         spare = len(plan.buffers)
         self.table = np.zeros(spare + 1, np.uint64)
-        self.dims = np.array([sizes[s] for s in plan.symbols] or [0], np.int64)
+        launch = [0] * LAUNCH_WORDS
+        self.step_flags = b""
+        if team is not None and threads > 1:
+            self.step_flags = step_flags(plan, sizes, offsets, threads)
+            if not any(flag & PARALLEL for flag in self.step_flags):
+                team = None
+            else:
+                flags_at = ctypes.cast(ctypes.c_char_p(self.step_flags), ctypes.c_void_p).value or 0
+                launch = [team.address, threads, flags_at, compiled.threaded.entry, compiled.entry]
+        self.block = np.array([*launch, *(sizes[s] for s in plan.symbols), 0], np.int64)  # never empty: its address is needed
+        self.dims = self.block[LAUNCH_WORDS:]
         self.flags: dict[int, np.ndarray[Any, Any]] = {}
         self.variables: list[tuple[int, str]] = []
         feeds: dict[int, int] = {}
@@ -107,7 +129,7 @@ class BoundPlan:
                 feeds[int(b.key)] = i
             else:
                 outputs[int(b.key)] = i
-        work = plan.flops(sizes) // 4 + plan.bytes(sizes) // 16
+        work = plan_nanoseconds(plan, sizes)
         if len(plan.feed_types) + len(plan.output_types) > MAX_ARRAYS:
             raise CannotCompile(f"{len(plan.feed_types)} feeds and {len(plan.output_types)} fetches in one run")
         self.control = Control(
@@ -120,6 +142,7 @@ class BoundPlan:
             shapes_out,
             [outputs.get(i, spare) for i in range(len(plan.output_types))],
             release_gil=work > _GIL_WORK,
+            launch=team.launch if team is not None and threads > 1 else 0,
         )
         self.arena = arena
         self.store_version = -1
@@ -188,12 +211,14 @@ class NativeExecutable:
         store: VariableStore,
         statistics: Statistics,
         reference: Any,
+        most_threads: int = 0,
     ) -> None:
         self.graph = graph
         self.fetches = fetches
         self.feeds = feeds
         self.store = store
         self.statistics = statistics
+        self.most_threads = most_threads  # 0: as many as there are
         self.reference = reference  # makes the slow correct executable
         self.plans: dict[Any, CompiledPlan] = {}
         self.bound: OrderedDict[Shapes, BoundPlan] = OrderedDict()
@@ -260,11 +285,11 @@ class NativeExecutable:
             general = generalise(self.feeds, shapes)
             try:
                 try:
-                    bound = BoundPlan(self.compiled(general), shapes, self.store)
+                    bound = BoundPlan(self.compiled(general), shapes, self.store, self.most_threads)
                 except SizeMismatch:
                     # These sizes do not go together as the general plan assumes; with all of them fixed, inference
                     # says either how they do (a broadcast) or what is wrong, in the user's terms.
-                    bound = BoundPlan(self.compiled(shapes), shapes, self.store)
+                    bound = BoundPlan(self.compiled(shapes), shapes, self.store, self.most_threads)
             except CannotCompile as e:
                 self.fallback_reason = str(e)
                 _log.info("runs on the reference backend: %s", e)

@@ -265,7 +265,8 @@ class BaseSession:
             else:
                 if self._native is None:
                     self._native = Statistics()
-                return NativeExecutable(self._graph, fetches, feeds, self._store, self._native, ReferenceExecutable)
+                most = getattr(self._config, "intra_op_parallelism_threads", 0) or 0
+                return NativeExecutable(self._graph, fetches, feeds, self._store, self._native, ReferenceExecutable, most)
         return ReferenceExecutable(self._graph, fetches, feeds, self._store)
 
     def make_callable(

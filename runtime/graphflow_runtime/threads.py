@@ -1,0 +1,136 @@
+"""The thread pool of this process, shared by all sessions, and how many threads a plan may have."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from graphflow_compiler.codegen.pool import control_bytes, is_supported, pool_code
+
+_CACHE_LINE = 64
+_MOST = 256
+
+
+def available_threads() -> int:
+    """How many threads a plan may use: GRAPHFLOW_THREADS, else OMP_NUM_THREADS, else what the machine gives this process
+    (its affinity and the quota of its control group).
+
+    Raises:
+        ValueError: GRAPHFLOW_THREADS is not a whole number from 1.
+    """
+    wanted = os.environ.get("GRAPHFLOW_THREADS", "")
+    if wanted:
+        if not wanted.isdecimal() or int(wanted) < 1:
+            raise ValueError(f"GRAPHFLOW_THREADS is {wanted!r}: it must be a whole number from 1")
+        return min(int(wanted), _MOST)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota()
+    if quota is not None:
+        cores = min(cores, quota)
+    openmp = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]  # a list is one number for each level of nesting
+    if openmp.isdecimal() and int(openmp) >= 1:
+        cores = min(cores, int(openmp))
+    return max(1, min(cores, _MOST))
+
+
+def _quota() -> int | None:
+    """Whole cores that the control group may use; None if there is no limit."""
+    try:
+        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
+        return None if limit == "max" else max(1, math.floor(int(limit) / int(period)))
+    except (OSError, ValueError):
+        pass
+    try:
+        folder = Path("/sys/fs/cgroup/cpu")
+        limit_us = int((folder / "cpu.cfs_quota_us").read_text())
+        period_us = int((folder / "cpu.cfs_period_us").read_text())
+        return None if limit_us <= 0 else max(1, limit_us // period_us)
+    except (OSError, ValueError):
+        return None
+
+
+class Pool:
+    """`size` threads: the calling one and `size` - 1 workers, which are Python threads inside native code for good."""
+
+    def __init__(self, size: int) -> None:
+        code = pool_code()
+        self.size = size
+        self.launch = code.address("graphflow_launch")
+        memory = np.zeros(control_bytes(size) + _CACHE_LINE, np.uint8)
+        self.address = memory.ctypes.data + -memory.ctypes.data % _CACHE_LINE
+        self._memory = memory
+        ctypes.c_int64.from_address(self.address + 160).value = size
+        work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(code.address("graphflow_worker"))
+        for thread in range(1, size):
+            threading.Thread(target=work, args=(self.address, thread), daemon=True, name=f"graphflow-{thread}").start()
+
+    def take(self) -> None:
+        """From now on no launch gets the threads."""
+        ctypes.c_int32.from_address(self.address + 192).value = 1
+
+
+class Choice:
+    """Whether a plan runs on all threads or on one: whichever has been faster lately, since results are the same.
+
+    A plan that is too small, or a neighbour that keeps a core busy, makes several threads the slower way. Both are tried
+    at first, and the other one again once in a while.
+    """
+
+    _AGAIN = 128
+    _FIRST = 8
+
+    def __init__(self) -> None:
+        self._runs = 0
+        self._took: list[float | None] = [None, None]
+        self.threaded = True
+
+    def next(self) -> bool:
+        """Whether the run that now begins takes all threads."""
+        self._runs += 1
+        if self._runs <= self._FIRST:
+            return self._runs % 2 == 1
+        return self.threaded != (self._runs % self._AGAIN == 0)
+
+    def note(self, threaded: bool, nanoseconds: int) -> None:
+        """What the run took."""
+        if self._runs <= 2:  # cold caches, sleeping workers
+            return
+        known = self._took[threaded]
+        self._took[threaded] = float(nanoseconds) if known is None else 0.75 * known + 0.25 * nanoseconds
+        one, all_ = self._took
+        self.threaded = one is None or all_ is None or all_ <= one
+
+
+_lock = threading.Lock()
+_pool: Pool | None = None
+_left_behind: list[Pool] = []  # by parent processes: bound plans have their addresses
+
+
+def pool() -> Pool | None:
+    """The pool of this process, made at the first call; None where one thread is all there is."""
+    global _pool
+    if _pool is None and is_supported():
+        with _lock:
+            size = available_threads()
+            if _pool is None and size > 1:
+                _pool = Pool(size)
+    return _pool
+
+
+def _after_fork() -> None:
+    """The workers stayed in the parent. Plans that are bound to the old pool find it taken, and run on one thread."""
+    global _pool, _lock
+    if _pool is not None:
+        _pool.take()
+        _left_behind.append(_pool)
+        _pool = None
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

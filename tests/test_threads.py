@@ -1,0 +1,189 @@
+"""The thread pool: the same bits whatever the number of threads, failures, forks, sessions side by side."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import graphflow as gf
+from graphflow_compiler import threaded_entry
+from graphflow_compiler.codegen.pool import is_supported
+from graphflow_runtime import native, threads
+from tests.random_programs import run as run_random_program
+
+pytestmark = pytest.mark.skipif(not is_supported(), reason="plans run on one thread here")
+
+
+@pytest.fixture(scope="module", params=[2, 3, 7])
+def team(request: pytest.FixtureRequest) -> threads.Pool:
+    return threads.Pool(request.param)
+
+
+@pytest.fixture
+def always_threaded(team: threads.Pool, monkeypatch: pytest.MonkeyPatch) -> Iterator[threads.Pool]:
+    """Every plan and every step on all threads, however small."""
+    monkeypatch.setattr(threads, "_pool", team)
+    monkeypatch.setattr(native, "_THREADS_WORK", -1)
+    monkeypatch.setattr(threaded_entry, "MIN_STEP_NS", -1.0)
+    monkeypatch.setattr(threads.Choice, "next", lambda self: True)
+    yield team
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_programs_on_threads(seed: int, always_threaded: threads.Pool) -> None:
+    run_random_program(70_000 + seed)
+
+
+def test_training_gives_the_same_bits(always_threaded: threads.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train() -> list[bytes]:
+        with gf.Graph().as_default() as graph:
+            gf.set_random_seed(3)
+            x, y = gf.placeholder(gf.float32, [None, 50]), gf.placeholder(gf.int32, [None])
+            h = gf.layers.dense(x, 70, gf.nn.relu)
+            h = gf.nn.dropout(gf.layers.dense(h, 33, gf.tanh), keep_prob=0.9)
+            loss = gf.losses.sparse_softmax_cross_entropy(y, gf.layers.dense(h, 11))
+            step = gf.train.AdamOptimizer(0.01).minimize(loss)
+        rng = np.random.RandomState(0)
+        found = []
+        with gf.Session(graph=graph) as session:
+            session.run("init" if "init" in graph._by_name else _init(graph))
+            for n in (32, 17, 1, 64, 32):
+                feeds = {x: rng.rand(n, 50).astype(np.float32), y: rng.randint(0, 11, n)}
+                found.append(session.run([loss, step], feeds)[0].tobytes())
+            with graph.as_default():
+                found += [v.eval(session).tobytes() for v in gf.global_variables()]
+        return found
+
+    threaded = train()
+    monkeypatch.setattr(threads, "_pool", None)
+    monkeypatch.setattr(threads, "available_threads", lambda: 1)
+    assert train() == threaded
+
+
+def _init(graph: gf.Graph) -> gf.Operation:
+    with graph.as_default():
+        return gf.global_variables_initializer()
+
+
+def test_large_reductions_give_the_same_bits(always_threaded: threads.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def results() -> list[bytes]:
+        with gf.Graph().as_default() as graph:
+            x = gf.placeholder(gf.float32, [None])
+            fetches = [gf.reduce_mean(gf.tanh(x) + x), gf.reduce_max(x), gf.nn.softmax(x), *gf.nn.moments(x, [0])]
+        data = np.random.RandomState(1).randn(100_003).astype(np.float32)
+        with gf.Session(graph=graph) as session:
+            return [np.asarray(r).tobytes() for r in session.run(fetches, {x: data})]
+
+    threaded = results()
+    monkeypatch.setattr(threads, "_pool", None)
+    monkeypatch.setattr(threads, "available_threads", lambda: 1)
+    assert results() == threaded
+
+
+def test_a_failed_check_leaves_variables_alone(always_threaded: threads.Pool) -> None:
+    with gf.Graph().as_default() as graph:
+        x = gf.placeholder(gf.float32, [None])
+        v = gf.Variable(np.zeros(1000, np.float32))
+        with gf.control_dependencies([gf.check_numerics(x, "bad input")]):
+            add = v.assign_add(gf.ones([1000]) * gf.reduce_sum(x))
+        total = gf.reduce_sum(v)
+    with gf.Session(graph=graph) as session:
+        session.run(v.initializer)
+        data = np.ones(20_000, np.float32)
+        for at in (0, 9_999, 19_999):
+            bad = data.copy()
+            bad[at] = np.nan
+            with pytest.raises(gf.errors.InvalidArgumentError, match="bad input"):
+                session.run(add, {x: bad})
+            assert session.run(total) == 0.0
+        session.run(add, {x: data})
+        assert session.run(total) == 2e7
+
+
+def test_sessions_side_by_side(always_threaded: threads.Pool) -> None:
+    """One has the pool, the others run on their own threads meanwhile."""
+    wrong = []
+
+    def work(k: int) -> None:
+        with gf.Graph().as_default() as graph:
+            x = gf.placeholder(gf.float32, [None])
+            y = gf.reduce_sum(gf.sqrt(x * float(k * k)))
+        data = np.ones(50_000, np.float32)
+        with gf.Session(graph=graph) as session:
+            call = session.make_callable(y, [x])
+            wrong.extend(k for _ in range(60) if call(data) != 50_000.0 * k)
+
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(1, 6)]
+    for w in workers:
+        w.start()
+    for w in workers:
+        w.join()
+    assert not wrong
+
+
+_FORK = """
+import os, numpy as np, graphflow as gf
+x = gf.placeholder(gf.float32, [None, 300]); w = gf.Variable(np.ones((300, 300), np.float32)); y = gf.reduce_sum(x @ w)
+session = gf.Session(); session.run(w.initializer)
+call = session.make_callable(y, [x]); data = np.ones((400, 300), np.float32)
+expected = [call(data) for _ in range(5)]
+pid = os.fork()
+if pid == 0:
+    fresh = gf.Session(); fresh.run(w.initializer); again = fresh.make_callable(y, [x])
+    os._exit(0 if [call(data) for _ in range(5)] == [again(data) for _ in range(5)] == expected else 1)
+_, status = os.waitpid(pid, 0)
+print(status, [call(data) for _ in range(3)] == expected[:3])
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_forked_process_has_a_pool_of_its_own() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _FORK],
+        env={**os.environ, "GRAPHFLOW_THREADS": "3"}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout.split() == ["0", "True"], done.stdout + done.stderr
+
+
+def test_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHFLOW_THREADS", "5")
+    assert threads.available_threads() == 5
+    for wrong in ("0", "-1", "two", "1.5"):
+        monkeypatch.setenv("GRAPHFLOW_THREADS", wrong)
+        with pytest.raises(ValueError, match="GRAPHFLOW_THREADS"):
+            threads.available_threads()
+    monkeypatch.delenv("GRAPHFLOW_THREADS")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1,4")
+    assert threads.available_threads() == 1
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert 1 <= threads.available_threads() <= len(os.sched_getaffinity(0))
+
+
+def test_one_thread_where_the_session_says_so(always_threaded: threads.Pool) -> None:
+    config = gf.ConfigProto(intra_op_parallelism_threads=1)
+    with gf.Graph().as_default(), gf.Session(config=config) as session:
+        x = gf.placeholder(gf.float32, [None])
+        session.run(gf.reduce_sum(x), {x: np.ones(100_000)})
+        (executable,) = session._executables.values()
+        assert isinstance(executable, native.NativeExecutable)
+        assert all(b.control.choice is None for b in executable.bound.values())
+
+
+def test_the_faster_way_is_taken() -> None:
+    choice = threads.Choice()
+    taken = []
+    for _ in range(400):
+        threaded = choice.next()
+        taken.append(threaded)
+        choice.note(threaded, 300 if threaded else 100)
+    assert sum(taken[8:]) <= 4 and sum(taken[:8]) == 4
+    for _ in range(1000):  # the neighbour is gone
+        threaded = choice.next()
+        choice.note(threaded, 50 if threaded else 100)
+    assert choice.threaded
