@@ -1,267 +1,28 @@
-"""Shapes: symbolic dimensions for inference, and TensorFlow's `TensorShape` and `Dimension` for users.
+"""Shapes: how they are inferred, and TensorFlow's `TensorShape` and `Dimension` for users.
 
 Inside, a shape is a tuple of `Dim` (an int, or a `SymDim` for a size known only at run time), or None where even the
-rank is unknown. A `SymDim` is a polynomial in named sizes, kept in a normal form, so that equal sizes compare equal:
-``4 * (n + 1) - 4 == 4 * n``.
+rank is unknown.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+from graphflow.dims import Dim as Dim
+from graphflow.dims import Shape as Shape
+from graphflow.dims import SymDim as SymDim
+from graphflow.dims import evaluate as evaluate
+from graphflow.dims import floordiv as floordiv
+from graphflow.dims import fresh_dim as fresh_dim
+from graphflow.dims import maximum as maximum
+from graphflow.dims import minimum as minimum
+from graphflow.dims import mod as mod
+from graphflow.dims import never_negative as never_negative
+from graphflow.dims import product as product
+from graphflow.dims import size as size
+from graphflow.dims import substitute as substitute
 from graphflow.errors import ShapeError
-
-# ---------------------------------------------------------------------------------------------- symbolic dimensions
-
-#: An indivisible factor of a monomial: a size's name, or ("//" | "%" | "max" | "min", left, right).
-Atom: TypeAlias = "str | tuple[str, Dim, Dim]"
-Monomial: TypeAlias = "tuple[Atom, ...]"
-
-
-class SymDim:
-    """An immutable polynomial with integer coefficients over named sizes. Arithmetic with ints and other SymDims."""
-
-    __slots__ = ("_hash", "terms")
-
-    def __init__(self, terms: tuple[tuple[Monomial, int], ...]) -> None:
-        self.terms = terms  # sorted by the text of the monomial, no zero coefficients
-        self._hash = hash(terms)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, SymDim) and self.terms == other.terms
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __add__(self, other: Dim) -> Dim:
-        return _from_terms(itertools.chain(self.terms, _terms_of(other)))
-
-    __radd__ = __add__
-
-    def __neg__(self) -> Dim:
-        return self * -1
-
-    def __sub__(self, other: Dim) -> Dim:
-        return self + other * -1
-
-    def __rsub__(self, other: Dim) -> Dim:
-        return self * -1 + other
-
-    def __mul__(self, other: Dim) -> Dim:
-        return _from_terms(
-            (tuple(sorted((*m1, *m2), key=_atom_text)), c1 * c2) for m1, c1 in self.terms for m2, c2 in _terms_of(other)
-        )
-
-    __rmul__ = __mul__
-
-    def __floordiv__(self, other: Dim) -> Dim:
-        return floordiv(self, other)
-
-    def __rfloordiv__(self, other: Dim) -> Dim:
-        return floordiv(other, self)
-
-    def __mod__(self, other: Dim) -> Dim:
-        return mod(self, other)
-
-    def __rmod__(self, other: Dim) -> Dim:
-        return mod(other, self)
-
-    def __bool__(self) -> bool:
-        raise TypeError(f"the size {self} is known only at run time, so it has no truth value")
-
-    def __repr__(self) -> str:
-        return f"SymDim({self})"
-
-    def __str__(self) -> str:
-        parts = []
-        for monomial, c in self.terms:
-            factors = "*".join(_atom_text(a) for a in monomial)
-            parts.append(str(c) if not factors else factors if c == 1 else f"{c}*{factors}")
-        return "+".join(parts).replace("+-", "-")
-
-    def is_size(self) -> bool:
-        """Whether it is just one named size."""
-        return (
-            len(self.terms) == 1
-            and self.terms[0][1] == 1
-            and len(self.terms[0][0]) == 1
-            and isinstance(self.terms[0][0][0], str)
-        )
-
-    def names(self) -> set[str]:
-        """The sizes it depends on."""
-        found: set[str] = set()
-        todo: list[Dim] = [self]
-        while todo:
-            dim = todo.pop()
-            if isinstance(dim, SymDim):
-                for monomial, _ in dim.terms:
-                    for a in monomial:
-                        if isinstance(a, str):
-                            found.add(a)
-                        else:
-                            todo += [a[1], a[2]]
-        return found
-
-
-Dim: TypeAlias = "int | SymDim"
-Shape: TypeAlias = "tuple[Dim, ...]"
-
-
-def _atom_text(a: Atom) -> str:
-    if isinstance(a, str):
-        return a
-    op, x, y = a
-    return f"{op}({x},{y})" if op in ("max", "min") else f"(({x}){op}({y}))"
-
-
-def _terms_of(d: Dim) -> tuple[tuple[Monomial, int], ...]:
-    if isinstance(d, SymDim):
-        return d.terms
-    return (((), d),) if d else ()
-
-
-def _from_terms(terms: Iterable[tuple[Monomial, int]]) -> Dim:
-    total: dict[Monomial, int] = {}
-    for monomial, c in terms:
-        total[monomial] = total.get(monomial, 0) + c
-    kept = [(m, c) for m, c in total.items() if c]
-    if not kept:
-        return 0
-    if len(kept) == 1 and not kept[0][0]:
-        return kept[0][1]
-    return SymDim(tuple(sorted(kept, key=lambda t: tuple(map(_atom_text, t[0])))))
-
-
-def size(name: str) -> SymDim:
-    """The run-time size called `name`."""
-    return SymDim((((name,), 1),))
-
-
-_fresh = itertools.count()
-
-
-def fresh_dim() -> SymDim:
-    """A run-time size that is equal to no other as far as is known; it prints as ``?``-something."""
-    return size(f"?{next(_fresh)}")
-
-
-def _atom_dim(op: str, a: Dim, b: Dim) -> SymDim:
-    return SymDim(((((op, a, b),), 1),))
-
-
-def floordiv(a: Dim, b: Dim) -> Dim:
-    """a // b, exact division recognised: ``(4*n) // 4`` is n and ``(4*n) // n`` is 4."""
-    if isinstance(a, int) and isinstance(b, int):
-        return a // b
-    if b == 1:
-        return a
-    if a == b:
-        return 1
-    divisor = _terms_of(b)
-    if len(divisor) == 1:  # by a monomial: divide term by term where that is exact
-        (factors, c0) = divisor[0]
-        quotient: list[tuple[Monomial, int]] = []
-        for monomial, c in _terms_of(a):
-            rest = list(monomial)
-            for f in factors:
-                if f not in rest:
-                    break
-                rest.remove(f)
-            else:
-                if c % c0 == 0:
-                    quotient.append((tuple(rest), c // c0))
-                    continue
-            break
-        else:
-            return _from_terms(quotient)
-    return _atom_dim("//", a, b)
-
-
-def mod(a: Dim, b: Dim) -> Dim:
-    if isinstance(a, int) and isinstance(b, int):
-        return a % b
-    q = floordiv(a, b)
-    if isinstance(q, int) or not any(isinstance(f, tuple) for m, _ in q.terms for f in m):
-        return a - q * b
-    return _atom_dim("%", a, b)
-
-
-def never_negative(d: Dim) -> bool:
-    """Whether d is at least 0 whatever its sizes are (sizes are never negative)."""
-    if isinstance(d, int):
-        return d >= 0
-    return all(c > 0 and all(_atom_never_negative(a) for a in monomial) for monomial, c in d.terms)
-
-
-def _atom_never_negative(a: Atom) -> bool:
-    if isinstance(a, str):
-        return True
-    op, x, y = a
-    if op == "max":
-        return never_negative(x) or never_negative(y)
-    return never_negative(x) and never_negative(y)
-
-
-def maximum(a: Dim, b: Dim) -> Dim:
-    difference = a - b
-    if isinstance(difference, int):
-        return a if difference >= 0 else b
-    if never_negative(difference):
-        return a
-    return b if never_negative(b - a) else _atom_dim("max", a, b)
-
-
-def minimum(a: Dim, b: Dim) -> Dim:
-    difference = a - b
-    if isinstance(difference, int):
-        return a if difference <= 0 else b
-    if never_negative(difference):
-        return b
-    return a if never_negative(b - a) else _atom_dim("min", a, b)
-
-
-def evaluate(d: Dim, sizes: Mapping[str, int]) -> int:
-    """The value of `d` once its sizes are known. Raises KeyError for a size that `sizes` lacks."""
-    if isinstance(d, int):
-        return d
-    total = 0
-    for monomial, c in d.terms:
-        for a in monomial:
-            if isinstance(a, str):
-                c *= sizes[a]
-            else:
-                x, y = evaluate(a[1], sizes), evaluate(a[2], sizes)
-                c *= x // y if a[0] == "//" else x % y if a[0] == "%" else max(x, y) if a[0] == "max" else min(x, y)
-        total += c
-    return total
-
-
-def substitute(d: Dim, sizes: Mapping[str, Dim]) -> Dim:
-    """`d` with some of its sizes replaced."""
-    if isinstance(d, int) or not (d.names() & sizes.keys()):
-        return d
-    total: Dim = 0
-    for monomial, c in d.terms:
-        term: Dim = c
-        for a in monomial:
-            if isinstance(a, str):
-                term = term * sizes.get(a, size(a))
-            else:
-                x, y = substitute(a[1], sizes), substitute(a[2], sizes)
-                rule = {"//": floordiv, "%": mod, "max": maximum, "min": minimum}[a[0]]
-                term = term * rule(x, y)
-        total = total + term
-    return total
-
-
-def product(dims: Iterable[Dim]) -> Dim:
-    total: Dim = 1
-    for d in dims:
-        total = total * d
-    return total
 
 
 def format_shape(shape: Shape | None) -> str:

@@ -18,7 +18,14 @@ FOLDERS = {
     "graphflow_runtime": ROOT / "runtime" / "graphflow_runtime",
 }
 
-LEAVES = ("graphflow.errors", "graphflow.config", "graphflow.provenance", "graphflow.dtypes", "graphflow.shapes")
+LEAVES = (
+    "graphflow.dims",
+    "graphflow.errors",
+    "graphflow.config",
+    "graphflow.provenance",
+    "graphflow.dtypes",
+    "graphflow.shapes",
+)
 CORE = ("graphflow.core",)
 OPS = ("graphflow.ops", "graphflow.gradients")
 MODEL = tuple(
