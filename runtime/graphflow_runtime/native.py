@@ -43,7 +43,7 @@ MAX_ARRAYS = 4_000
 #: Estimated nanoseconds of work from which releasing the GIL (about 100 ns) is worth it.
 _GIL_WORK = 20_000
 #: ... from which several threads are tried.
-_THREADS_WORK = 20_000
+_THREADS_WORK = 100_000
 Shapes = tuple[tuple[int, ...], ...]
 
 
