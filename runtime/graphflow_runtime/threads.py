@@ -63,7 +63,9 @@ class Pool:
         self.launch = code.address("graphflow_launch")
         memory = np.zeros(control_bytes(size) + _CACHE_LINE, np.uint8)
         self.address = memory.ctypes.data + -memory.ctypes.data % _CACHE_LINE
-        self._memory = memory
+        self._kept = code, memory
+        # The workers never leave their code and never stop looking at that memory: not even at exit may it be freed.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
         ctypes.c_int64.from_address(self.address + 160).value = size
         work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(code.address("graphflow_worker"))
         for thread in range(1, size):
