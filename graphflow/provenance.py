@@ -46,10 +46,10 @@ def capture() -> RawFrames:
                 break
         frame = frame.f_back  # type: ignore[assignment]
     # Most ops come from the line that the last came from (a constant and what it is for, a loop): they share one tuple.
-    last = _last
-    if len(last) == len(frames) and all(a[0] is b[0] and a[1] == b[1] for a, b in zip(last, frames, strict=True)):
-        return last
-    _last = made = tuple(frames)
+    made = tuple(frames)
+    if made == _last:
+        return _last
+    _last = made
     return made
 
 
