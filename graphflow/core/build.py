@@ -207,17 +207,17 @@ def convert_pair(x: Any, y: Any, dtype: Any = None) -> tuple[Tensor, Tensor]:
     x_is, y_is = is_tensor_like(x), is_tensor_like(y)
     if x_is or not y_is:
         a = convert_to_tensor(x, dtype)
-        return a, convert_to_tensor(_lenient(y, y_is), a.base_dtype if not y_is else None, name="y")
+        return a, convert_to_tensor(y, a.base_dtype if not y_is else None, name="y")
     b = convert_to_tensor(y, dtype)
-    return convert_to_tensor(_lenient(x, x_is), b.base_dtype, name="x"), b
-
-
-def _lenient(value: Any, is_tensor: bool) -> Any:
-    return value
+    return convert_to_tensor(x, b.base_dtype, name="x"), b
 
 
 def is_tensor_like(value: Any) -> bool:
-    return isinstance(value, Tensor) or any(isinstance(value, cls) for cls, _ in _conversions)
+    if isinstance(value, Tensor):
+        return True
+    if type(value) in (int, float):  # most operands that are no tensors
+        return False
+    return any(isinstance(value, cls) for cls, _ in _conversions)
 
 
 def graph_for(inputs: Sequence[Tensor]) -> Graph:

@@ -10,7 +10,7 @@ from typing import Any
 
 from graphflow import provenance
 from graphflow.core import context
-from graphflow.core.kinds import ShapeValue, Source, StateUpdate
+from graphflow.core.kinds import ShapeValue
 from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, lookup
 from graphflow.core.tensor import Operation, Tensor
 from graphflow.errors import (
@@ -56,14 +56,17 @@ class Graph:
         attrs: Any = NO_ATTRS,
         name: str | None = None,
         control_inputs: Iterable[Operation] = (),
+        frames: provenance.RawFrames | None = None,
     ) -> Operation:
         """Adds one operation and infers its outputs' types.
 
-        `name` is put into the current scope and made unique; one that ends in ``/`` is taken as it is. Raises
-        ShapeError, DTypeError, WrongGraphError, GraphFinalizedError; the text names the user's line.
+        `name` is put into the current scope and made unique; one that ends in ``/`` is taken as it is. `frames` is where
+        the user asked for it; None finds out. Raises ShapeError, DTypeError, WrongGraphError, GraphFinalizedError; the
+        text names the user's line.
         """
         op_def = lookup(op) if isinstance(op, str) else op
-        frames = provenance.capture()
+        if frames is None:
+            frames = provenance.capture()
         with self._lock:
             if self._finalized:
                 raise GraphFinalizedError("Graph is finalized and cannot be modified.")
@@ -85,20 +88,19 @@ class Graph:
             controls = self._controls_for(inputs, control_inputs) if self._control_stack or control_inputs else ()
             device = self._current_device() if self._device_stack else ""
             operation = Operation(self, op_def, full_name, inputs, attrs, controls, device, frames, len(self._operations))
-            kind = op_def.kind
-            is_ref = (isinstance(kind, Source) and kind.what == "variable") or isinstance(kind, StateUpdate)
+            is_ref = op_def.makes_ref
             if len(outputs) == 1:
-                operation.outputs = [Tensor(operation, 0, outputs[0], is_ref)]
+                operation._outputs = made = Tensor(operation, 0, outputs[0], is_ref)
+                if op_def.shape_value is not None and outputs[0].dtype.kind in "iu":
+                    made._shape_value = _shape_value(op_def, attrs, types, values)
             else:
-                operation.outputs = [Tensor(operation, i, t, is_ref) for i, t in enumerate(outputs)]
-            if op_def.shape_value is not None and operation.outputs:
-                operation.outputs[0]._shape_value = _shape_value(op_def, attrs, types, values)
+                operation._outputs = tuple([Tensor(operation, i, t, is_ref) for i, t in enumerate(outputs)])
             if self._colocation:
                 operation.colocation = self._colocation[-1]
             if self._gradient_overrides:
                 operation.gradient_name = self._gradient_overrides.get(op_def.name)
             for t in inputs:
-                t._consumers.append(operation)
+                t._add_consumer(operation)
             self._operations.append(operation)
             self._by_name[full_name] = operation
             return operation

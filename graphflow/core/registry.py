@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from graphflow.core.kinds import NO_ALGEBRA, Algebra, Kind, ShapeValue, TensorType
+from graphflow.core.kinds import NO_ALGEBRA, Algebra, Kind, ShapeValue, Source, StateUpdate, TensorType
 from graphflow.dtypes import DType, as_dtype
 from graphflow.shapes import Dim, DimPolicy, Shape
 
@@ -168,6 +168,12 @@ class OpDef:
     onnx: str | None = None
     doc: str = field(default="")
     family: str = field(default="")  # set by register: the module's short name
+    makes_ref: bool = field(default=False, init=False)  # whether its outputs stand for a variable, not for a value
+
+    def __post_init__(self) -> None:
+        kind = self.kind
+        is_variable = isinstance(kind, Source) and kind.what == "variable"
+        object.__setattr__(self, "makes_ref", is_variable or isinstance(kind, StateUpdate))
 
     @property
     def differentiable(self) -> bool:

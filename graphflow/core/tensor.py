@@ -20,8 +20,8 @@ class Operation:
     """A node of the graph. Made by `Graph.create_op`, never directly."""
 
     __slots__ = (
-        "__weakref__", "_control_inputs", "_device", "_frames", "_id", "_name", "attrs", "colocation", "gradient_name", "graph",
-        "inputs", "op_def", "outputs",
+        "__weakref__", "_control_inputs", "_device", "_frames", "_id", "_name", "_outputs", "attrs", "colocation",
+        "gradient_name", "graph", "inputs", "op_def",
     )  # fmt: skip
 
     def __init__(
@@ -37,7 +37,8 @@ class Operation:
         self._device = device
         self._frames = frames
         self._id = ident
-        self.outputs: list[Tensor] = []
+        # A list of one costs as much memory, and as much of the garbage collector's time, as the tensor itself.
+        self._outputs: Tensor | tuple[Tensor, ...] = ()
         self.colocation: Operation | None = None
         self.gradient_name: str | None = None  # set by Graph.gradient_override_map
 
@@ -48,6 +49,12 @@ class Operation:
     @property
     def type(self) -> str:
         return self.op_def.name
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        """The tensors it makes."""
+        made = self._outputs
+        return [made] if isinstance(made, Tensor) else list(made)
 
     @property
     def device(self) -> str:
@@ -126,7 +133,7 @@ class Tensor:
         self._shape: Shape | None = type_.shape
         self._type = type_
         self._shape_value: ShapeValue | None = None  # symbolic value, for small integer tensors
-        self._consumers: list[Operation] = []
+        self._consumers: Operation | list[Operation] | None = None  # most tensors have one
 
     # ------------------------------------------------------------------ what it is
     @property
@@ -161,7 +168,20 @@ class Tensor:
         return self.op.device
 
     def consumers(self) -> list[Operation]:
-        return list(dict.fromkeys(self._consumers))
+        """The operations that take it as an input, in creation order."""
+        found = self._consumers
+        if found is None:
+            return []
+        return list(dict.fromkeys(found)) if isinstance(found, list) else [found]
+
+    def _add_consumer(self, op: Operation) -> None:
+        found = self._consumers
+        if found is None:
+            self._consumers = op
+        elif isinstance(found, list):
+            found.append(op)
+        else:
+            self._consumers = [found, op]
 
     def set_shape(self, shape: Any) -> None:
         """Refines the static shape in place. Raises ValueError if it contradicts what is known."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from graphflow import provenance
 from graphflow.core import context
 from graphflow.core.build import as_array, convert_to_tensor, is_tensor_like
 from graphflow.core.kinds import NO_ALGEBRA, Algebra, Elementwise, ShapeValue, TensorType
@@ -50,15 +51,20 @@ def build_binary(
     """`op` on x and y. A value that is no tensor takes the dtype of the other side and is named ``<op>/<arg>``."""
     if isinstance(x, Tensor) and isinstance(y, Tensor):
         return x.op.graph.create_op(op, (x, y), attrs, name or op.name).outputs[0]
-    a, b, scope = convert_operands((x, y), name or op.name, args)
-    return a.op.graph.create_op(op, (a, b), attrs, scope).outputs[0]
+    frames = provenance.capture()
+    a, b, scope = convert_operands((x, y), name or op.name, args, frames)
+    return a.op.graph.create_op(op, (a, b), attrs, scope, (), frames).outputs[0]
 
 
-def convert_operands(values: tuple[Any, Any], name: str, args: tuple[str, str]) -> tuple[Tensor, Tensor, str]:
-    """Both operands as tensors, and the name for the op: a scope to close around new constants, or `name` unchanged."""
+def convert_operands(
+    values: tuple[Any, Any], name: str, args: tuple[str, str], frames: provenance.RawFrames | None = None
+) -> tuple[Tensor, Tensor, str]:
+    """Both operands as tensors, and the name for the op: a scope to close around new constants, or `name` unchanged.
+
+    `frames` is the user's line, where the caller has it.
+    """
     x, y = values
-    x_is = isinstance(x, Tensor) or is_tensor_like(x)
-    y_is = isinstance(y, Tensor) or is_tensor_like(y)
+    x_is, y_is = is_tensor_like(x), is_tensor_like(y)
     if x_is:
         x = convert_to_tensor(x)
     if y_is:
@@ -70,7 +76,7 @@ def convert_operands(values: tuple[Any, Any], name: str, args: tuple[str, str]) 
         like, arg = (x, args[1]) if x_is else (y, args[0])
         graph, attrs = like.op.graph, _scalar(y if x_is else x, like.base_dtype)
         scope = graph.unique_name(name) + "/"
-        made = graph.create_op(CONST, (), attrs, f"{scope}{arg}/").outputs[0]
+        made = graph.create_op(CONST, (), attrs, f"{scope}{arg}/", (), frames).outputs[0]
         return (x, made, scope) if x_is else (made, y, scope)
     graph = x.op.graph if x_is else y.op.graph if y_is else context.get_default_graph()
     with graph.as_default(), graph.name_scope(name) as scope:
