@@ -1,4 +1,5 @@
-"""``python -m graphflow {info,check,dot} FILE``: what a model file holds, whether it is sound, and its picture.
+"""``python -m graphflow {info,check,dot} FILE``: what a model file holds, whether it is sound, and its picture;
+``python -m graphflow cache``: the compiled code kept on disk.
 
 Exit status: 0 all well, 1 the file is damaged, foreign or too new, 2 wrong usage or the file cannot be read or written.
 """
@@ -11,6 +12,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from graphflow.errors import FormatError
@@ -40,14 +42,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m graphflow", description=__doc__.split("\n")[0] if __doc__ else None)
-    commands = parser.add_subparsers(required=True, metavar="{info,check,dot}")
+    parser = argparse.ArgumentParser("python -m graphflow", description="Model files, and the cache of compiled code.")
+    commands = parser.add_subparsers(required=True, metavar="{info,check,dot,cache}")
     info = commands.add_parser("info", help="what a model or checkpoint holds")
     info.set_defaults(run=_info)
     check = commands.add_parser("check", help="whether a file is sound, to the last byte")
     check.set_defaults(run=_check)
     dot = commands.add_parser("dot", help="the graph as DOT text, or drawn as SVG, PNG or PDF")
     dot.set_defaults(run=_dot)
+    cache = commands.add_parser("cache", help="the compiled code kept on disk: where, how much; or remove it")
+    cache.set_defaults(run=_cache, file=None)
+    cache.add_argument("--clear", action="store_true", help="remove all of it")
+    cache.add_argument("--json", action="store_true", help="machine-readable output")
     for command in (info, check, dot):
         command.add_argument("file", help="a file written by gf.save or train.Saver")
     for command in (info, check):
@@ -108,6 +114,24 @@ def _count(shape: Sequence[int]) -> int:
     for n in shape:
         total *= n
     return total
+
+
+def _cache(options: argparse.Namespace) -> int:
+    from graphflow_compiler.codegen.object_cache import object_cache
+
+    cache = object_cache()
+    if cache is None:
+        print(json.dumps({"folder": None}) if options.json else "the cache is off: GRAPHFLOW_CACHE_DIR is empty")
+        return OK
+    removed = cache.clear() if options.clear else 0
+    found = cache.usage()
+    if options.json:
+        print(json.dumps({**asdict(found), "folder": str(found.folder), "removed": removed}))
+        return OK
+    if options.clear:
+        print(f"removed {removed} files")
+    print(f"{found.folder}: {found.files} files, {found.size:,} of at most {found.limit:,} bytes")
+    return OK
 
 
 def _info(options: argparse.Namespace) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,11 @@ from hypothesis import settings
 # The first example of a property test compiles native code, later ones do not: a deadline would only be noise.
 settings.register_profile("graphflow", deadline=None, print_blob=True)
 settings.load_profile("graphflow")
+
+
+# One run of the tests, with its child processes, shares compiled code in a folder of its own: no run sees another's.
+_cache = tempfile.TemporaryDirectory(prefix="graphflow-tests-")
+os.environ["GRAPHFLOW_CACHE_DIR"] = _cache.name
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -31,7 +31,7 @@ from graphflow.dtypes import (
 from graphflow.errors import CompileError
 from graphflow_compiler.codegen import loops_llvm
 from graphflow_compiler.codegen.emit import Target, host_target, kernel_to_llvm
-from graphflow_compiler.codegen.jit import compile_module, emit_object, external_symbols, load_object
+from graphflow_compiler.codegen.jit import compile_module, emit_object, external_symbols
 from graphflow_compiler.ir.index import iadd, ifloordiv, imax, imin, imod, imul, isub
 from graphflow_compiler.ir.loops import Atom, IConst, IData, Index
 from graphflow_compiler.ir.loops_build import LoopBuilder
@@ -303,13 +303,11 @@ def test_bad_modules_are_compile_errors() -> None:
         compile_module(["define i32 @f() {\n  ret i32 0\n}\n"]).address("g")
 
 
-def test_object_code_can_be_kept() -> None:
-    run = elementwise(lambda b, x: b.call("lgamma", b.add(x, 1.0)), float32)
-    code = emit_object([run.text])
-    assert isinstance(code, bytes)
-    run.engine = load_object(code, external_symbols([run.text]))
-    run.function = type(run.function)(run.engine.address("kernel"))
-    np.testing.assert_allclose(apply(run, np.full(9, 4.0, np.float32)), np.log(24.0), rtol=1e-6)
+def test_kept_code_finds_the_functions_of_this_process() -> None:
+    for kept in (False, True):
+        run = elementwise(lambda b, x: b.call("lgamma", b.add(x, 1.0)), float32)
+        assert external_symbols([run.text]) == ["lgammaf"] and run.engine.found == (kept,)
+        np.testing.assert_allclose(apply(run, np.full(9, 4.0, np.float32)), np.log(24.0), rtol=1e-6)
 
 
 def functions(target: Target | None = None) -> Compiled:

@@ -53,6 +53,7 @@ class Statistics:
 
     plans_compiled: int = 0
     kernels_compiled: int = 0
+    kernels_from_disk: int = 0
     bound_sizes: int = 0
 
 
@@ -312,6 +313,7 @@ class NativeExecutable:
                 del self.plans[next(iter(self.plans))]
             self.statistics.plans_compiled += 1
             self.statistics.kernels_compiled += found.code.compiled
+            self.statistics.kernels_from_disk += found.code.found
         return found
 
     def prepare(self, shapes: Shapes) -> None:

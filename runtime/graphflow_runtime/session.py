@@ -46,8 +46,9 @@ _CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
 class SessionStatistics:
     """What a session has done so far.
 
-    plans_compiled, kernels_compiled: by the compiler. bound_sizes: sets of feed sizes that plans were fitted to; that
-    compiles nothing. executables: distinct (fetches, feeds) pairs. cache_hits: runs that found everything prepared.
+    plans_compiled, kernels_compiled: by the compiler; kernels_from_disk: of these kernels, those whose machine code was in
+    the cache on disk. bound_sizes: sets of feed sizes that plans were fitted to; that compiles nothing. executables:
+    distinct (fetches, feeds) pairs. cache_hits: runs that found everything prepared.
     """
 
     runs: int = 0
@@ -55,6 +56,7 @@ class SessionStatistics:
     executables: int = 0
     plans_compiled: int = 0
     kernels_compiled: int = 0
+    kernels_from_disk: int = 0
     bound_sizes: int = 0
 
 
@@ -113,6 +115,7 @@ class BaseSession:
                 executables=self._made,
                 plans_compiled=native.plans_compiled if native is not None else 0,
                 kernels_compiled=native.kernels_compiled if native is not None else 0,
+                kernels_from_disk=native.kernels_from_disk if native is not None else 0,
                 bound_sizes=native.bound_sizes if native is not None else 0,
             )
 

@@ -13,16 +13,24 @@ from typing import Any
 
 from graphflow.errors import CompileError
 from graphflow_compiler.codegen.llvm_text import Target, host_target
+from graphflow_compiler.codegen.object_cache import key_of, object_cache
+from graphflow_compiler.codegen.object_code import make_machine
+from graphflow_compiler.codegen.workers import emit_all
 
 _lock = threading.Lock()  # LLVM's global state is not meant to be shared
 _DECLARED = re.compile(r"^declare [^@]*@([\w.$]+)\(", re.MULTILINE)
+_DEFINED = re.compile(r"^define (?!internal |private )[^@]*@([\w.$]+)\(", re.MULTILINE)
 
 
 class Engine:
-    """Machine code of one module. Keep it for as long as anything may call into it: it owns the memory."""
+    """Machine code of one or more units. Keep it for as long as anything may call into it: it owns the memory.
 
-    def __init__(self, engine: Any) -> None:
+    `found`: for each unit, whether its code came from the cache on disk.
+    """
+
+    def __init__(self, engine: Any, found: Sequence[bool] = ()) -> None:
         self._engine = engine
+        self.found = tuple(found)
         # A garbage collection of a cycle would free engine and context in any order, and a context before its engine is a
         # crash. The finalizer keeps both out of the garbage, and closes the engine first.
         self._finalizer = weakref.finalize(self, engine.close)
@@ -46,41 +54,38 @@ class Engine:
 
 
 def compile_module(texts: Sequence[str], target: Target | None = None) -> Engine:
-    """Compiles LLVM IR texts as one module for this machine.
+    """Compiles LLVM IR texts as one module for this machine, or takes its code from the cache on disk.
 
     Raises:
         CompileError: the text is not valid IR, or it declares a function that this process does not have.
     """
+    return compile_units(["\n".join(texts)], target)
+
+
+def compile_units(texts: Sequence[str], target: Target | None = None) -> Engine:
+    """As `compile_module` for several modules that may call each other's functions, each kept in the cache by itself."""
     import llvmlite.binding as llvm
 
+    target = target or host_target()
     with _lock:
         _check_symbols(llvm, external_symbols(texts))
-        module, machine = _optimised(llvm, texts, target or host_target())
-        engine = llvm.create_mcjit_compiler(module, machine)
-        engine.finalize_object()
-    return Engine(engine)
+        keys = [key_of(text, target.cpu, target.features) for text in texts]
+        cache = object_cache()
+        codes = {key: code for key in keys if cache is not None and (code := cache.get(key)) is not None}
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in codes}
+        found = [key in codes for key in keys]
+        if missing:
+            codes |= zip(missing, _emit(list(missing.values()), target), strict=True)
+            if cache is not None:
+                for key in missing:
+                    cache.put(key, codes[key])
+        return Engine(_loaded(llvm, [codes[key] for key in dict.fromkeys(keys)], target), found)
 
 
 def emit_object(texts: Sequence[str], target: Target | None = None) -> bytes:
-    """The machine code as an object file, for `load_object` in this or another process on the same kind of CPU."""
-    import llvmlite.binding as llvm
-
+    """The machine code of texts as one object file. Raises CompileError."""
     with _lock:
-        module, machine = _optimised(llvm, texts, target or host_target())
-        return bytes(machine.emit_object(module))
-
-
-def load_object(code: bytes, symbols: Sequence[str]) -> Engine:
-    """An engine from what `emit_object` gave. `symbols`: the `external_symbols` of its texts."""
-    import llvmlite.binding as llvm
-
-    with _lock:
-        _check_symbols(llvm, symbols)
-        empty, machine = _optimised(llvm, [""], host_target())
-        engine = llvm.create_mcjit_compiler(empty, machine)
-        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-        engine.finalize_object()
-    return Engine(engine)
+        return _emit(["\n".join(texts)], target or host_target())[0]
 
 
 def external_symbols(texts: Sequence[str]) -> list[str]:
@@ -88,50 +93,30 @@ def external_symbols(texts: Sequence[str]) -> list[str]:
     found: dict[str, None] = {}
     for text in texts:
         found |= dict.fromkeys(name for name in _DECLARED.findall(text) if not name.startswith("llvm."))
+    if len(texts) > 1:
+        for text in texts:
+            for name in _DEFINED.findall(text):
+                found.pop(name, None)
     return list(found)
 
 
-def _optimised(llvm: Any, texts: Sequence[str], target: Target) -> tuple[Any, Any]:
-    """The module and the machine to compile it for.
-
-    The text is explicit about vectors and already simplified, so only SROA and simplifycfg run: a full -O2 took over 200
-    times as long and made code of the same speed.
-    """
+def _emit(texts: list[str], target: Target) -> list[bytes]:
     try:
-        # A context of its own: types and constants are freed with the module.
-        module = llvm.parse_assembly(_one_declaration_each("\n".join(texts)), llvm.create_context())
-        module.verify()
+        return emit_all(texts, target.cpu, target.features)
     except RuntimeError as e:
         raise CompileError(f"LLVM refuses the module: {e}") from None
-    machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=target.cpu, features=target.features, opt=2, codemodel="jitdefault", jit=True
-    )
-    module.triple = machine.triple
-    module.data_layout = str(machine.target_data)
-    options = llvm.create_pipeline_tuning_options(speed_level=1)
-    builder = llvm.create_pass_builder(machine, options)
-    passes = llvm.create_new_module_pass_manager()
-    if hasattr(passes, "add_sroa_pass"):
-        passes.add_sroa_pass()
-        passes.add_simplify_cfg_pass()
-    else:  # before llvmlite 0.45 single passes cannot be had
-        options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
-        passes = builder.getModulePassManager()
-    passes.run(module, builder)
-    return module, machine
 
 
-def _one_declaration_each(text: str) -> str:
-    """Kernels declare what they call; in one module each declaration may stand once."""
-    seen: set[str] = set()
-    lines = []
-    for line in text.split("\n"):
-        if line.startswith("declare "):
-            if line in seen:
-                continue
-            seen.add(line)
-        lines.append(line)
-    return "\n".join(lines)
+def _loaded(llvm: Any, codes: Sequence[bytes], target: Target) -> Any:
+    empty = llvm.parse_assembly("", llvm.create_context())
+    machine = make_machine(target.cpu, target.features)
+    empty.triple = machine.triple
+    empty.data_layout = str(machine.target_data)
+    engine = llvm.create_mcjit_compiler(empty, machine)
+    for code in codes:
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine
 
 
 def _check_symbols(llvm: Any, names: Sequence[str]) -> None:

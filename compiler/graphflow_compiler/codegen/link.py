@@ -9,11 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from graphflow.errors import CompileError
-from graphflow_compiler.codegen.jit import Engine, compile_module
+from graphflow_compiler.codegen.jit import Engine, compile_units
 
 _lock = threading.RLock()
 #: Function name (which is the hash of its code) -> the engine that holds it, for as long as some plan keeps that alive.
 _holders: weakref.WeakValueDictionary[str, Engine] = weakref.WeakValueDictionary()
+#: Text from which a kernel (a matmul, mostly) is a unit of its own: another graph with the same kernel finds it on disk.
+_LARGE = 20_000
+#: Text of small kernels that make a unit together: LLVM takes 3 ms for a unit however small.
+_TOGETHER = 100_000
 _DEFINE = re.compile(r"^define i32 @([\w.]+)\(([^)]*)\)", re.MULTILINE)
 
 
@@ -23,7 +27,8 @@ class LinkedPlan:
 
     entry: int
     engines: tuple[Engine, ...]
-    compiled: int  # how many kernels had to be compiled
+    compiled: int  # how many kernels were new to this process
+    found: int  # how many of them the cache on disk had
 
 
 def link(kernels: Mapping[str, str], entry_text: str) -> LinkedPlan:
@@ -32,22 +37,41 @@ def link(kernels: Mapping[str, str], entry_text: str) -> LinkedPlan:
 
     with _lock:
         engines: dict[int, Engine] = {}
-        texts: list[str] = []
         fresh: list[str] = []
-        for name, text in kernels.items():
+        for name in kernels:
             holder = _holders.get(name)
             if holder is None:
-                texts.append(text)
                 fresh.append(name)
                 continue
             engines[id(holder)] = holder
-            texts.append(_declaration(text))
             llvm.add_symbol(name, holder.address(name))
-        made = compile_module([*texts, entry_text])
+        units = _units({name: kernels[name] for name in fresh})
+        # The entry goes with the last unit, if that has room, and calls what is elsewhere by its declaration.
+        last = units.pop() if units and sum(len(kernels[name]) for name in units[-1]) < _LARGE else []
+        elsewhere = [_declaration(text) for name, text in kernels.items() if name not in last]
+        texts = ["\n".join(kernels[name] for name in unit) for unit in units]
+        made = compile_units([*texts, "\n".join([*elsewhere, *(kernels[name] for name in last), entry_text])])
         for name in fresh:
             _holders[name] = made
         engines[id(made)] = made
-        return LinkedPlan(made.address("graphflow_entry"), tuple(engines.values()), len(fresh))
+        found = sum(len(unit) for unit, was_found in zip([*units, last], made.found, strict=True) if was_found)
+        return LinkedPlan(made.address("graphflow_entry"), tuple(engines.values()), len(fresh), found)
+
+
+def _units(kernels: Mapping[str, str]) -> list[list[str]]:
+    """The kernels' names by unit: each large one alone, the small ones together."""
+    large = [[name] for name, text in kernels.items() if len(text) >= _LARGE]
+    small: list[list[str]] = []
+    size = _TOGETHER
+    for name, text in kernels.items():
+        if len(text) >= _LARGE:
+            continue
+        if size >= _TOGETHER:
+            small.append([])
+            size = 0
+        small[-1].append(name)
+        size += len(text)
+    return large + small
 
 
 def _declaration(text: str) -> str:

@@ -1,0 +1,271 @@
+"""Compiled code on disk: found by the next process, never trusted when it should not be, and never in the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from graphflow.cli import main
+from graphflow.errors import CompileError
+from graphflow_compiler.codegen import workers
+from graphflow_compiler.codegen.jit import compile_module, compile_units
+from graphflow_compiler.codegen.object_cache import ObjectCache, key_of, object_cache
+from graphflow_compiler.codegen.object_code import answer_of
+
+KEY = bytes(range(32))
+CODE = b"not really machine code" * 100
+LIMIT = 1_000_000
+
+PROGRAM = """
+import numpy as np, graphflow as tf
+x = tf.placeholder(tf.float32, [None, 5])
+y = tf.matmul(tf.tanh(x), tf.constant(np.eye(5, dtype=np.float32)) * 3.0)
+loss = tf.reduce_sum(tf.square(y))
+with tf.Session() as s:
+    print(float(s.run([loss, tf.gradients(loss, x)[0]], {x: np.full((3, 5), 0.5, np.float32)})[0]).hex())
+    print(s.stats.kernels_compiled, s.stats.kernels_from_disk)
+"""
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ObjectCache:
+    return ObjectCache(tmp_path / "deep" / "cache", LIMIT)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    found = tmp_path / "cache"
+    monkeypatch.setenv("GRAPHFLOW_CACHE_DIR", str(found))
+    return found
+
+
+def run(folder: Path | str, **environment: str) -> tuple[str, int, int]:
+    """What PROGRAM computed, and how many of its kernels were new and found on disk."""
+    env = {**os.environ, "GRAPHFLOW_CACHE_DIR": str(folder), **environment}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    value, counts = done.stdout.splitlines()
+    made, found = counts.split()
+    return value, int(made), int(found)
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.gfo"))
+
+
+def module(value: int) -> str:
+    return f"define i32 @f() {{\n  ret i32 {value}\n}}\n"
+
+
+def called(engine: object, name: str = "f") -> int:
+    import ctypes
+
+    return int(ctypes.CFUNCTYPE(ctypes.c_int32)(engine.address(name))())  # type: ignore[attr-defined]
+
+
+# ---------------------------------------------------------------------------------------------- between processes
+
+
+def test_the_next_process_finds_all_of_it(tmp_path: Path) -> None:
+    first = run(tmp_path)
+    assert first[1] > 0 and first[2] == 0
+    before = {p: p.read_bytes() for p in files(tmp_path)}
+    second = run(tmp_path)
+    assert second == (first[0], first[1], first[1])
+    assert {p: p.read_bytes() for p in files(tmp_path)} == before
+
+
+def test_without_a_cache(tmp_path: Path) -> None:
+    value, made, found = run("", HOME=str(tmp_path), XDG_CACHE_HOME="")
+    assert made > 0 and found == 0 and not list(tmp_path.iterdir())
+    assert run(tmp_path / "new")[0] == value
+
+
+def test_where_it_is_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GRAPHFLOW_CACHE_DIR", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    found = object_cache()
+    assert found is not None and found.folder == tmp_path / "xdg" / "graphflow"
+    for ignored in ("", "relative/path"):
+        monkeypatch.setenv("XDG_CACHE_HOME", ignored)
+        found = object_cache()
+        assert found is not None and found.folder == tmp_path / ".cache" / "graphflow"
+
+
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert run(tmp_path / "file" / "cache")[2] == 0
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "longer", "swapped"])
+def test_damaged_files_are_compiled_anew(folder: Path, damage: str) -> None:
+    assert [called(compile_module([module(v)])) for v in (7, 8)] == [7, 8]
+    first, second = files(folder)
+    good = {p: p.read_bytes() for p in (first, second)}
+    for path, other in ((first, second), (second, first)):
+        data = bytearray(good[path])
+        data[-1] ^= 1
+        path.write_bytes(
+            {"flip": bytes(data), "cut": good[path][:-5], "empty": b"", "longer": good[path] + b"x", "swapped": good[other]}[
+                damage
+            ]
+        )
+    engines = [compile_module([module(v)]) for v in (7, 8)]
+    assert [called(e) for e in engines] == [7, 8] and not any(e.found[0] for e in engines)
+    assert {p: p.read_bytes() for p in files(folder)} == good
+    assert compile_module([module(7)]).found == (True,)
+
+
+def test_every_byte_counts(cache: ObjectCache) -> None:
+    cache.put(KEY, CODE[:64])
+    (path,) = files(cache.folder)
+    good = path.read_bytes()
+    for i in range(len(good)):
+        damaged = bytearray(good)
+        damaged[i] ^= 0x20
+        path.write_bytes(bytes(damaged))
+        assert cache.get(KEY) is None and not path.exists()
+    path.write_bytes(good)
+    assert cache.get(KEY) == CODE[:64]
+
+
+def test_the_key_holds_text_and_machine() -> None:
+    keys = {key_of(*parts) for parts in (("a", "b", "c"), ("b", "a", "c"), ("ab", "", "c"), ("a", "bc", ""), ("a", "b", "d"))}
+    assert len(keys) == 5 and all(len(k) == 32 for k in keys)
+
+
+# ---------------------------------------------------------------------------------------------- whose files
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_what_others_could_have_written_is_not_used(cache: ObjectCache, tmp_path: Path) -> None:
+    cache.put(KEY, CODE)
+    (path,) = files(cache.folder)
+    path.chmod(0o666)
+    assert cache.get(KEY) is None
+    cache.put(KEY, CODE)
+    moved = tmp_path / "elsewhere"
+    path.rename(moved)
+    path.symlink_to(moved)
+    assert cache.get(KEY) is None
+    path.unlink()
+    os.mkfifo(path)
+    assert cache.get(KEY) is None  # and does not wait for a writer
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_folder_that_others_can_write_is_not_used(cache: ObjectCache, caplog: pytest.LogCaptureFixture) -> None:
+    cache.put(KEY, CODE)
+    cache.folder.chmod(0o777)
+    other = ObjectCache(cache.folder, LIMIT)
+    assert other.get(KEY) is None and "others may write" in caplog.text
+    other.put(bytes(32), CODE)
+    assert len(files(cache.folder)) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
+def test_files_of_another_user_are_not_used(cache: ObjectCache) -> None:
+    cache.put(KEY, CODE)
+    (path,) = files(cache.folder)
+    os.chown(path, 12345, -1)
+    assert cache.get(KEY) is None
+    cache.put(KEY, CODE)
+    os.chown(cache.folder, 12345, -1)
+    assert ObjectCache(cache.folder, LIMIT).get(KEY) is None
+
+
+def test_a_full_disk_leaves_nothing_behind(cache: ObjectCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    cache.put(KEY, CODE)
+    assert cache.get(KEY) is None and not list(cache.folder.iterdir())
+
+
+# ---------------------------------------------------------------------------------------------- how much
+
+
+def test_it_stays_within_its_limit(tmp_path: Path) -> None:
+    cache = ObjectCache(tmp_path, 10_000)
+    for i in range(20):
+        cache.put(bytes([i] * 32), b"x" * 1000)
+        os.utime(tmp_path / f"{bytes([i] * 32).hex()}.gfo", (i, i))
+    assert cache.get(bytes(32)) is not None  # used just now, so others are older
+    (tmp_path / ".new-abandoned").write_bytes(b"")
+    os.utime(tmp_path / ".new-abandoned", (0, 0))
+    (tmp_path / ".new-at-work").write_bytes(b"")
+    cache.prune()
+    usage = cache.usage()
+    assert 5_000 < usage.size <= 8_000 and cache.get(bytes(32)) is not None and cache.get(bytes([1] * 32)) is None
+    assert [p.name for p in tmp_path.glob(".new-*")] == [".new-at-work"]
+
+
+def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_module([module(9)])
+    assert main(["cache", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["folder"] == str(folder) and found["files"] == 1 and 0 < found["size"] < found["limit"] == 256_000_000
+    assert main(["cache", "--clear"]) == 0
+    assert "removed 1 files" in capsys.readouterr().out and not files(folder)
+    monkeypatch.setenv("GRAPHFLOW_CACHE_SIZE", "3")
+    assert main(["cache"]) == 0
+    assert f"{folder}: 0 files, 0 of at most 3,000,000 bytes" in capsys.readouterr().out
+    monkeypatch.setenv("GRAPHFLOW_CACHE_DIR", "")
+    assert main(["cache"]) == 0
+    assert "off" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------------------------------- many units
+
+
+def test_units_call_each_other_and_are_found_one_by_one(folder: Path) -> None:
+    caller = "declare i32 @f()\ndefine i32 @g() {\n  %v = call i32 @f()\n  ret i32 %v\n}\n"
+    assert called(compile_units([caller, module(3)]), "g") == 3
+    again = compile_units([caller, module(4)])
+    assert called(again, "g") == 4 and again.found == (True, False)
+    with pytest.raises(CompileError, match="no function f"):
+        compile_units([caller, "define i32 @h() {\n  ret i32 0\n}\n"])
+
+
+def test_shares() -> None:
+    assert workers.share_out([10] * 50, 8) == [list(range(50))]  # nothing that would pay
+    shares = workers.share_out([60_000] * 40, 4)
+    assert sorted(i for share in shares for i in share) == list(range(40)) and len(shares) == 4
+    assert len(shares[0]) > len(shares[1])  # the others have to start first
+
+
+def test_workers_make_the_same_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    from graphflow_compiler.codegen.llvm_text import host_target
+
+    texts = [module(v) for v in range(12)]
+    target = host_target()
+    monkeypatch.setenv("GRAPHFLOW_COMPILE_WORKERS", "0")
+    alone = workers.emit_all(texts, target.cpu, target.features)
+    monkeypatch.setenv("GRAPHFLOW_COMPILE_WORKERS", "2")
+    monkeypatch.setattr(workers, "_START", 0)
+    monkeypatch.setattr(workers, "_LEAST", 1)
+    asked: list[int] = []
+    job_for = workers.job_for
+    monkeypatch.setattr(workers, "job_for", lambda texts, *rest: asked.append(len(texts)) or job_for(texts, *rest))
+    assert workers.emit_all(texts, target.cpu, target.features) == alone
+    assert len(asked) == 2
+    with pytest.raises(RuntimeError, match="ret i64"):
+        workers.emit_all([*texts, *["define i32 @f() { ret i64 0 }"] * 6], target.cpu, target.features)
+    monkeypatch.setattr(workers, "COMMAND", "raise SystemExit(3)")
+    assert workers.emit_all(texts, target.cpu, target.features) == alone
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert workers.emit_all(texts, target.cpu, target.features) == alone
+
+
+def test_answers_are_checked() -> None:
+    one = (3).to_bytes(8, "little") + b"abc"
+    assert answer_of(one * 2, 2) == [b"abc", b"abc"]
+    for bad in (b"", one, one[:-1] + one, one * 3, one * 2 + b"x", b"\xff" * 16):
+        assert answer_of(bad, 2) is None
