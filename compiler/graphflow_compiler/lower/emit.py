@@ -18,6 +18,8 @@ from graphflow_compiler.ir.loops import (
     Atom,
     Buffer,
     Const,
+    For,
+    FromIndex,
     IBinary,
     IConst,
     IData,
@@ -25,9 +27,11 @@ from graphflow_compiler.ir.loops import (
     Index,
     IVar,
     Kernel,
+    Let,
+    Load,
     LoopKernel,
     Statement,
-    Var,
+    Store,
 )
 from graphflow_compiler.ir.loops_build import LoopBuilder
 from graphflow_compiler.ir.program import Node, Value, constant_array, is_constant, union_origin
@@ -299,14 +303,19 @@ def used_dims(*roots: Any) -> tuple[str, ...]:
     todo: list[Any] = list(roots)
     while todo:
         x = todo.pop()
-        if isinstance(x, IDim):
+        if isinstance(x, Let):
+            if isinstance(x.value, (Load, FromIndex)):  # nothing else that is calculated holds an index
+                todo.append(x.value.index)
+        elif isinstance(x, IDim):
             found.add(x.name)
         elif isinstance(x, SymDim):
             found |= x.names()
         elif isinstance(x, IBinary):
             todo += [x.a, x.b]
+        elif isinstance(x, Store):
+            todo.append(x.index)
+        elif isinstance(x, For):
+            todo += [x.extent, x.body]
         elif isinstance(x, (tuple, list)):
             todo += x
-        elif not isinstance(x, (Var, Const, DType, str, int, float)) and hasattr(type(x), "__dataclass_fields__"):
-            todo += [getattr(x, f) for f in type(x).__dataclass_fields__]
     return tuple(sorted(found))
