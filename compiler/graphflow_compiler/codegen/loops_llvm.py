@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from graphflow_compiler.codegen.accumulators import Running, combined
 from graphflow_compiler.codegen.bounce import Access, BounceBuffers, BounceEmitter, accesses, needs_mask
+from graphflow_compiler.codegen.interleave import interleave
 from graphflow_compiler.codegen.lines import LoopLines, Size
 from graphflow_compiler.codegen.llvm_text import Target, memory_type
 from graphflow_compiler.codegen.shape_of_loops import (
@@ -37,7 +38,9 @@ SHORT_LOOP = 4
 
 def loops_to_llvm(kernel: LoopKernel, target: Target) -> str:
     """The function @kernel of a loop kernel, with the declarations it needs."""
-    return _Function(hoist_invariants(kernel), target).text()
+    hoisted = hoist_invariants(kernel)
+    ordered = replace(hoisted, body=interleave(hoisted.body, target.vector_registers))
+    return _Function(ordered, target).text()
 
 
 @dataclass
