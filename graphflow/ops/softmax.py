@@ -48,9 +48,14 @@ def shifted(p: ExpandContext, logits: Any, axis: int) -> tuple[Any, Any, Any]:
     return x, e, p.op("Sum", e, attrs=over)
 
 
+def normalised(p: ExpandContext, e: Any, total: Any) -> Any:
+    """e / total by way of the reciprocal, as TensorFlow does it: one division for each sum, not for each element."""
+    return p.op("Mul", e, p.op("Reciprocal", total))
+
+
 def _softmax_expand(p: ExpandContext, logits: Any) -> Any:
     _, e, total = shifted(p, logits, p.attrs.axis % p.inputs[0].rank)
-    return p.op("RealDiv", e, total)
+    return normalised(p, e, total)
 
 
 def _log_softmax_expand(p: ExpandContext, logits: Any) -> Any:
