@@ -286,3 +286,11 @@ def _resident() -> int:
             return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         pytest.skip("memory is read from /proc")
+
+
+@needs_builtins
+def test_a_python_without_a_function_is_called_through_ctypes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "external_symbols", lambda texts: ["PyObject_VectorcallDict", "PyObject_NoSuchThing"])
+    assert dispatch.builtins.__wrapped__() is None
+    monkeypatch.undo()
+    assert dispatch.builtins.__wrapped__() is not None

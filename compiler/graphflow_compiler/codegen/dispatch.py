@@ -20,6 +20,7 @@ converted for 0-d feeds; `array.ctypes.data` would take 1.2 us. Blocks of int64s
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import sys
 import sysconfig
@@ -35,6 +36,7 @@ from graphflow_compiler.codegen.jit import compile_module, external_symbols
 #: The status of a run that did not begin, because a feed is not what the plan was bound for.
 MISMATCH = -1
 CELLS_HEADER = 2
+_log = logging.getLogger("graphflow")
 _METH_FASTCALL = 0x80
 
 
@@ -48,12 +50,12 @@ class _PyMethodDef(ctypes.Structure):
 
 
 class Builtins:
-    """The compiled builtins of this process."""
+    """The compiled builtins of this process. `symbols`: the functions of Python that they call."""
 
-    def __init__(self) -> None:
+    def __init__(self, symbols: Sequence[str]) -> None:
         import llvmlite.binding as llvm
 
-        for name in external_symbols([TEXT]):
+        for name in symbols:
             address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
             assert address is not None
             llvm.add_symbol(name, address)
@@ -88,7 +90,11 @@ def builtins() -> Builtins | None:
         raise ValueError(f"GRAPHFLOW_DISPATCH is {wanted!r}: it must be 'builtin' or 'ctypes'")
     if wanted == "ctypes" or sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
         return None
-    return Builtins() if _struct_is_known() else None
+    names = external_symbols([TEXT])
+    missing = [name for name in names if not hasattr(ctypes.pythonapi, name)]
+    if missing:
+        _log.info("plans are called through ctypes: this Python has no %s", ", ".join(missing))
+    return Builtins(names) if not missing and _struct_is_known() else None
 
 
 def _struct_is_known() -> bool:

@@ -7,7 +7,7 @@ from graphflow_compiler.codegen import dispatch_feeds_text as feeds_text
 _DECLARATIONS = """
 declare i32 @PyObject_GetBuffer(ptr, ptr, i32)
 declare void @PyBuffer_Release(ptr)
-declare ptr @PyObject_Vectorcall(ptr, ptr, i64, ptr)
+declare ptr @PyObject_VectorcallDict(ptr, ptr, i64, ptr)
 declare ptr @PyObject_GetItem(ptr, ptr)
 declare ptr @PyTuple_New(i64)
 declare i32 @PyTuple_SetItem(ptr, i64, ptr)
@@ -89,7 +89,7 @@ cell:
 array:
   store ptr %first, ptr %call
   store ptr %dtype, ptr %p_dtype_arg
-  %new = call ptr @PyObject_Vectorcall(ptr %np_empty, ptr %call, i64 2, ptr null)
+  %new = call ptr @PyObject_VectorcallDict(ptr %np_empty, ptr %call, i64 2, ptr null)
   store ptr %new, ptr %p_result
   %no_memory = icmp eq ptr %new, null
   br i1 %no_memory, label %unmade, label %address
@@ -393,7 +393,7 @@ raised:
   ret ptr null
 slow:
   %other = call ptr @PyTuple_GetItem(ptr %self, i64 1)
-  %slowly = call ptr @PyObject_Vectorcall(ptr %other, ptr %args, i64 %n, ptr null)
+  %slowly = call ptr @PyObject_VectorcallDict(ptr %other, ptr %args, i64 %n, ptr null)
   ret ptr %slowly
 failed:
   %handler = call ptr @PyTuple_GetItem(ptr %self, i64 2)
@@ -401,7 +401,7 @@ failed:
   %code_object = call ptr @PyLong_FromLong(i64 %wide)
   %argument = alloca ptr
   store ptr %code_object, ptr %argument
-  %raising = call ptr @PyObject_Vectorcall(ptr %handler, ptr %argument, i64 1, ptr null)
+  %raising = call ptr @PyObject_VectorcallDict(ptr %handler, ptr %argument, i64 1, ptr null)
   call void @Py_DecRef(ptr %code_object)
   ret ptr %raising
 }
