@@ -294,3 +294,24 @@ def test_a_python_without_a_function_is_called_through_ctypes(monkeypatch: pytes
     assert dispatch.builtins.__wrapped__() is None
     monkeypatch.undo()
     assert dispatch.builtins.__wrapped__() is not None
+
+
+def test_forgotten_sizes_keep_their_memory() -> None:
+    """A way of calling goes on with the sizes it knows after its session has bound many others."""
+    with gf.Graph().as_default(), gf.Session() as session:
+        x = gf.placeholder(gf.float32, [None])
+        y = gf.argmax(gf.transpose(gf.check_numerics(gf.tanh(x), "bad")[:, None] * [[1.0, 2.0, 3.0, 4.0]]), 0)
+        one, other = session.make_callable(y, [x]), session.make_callable([y], [x])
+        data = np.linspace(0, 1, 300).astype(np.float32)
+        expected = [one(data) for _ in range(3)][0]
+        (executable,) = session._executables.values()
+        size = executable.last.control.keeps[0].size  # type: ignore[attr-defined]
+        for n in range(1, 60):
+            other(data[:n])
+        gc.collect()
+        mine = [np.zeros(size, np.uint8) for _ in range(300)]
+        np.testing.assert_array_equal(one(data), expected)
+        assert not any(m.any() for m in mine)
+        data[5] = np.nan
+        with pytest.raises(gf.errors.InvalidArgumentError, match="bad"):
+            one(data)

@@ -18,7 +18,10 @@ LIST, TUPLE, SINGLE = 1, 2, 0
 
 
 class Control:
-    """Calls one plan's entry with one table. `feeds` and `outputs`: shape and dtype each, and its slot in the table."""
+    """Calls one plan's entry with one table. `feeds` and `outputs`: shape and dtype each, and its slot in the table.
+
+    `keeps`: what the addresses in all of them point into.
+    """
 
     def __init__(
         self,
@@ -32,7 +35,10 @@ class Control:
         output_slots: Sequence[int],
         release_gil: bool,
         launch: int = 0,
+        plan: Any = None,
+        keeps: Any = None,
     ) -> None:
+        self.plan, self.keeps = plan, keeps
         self.entry, self.table, self.dims, self.store = entry, table, dims, store
         self.feeds, self.outputs = tuple(feeds), tuple(outputs)
         self.feed_slots, self.output_slots = tuple(feed_slots), tuple(output_slots)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -29,6 +31,7 @@ from graphflow_runtime.reference import ReferenceExecutable
 from graphflow_runtime.store import VariableStore
 
 if TYPE_CHECKING:
+    from graphflow_compiler.plan import Plan
     from graphflow_runtime.native import Statistics
     from graphflow_runtime.profiling import Profile
 
@@ -94,6 +97,7 @@ class BaseSession:
         self._native: Statistics | None = None
         self._misses = 0
         self._made = 0
+        _sessions.add(self)
 
     # ------------------------------------------------------------------ what it is
     @property
@@ -317,8 +321,9 @@ class BaseSession:
 
     def _compiled(
         self, fetches: Any, feed_dict: Mapping[Any, Any] | None, feed_shapes: Any
-    ) -> tuple[Executable, tuple[Element, ...], dict[Tensor, tuple[int, ...]]]:
-        """The executable for these fetches and feeds, compiled but not run; what it computes; what it is fed, and its shape."""
+    ) -> tuple[Executable, Plan | None, tuple[Element, ...], dict[Tensor, tuple[int, ...]]]:
+        """The executable for these fetches and feeds, compiled but not run; its native plan, if any; what it computes; what
+        it is fed, and its shape."""
         shapes = {feed_tensor(self._graph, k): tuple(v) for k, v in (feed_shapes or {}).items()}
         shapes.update({t: np.shape(v) for t, v in flatten_feeds(self._graph, feed_dict or {}).items()})
         with self._lock:
@@ -326,8 +331,8 @@ class BaseSession:
             feeds = canonical(tuple(shapes))
             elements = canonical(unfed_part(FetchPlan(self._graph, fetches).elements, shapes))
             executable = self._executable(elements, feeds)
-            executable.prepare(tuple(shapes[t] for t in feeds))
-            return executable, elements, {t: shapes[t] for t in feeds}
+            plan = executable.prepare(tuple(shapes[t] for t in feeds))
+            return executable, plan, elements, {t: shapes[t] for t in feeds}
 
     def _load_variable(self, variable: Any, value: Any) -> None:
         """Gives a variable a value without adding an op."""
@@ -350,6 +355,23 @@ class BaseSession:
             self._prepared.clear()
             self._executables.clear()
             self._store = VariableStore()
+
+
+_sessions: weakref.WeakSet[BaseSession] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """A run of another thread holds its session's lock, and will never give it back in the child."""
+    for session in list(_sessions):
+        session._lock = threading.RLock()
+        if not session._closed:
+            session._store.busy = 0
+        for executable in list(session._executables.values()):
+            executable.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Session(BaseSession):

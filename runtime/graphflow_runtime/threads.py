@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import math
 import os
 import threading
@@ -12,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from graphflow_compiler.codegen.pool import control_bytes, is_supported, pool_code
+
+_log = logging.getLogger("graphflow")
 
 _CACHE_LINE = 64
 _MOST = 256
@@ -56,21 +59,28 @@ def _quota() -> int | None:
 
 
 class Pool:
-    """`size` threads: the calling one and `size` - 1 workers, which are Python threads inside native code for good."""
+    """`size` threads: the calling one and `size` - 1 workers, which are Python threads inside native code for good. Fewer
+    where the system gives no more."""
 
     def __init__(self, size: int) -> None:
         code = pool_code()
-        self.size = size
         self.launch = code.address("graphflow_launch")
         memory = np.zeros(control_bytes(size) + _CACHE_LINE, np.uint8)
         self.address = memory.ctypes.data + -memory.ctypes.data % _CACHE_LINE
         self._kept = code, memory
         # The workers never leave their code and never stop looking at that memory: not even at exit may it be freed.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
-        ctypes.c_int64.from_address(self.address + 160).value = size
+        self.size = 1
         work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(code.address("graphflow_worker"))
         for thread in range(1, size):
-            threading.Thread(target=work, args=(self.address, thread), daemon=True, name=f"graphflow-{thread}").start()
+            worker = threading.Thread(target=work, args=(self.address, thread), daemon=True, name=f"graphflow-{thread}")
+            try:
+                worker.start()
+            except RuntimeError as e:
+                _log.warning("plans use %d threads: %s", thread, e)
+                break
+            self.size += 1
+        ctypes.c_int64.from_address(self.address + 160).value = self.size
 
     def take(self) -> None:
         """From now on no launch gets the threads."""
@@ -125,7 +135,7 @@ def pool() -> Pool | None:
             size = available_threads()
             if _pool is None and size > 1:
                 _pool = Pool(size)
-    return _pool
+    return _pool if _pool is not None and _pool.size > 1 else None
 
 
 def _after_fork() -> None:

@@ -246,7 +246,7 @@ class Emitter:
         wanted = b.cast(self.operand(indices, index[axis : axis + rank]), int64)
         limit = params.shape[axis]
         bad = b.or_(b.lt(wanted, 0), b.binary("ge", wanted, b.from_index(dim_index(limit), int64)))
-        self.fail_if(bad, node, f"indices are out of range: one is not in [0, {limit})")
+        self.fail_if(bad, node, f"indices are out of range: one is not in [0, {size_text(limit)})")
         row: Index = IData(b.select(bad, 0, wanted))
         at = (*index[:axis], row, *index[axis + rank :])
         found: Atom = b.load(self.buffer(params), linear_index(at, params.shape), params.dtype, b.not_(bad))
@@ -290,6 +290,11 @@ class Emitter:
         dims = used_dims(body, [b.count for b in buffers])
         kernel = LoopKernel("kernel", buffers, dims, tuple(body), comments)
         return LoweredKernel(self.group, kernel, arguments, tuple(self.failures), tuple(nodes), part)
+
+
+def size_text(d: Dim) -> str:
+    """A size for a message: the compiler's names mean nothing to users."""
+    return str(d) if isinstance(d, int) else "size of the axis"
 
 
 def axis_of(i: Index) -> int:
