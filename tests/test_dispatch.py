@@ -303,7 +303,7 @@ def test_forgotten_sizes_keep_their_memory() -> None:
         y = gf.argmax(gf.transpose(gf.check_numerics(gf.tanh(x), "bad")[:, None] * [[1.0, 2.0, 3.0, 4.0]]), 0)
         one, other = session.make_callable(y, [x]), session.make_callable([y], [x])
         data = np.linspace(0, 1, 300).astype(np.float32)
-        expected = [one(data) for _ in range(3)][0]
+        expected, *_ = [one(data) for _ in range(3)]
         (executable,) = session._executables.values()
         size = executable.last.control.keeps[0].size  # type: ignore[attr-defined]
         for n in range(1, 60):
