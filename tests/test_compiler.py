@@ -105,6 +105,25 @@ def test_fusion_forms_the_kernels_it_should() -> None:
         assert kernels_of([gf.reverse(gf.exp(x), [1])], feeds, g) == ["map", "map"]
 
 
+@pytest.mark.parametrize("dtype", [gf.float16, gf.bfloat16])
+@pytest.mark.parametrize("transposes", [(False, False), (True, False), (False, True), (True, True)])
+def test_products_of_16_bit_floats_are_summed_in_float32(dtype: gf.DType, transposes: tuple[bool, bool]) -> None:
+    """By the matrix kernel: each element is the float32 product, rounded once."""
+    rng = np.random.RandomState(0)
+    with gf.Graph().as_default(), gf.Session() as session:
+        a, b = (gf.placeholder(gf.float32, [None, None, None]) for _ in range(2))
+        half = [gf.cast(x, dtype) for x in (a, b)]
+        product = gf.nn.relu(gf.matmul(half[0], half[1], transpose_a=transposes[0], transpose_b=transposes[1]))
+        for m, k, n in ((33, 70, 29), (1, 5, 1), (4, 0, 3)):
+            x = rng.randn(2, *((k, m) if transposes[0] else (m, k))).astype(np.float32)
+            y = rng.randn(2, *((n, k) if transposes[1] else (k, n))).astype(np.float32)
+            got, p, q = session.run([gf.cast(product, gf.float32), *(gf.cast(h, gf.float32) for h in half)], {a: x, b: y})
+            p, q = (v.swapaxes(1, 2) if t else v for v, t in zip((p, q), transposes, strict=True))
+            exact = np.maximum(p.astype(np.float64) @ q.astype(np.float64), 0.0)
+            np.testing.assert_allclose(got, exact, rtol=6e-4 if dtype is gf.float16 else 5e-3, atol=1e-5)
+        assert "gemm" in session.explain(product, feed_shapes={a: x.shape, b: y.shape})
+
+
 def test_other_batch_sizes_compile_nothing() -> None:
     with gf.Graph().as_default() as g:
         x = gf.placeholder(gf.float32, [None, 6])
