@@ -13,7 +13,6 @@ from graphflow.core.graph import Graph
 from graphflow.core.kinds import Source
 from graphflow.shapes import static_shape
 
-
 _CACHE_LINE = 64
 
 

@@ -87,6 +87,12 @@ def exp_to_normal(m: Arithmetic[A], x: A) -> A:
     return m.b.mul(_exp_of_rest(m, r), m.power_of_two(shifted))
 
 
+def exp_nonpositive(m: Arithmetic[A], x: A) -> A:
+    """exp for x <= 0, as in a softmax: no overflow, and 0 instead of the few numbers before the denormal ones."""
+    low = _range(m).normal
+    return m.b.select(m.b.lt(x, low), 0.0, exp_to_normal(m, m.at_least(x, low)))
+
+
 def sigmoid(m: Arithmetic[A], x: A) -> A:
     """1 / (1 + exp(-x)), denormal results are 0."""
     t = m.at_least(m.at_most(m.b.neg(x), _range(m).overflow), _range(m).normal)
