@@ -81,6 +81,19 @@ def test_rules_fire_and_do_not(build: Any, fires: bool, expected: list[str]) -> 
         assert len(simplified(p, fuel=0).nodes) > len(after.nodes)
 
 
+def test_constant_weights_are_stored_as_the_product_wants_them() -> None:
+    weights = np.random.RandomState(0).rand(400, 300).astype(np.float32)
+    with gf.Graph().as_default() as g, gf.Session() as session:
+        x = gf.placeholder(gf.float32, [None, 300])
+        forms = [gf.matmul(x, weights, transpose_b=True), gf.matmul(x, gf.transpose(gf.constant(weights)))]
+        for y in forms:
+            (product,) = [n for n in simplified(program(g, [y], {x: (5, 300)})).nodes if n.op.name == "MatMul"]
+            assert not product.attrs.transpose_b
+        data = np.random.RandomState(1).rand(5, 300).astype(np.float32)
+        for got in session.run(forms, {x: data}):
+            np.testing.assert_allclose(got, data @ weights.T, rtol=1e-5)
+
+
 def kernels_of(fetches: Any, feeds: dict[Any, tuple[int, ...]], g: Graph) -> list[str]:
     graph = fuse(simplified(program(g, fetches, feeds)))
     kernels_ir.verify(graph)

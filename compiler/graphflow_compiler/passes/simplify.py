@@ -160,6 +160,23 @@ def transposed_operand_to_flag(m: Match) -> Replacement:
 
 
 @rule("MatMul", "BatchMatMulV2")
+def transposed_constant_to_constant(m: Match) -> Replacement:
+    """matmul(a, constant, transpose_b=True) -> matmul(a, constant'), once instead of in every run"""
+    node = m.node
+    inputs, attrs = list(node.inputs), node.attrs
+    for i, flag in ((0, "transpose_a"), (1, "transpose_b")):
+        v = inputs[i]
+        if v is None or not is_constant(v) or not getattr(attrs, flag):
+            continue
+        m.look(v)
+        inputs[i] = m.constant(np.ascontiguousarray(constant_array(v).swapaxes(-1, -2)))
+        attrs = replace(attrs, **{flag: False})
+    if attrs is node.attrs:
+        return None
+    return m.driver.builder.add(node.op, attrs, inputs, None, node.origin, node.types).out()
+
+
+@rule("MatMul", "BatchMatMulV2")
 def half_product_to_single(m: Match) -> Replacement:
     """matmul(a, b) -> cast(matmul(cast(a), cast(b))) for 16-bit floats: summed in float32, by the matrix kernel for that"""
     node = m.node
@@ -195,4 +212,10 @@ CANONICALISE = (
     view_of_view_to_view,
 )
 FOLD = (constant_operands_to_constant,)
-SIMPLIFY = (half_product_to_single, identity_element_to_operand, involution_twice_to_operand, idempotent_twice_to_once)
+SIMPLIFY = (
+    transposed_constant_to_constant,
+    half_product_to_single,
+    identity_element_to_operand,
+    involution_twice_to_operand,
+    idempotent_twice_to_once,
+)
