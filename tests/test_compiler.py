@@ -220,6 +220,23 @@ def test_arena_never_overlaps() -> None:
         assert all(o % 64 == 0 and o + r.size <= total for o, r in zip(offsets, ranges, strict=True))
 
 
+def test_what_a_plan_needs() -> None:
+    """Six products in a row: two results are alive at a time, and every kernel moves three matrices."""
+    with gf.Graph().as_default() as g:
+        x = y = gf.placeholder(gf.float32, [None, 64])
+        w = gf.placeholder(gf.float32, [64, 64])
+        for _ in range(6):
+            y = gf.matmul(y, w)
+        plan = gf.compiler.compile(g, Signature((y,), (x, w), generalise((x, w), ((32, 64), (64, 64))), {}))
+        sizes = plan.sizes([(32, 64), (64, 64)])
+        a, b = 32 * 64 * 4, 64 * 64 * 4
+        scratch = sum(-(-size // 64) * 64 for p in plan.buffers if p.kind == "scratch" and isinstance(size := p.bytes, int))
+        assert 2 * a <= plan.peak_bytes(sizes) <= 2 * a + scratch
+        assert plan.flops(sizes) == 6 * 2 * 32 * 64 * 64
+        moved = plan.bytes(sizes) - sum(p.bytes for p in plan.buffers if p.kind == "scratch" and isinstance(p.bytes, int))
+        assert moved == 6 * (2 * a + b)
+
+
 def test_dump_writes_every_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAPHFLOW_DUMP", str(tmp_path))
     with gf.Graph().as_default() as g, gf.Session(graph=g) as session:
