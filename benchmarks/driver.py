@@ -22,6 +22,15 @@ ROOT = HERE.parent
 OURS = "graphflow"
 # In the order of the table's columns.
 PEERS = ("torch", "jax", "tensorflow", "onnxruntime", "pytensor", "numpy")
+TITLES = {
+    "graphflow": "graphflow",
+    "torch": "PyTorch",
+    "jax": "JAX",
+    "tensorflow": "TensorFlow",
+    "onnxruntime": "ONNX Runtime",
+    "pytensor": "PyTensor",
+    "numpy": "numpy",
+}
 SETTLE_S = 0.02  # threads that spin after their work, as several libraries' do, are asleep after this
 
 
@@ -70,7 +79,7 @@ class Worker:
     """A child process that holds the workload set up last."""
 
     def __init__(self, side: Side, **environment: str) -> None:
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed by close()
         self._process = subprocess.Popen(
             side.command(),
             stdin=subprocess.PIPE,
@@ -118,42 +127,53 @@ class Worker:
 
 @dataclass
 class Timing:
-    """Median seconds of (side, variant), and what was left out or looks wrong."""
+    """Median seconds of (side, variant), and what was left out or computes something else."""
 
     seconds: dict[tuple[str, str], float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def best(self, side: str) -> float | None:
-        return min((s for (name, _), s in self.seconds.items() if name == side), default=None)
+    def best(self, side: str, *variants: str) -> float | None:
+        """The fastest of the named variants, or of all."""
+        return min((s for (n, v), s in self.seconds.items() if n == side and (not variants or v in variants)), default=None)
+
+    def leave_out(self, what: str, why: str) -> None:
+        """The note does not say why: the message may name this machine's folders, and notes are published."""
+        print(f"{what} is left out: {why}", file=sys.stderr)
+        self.notes.append(f"{what}: failed, left out")
 
 
 def time_steps(workers: Mapping[str, Worker], name: str, rounds: int, target_s: float) -> Timing:
     """Times one workload on every worker that can do it: `rounds` rounds of about `target_s` seconds for each variant."""
     timing = Timing()
     counts: dict[tuple[str, str], int] = {}
-    expected: list[float] | None = None
+    estimates: dict[tuple[str, str], float] = {}
+    expected: list[float] = []
+    reference = ""
     for side, worker in workers.items():
         if WORKLOADS[name].kind not in worker.kinds:
             continue
         try:
             answer = worker.ask("setup", workload=name)
         except WorkerError as error:
-            timing.notes.append(f"{name}: {side} is left out: {error}")
+            timing.leave_out(f"{name}, {TITLES.get(side, side)}", str(error))
             continue
         for variant, got in answer.items():
-            label = " ".join(filter(None, [side, variant]))
+            label = " ".join(filter(None, [TITLES.get(side, side), variant]))
             if "error" in got:
-                timing.notes.append(f"{name}: {label} is left out: {got['error']}")
+                timing.leave_out(f"{name}, {label}", got["error"])
                 continue
+            estimates[side, variant] = got["seconds"]
             counts[side, variant] = max(1, int(target_s / got["seconds"]))
-            expected = expected or got["results"]
+            if not expected:
+                expected, reference = got["results"], label
             if any(abs(a - b) > 1e-3 * abs(a) for a, b in zip(expected, got["results"], strict=True)):
-                timing.notes.append(f"{name}: {label} computes {got['results'][0]:.6g}, {OURS} {expected[0]:.6g}")
+                timing.notes.append(f"{name}: {label} computes {got['results'][0]:.6g}, {reference} {expected[0]:.6g}")
     times: dict[tuple[str, str], list[float]] = {key: [] for key in counts}
     for _ in range(rounds):
         for (side, variant), count in counts.items():
             time.sleep(SETTLE_S)
-            workers[side].ask("time", variant=variant, count=1)  # wakes its threads, and its data into the caches
+            if estimates[side, variant] < 0.1:  # wakes its threads, and brings its data into the caches
+                workers[side].ask("time", variant=variant, count=1)
             times[side, variant].append(workers[side].ask("time", variant=variant, count=count))
     timing.seconds = {key: statistics.median(t) for key, t in times.items()}
     return timing
@@ -169,20 +189,21 @@ class Run:
     cache: Path | None  # None: a fresh folder each time
 
 
-def time_processes(runs: Mapping[tuple[str, str], Run], rounds: int) -> Timing:
-    """Runs each process once untimed (files come into memory, caches are filled), then by turns."""
+def time_processes(what: str, runs: Mapping[tuple[str, str], Run], rounds: int) -> Timing:
+    """Times fresh processes by turns. Those with a cache run once untimed, which fills it."""
     timing = Timing()
-    times: dict[tuple[str, str], list[float]] = {}
-    for key, run in runs.items():
-        try:
-            _run(run)
-        except WorkerError as error:
-            timing.notes.append(f"{' '.join(filter(None, key))} is left out: {error}")
-        else:
-            times[key] = []
-    for _ in range(rounds):
-        for key, found in times.items():
-            found.append(_run(runs[key]))
+    times: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
+    for turn in range(rounds + 1):
+        for key in list(times):
+            if turn == 0 and runs[key].cache is None:
+                continue
+            try:
+                seconds = _run(runs[key])
+            except WorkerError as error:
+                timing.leave_out(f"{what}, {TITLES[key[0]]}", str(error))
+                del times[key]
+            else:
+                times[key] += [seconds] if turn else []
     timing.seconds = {key: statistics.median(t) for key, t in times.items()}
     return timing
 

@@ -15,11 +15,9 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-
 from workloads import BATCH, DIGITS_SIZES, EPOCHS, WORKLOADS, Step, parameters
 
 
@@ -113,7 +111,6 @@ def first_run_of_many_kernels(side: Any) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    sys.path.insert(0, str(Path(__file__).parent))
     side: Any = importlib.import_module(f"peers.{arguments[0]}")
     match arguments[1:]:
         case []:

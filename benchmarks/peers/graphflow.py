@@ -6,10 +6,9 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
-
-import graphflow as gf
 from workloads import (
     ADAM_RATE,
+    DIGITS_SIZES,
     TINY_RATE,
     WORKLOADS,
     Array,
@@ -20,9 +19,12 @@ from workloads import (
     matmul_inputs,
     mlp_inputs,
     norm_inputs,
+    parameters,
     scalars,
     tiny_inputs,
 )
+
+import graphflow as gf
 
 
 def version() -> str:
@@ -144,25 +146,33 @@ def many_kernels(count: int = 100) -> tuple[gf.Graph, list[gf.Tensor], dict[gf.T
 def digest(name: str, runs: int = 6) -> str:
     """A hash of every bit that `runs` runs of the workload return, and of what they leave in variables.
 
-    `name` is one of WORKLOADS, or "kernels" for `many_kernels`.
+    `name` is one of WORKLOADS, "digits" for the network of the digits program on batches of several sizes, or "kernels"
+    for `many_kernels`.
     """
     found = hashlib.sha256()
     _sessions.clear()
     if name == "kernels":
         graph, fetches, feeds = many_kernels()
-        with gf.Session(graph=graph) as session:
-            for _ in range(runs):
-                for value in session.run(fetches, feeds):
-                    found.update(value.tobytes())
-        return found.hexdigest()
-    workload = WORKLOADS[name]
-    for build in BUILD[workload.kind](*workload.sizes).values():
-        step = build()
+        session = _session(graph)
         for _ in range(runs):
-            found.update(np.float64(step()).tobytes())
+            for value in session.run(fetches, feeds):
+                found.update(value.tobytes())
+    elif name == "digits":
+        rng = np.random.default_rng(7)
+        train, predict = classifier(parameters(DIGITS_SIZES, 140))
+        for _ in range(runs):
+            for count in (32, 360):
+                x = rng.random((count, 64), dtype=np.float32)
+                found.update(np.float64(train(x, rng.integers(0, 10, count).astype(np.int32))).tobytes())
+                found.update(predict(x).tobytes())
+    else:
+        workload = WORKLOADS[name]
+        for build in BUILD[workload.kind](*workload.sizes).values():
+            step = build()
+            for _ in range(runs):
+                found.update(np.float64(step()).tobytes())
     for session in _sessions:
-        variables = session.graph.get_collection(gf.GraphKeys.GLOBAL_VARIABLES)
-        for value in session.run(variables):
+        for value in session.run(session.graph.get_collection(gf.GraphKeys.GLOBAL_VARIABLES)):
             found.update(value.tobytes())
     return found.hexdigest()
 

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import nn
-
 from workloads import (
     ADAM_RATE,
     TINY_RATE,

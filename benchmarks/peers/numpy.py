@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from workloads import (
     ADAM_RATE,
     TINY_RATE,

@@ -13,7 +13,6 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.mode import Mode, get_mode
-
 from workloads import (
     ADAM_RATE,
     TINY_RATE,
@@ -71,7 +70,7 @@ def scalar() -> Variants:
     def build(mode: Any) -> Step:
         x, y = pt.tensor(dtype="float32", shape=()), pt.tensor(dtype="float32", shape=())
         function = _function([x, y], x + y, mode)
-        return lambda: function(a, b)  # type: ignore[no-any-return]
+        return lambda: function(a, b)
 
     return _each(build)
 

@@ -8,7 +8,6 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
-
 from workloads import (
     ADAM_RATE,
     TINY_RATE,
@@ -65,19 +64,17 @@ def scalar() -> Variants:
 
     def by_run() -> Step:
         session = _session(graph)
-        return lambda: session.run(z, {x: a, y: b})  # type: ignore[no-any-return]
+        return lambda: session.run(z, {x: a, y: b})
 
     def by_callable() -> Step:
         call = _session(graph).make_callable(z, feed_list=[x, y])
-        return lambda: call(a, b)  # type: ignore[no-any-return]
+        return lambda: call(a, b)
 
     return {"Session.run": by_run, "make_callable": by_callable}
 
 
 def chain(count: int) -> Variants:
-    return _resident(
-        lambda x: tf.reduce_mean(tf.tanh(x * 2.0 + 1.0) * tf.sigmoid(x) + tf.exp(-x * x)), (chain_input(count),)
-    )
+    return _resident(lambda x: tf.reduce_mean(tf.tanh(x * 2.0 + 1.0) * tf.sigmoid(x) + tf.exp(-x * x)), (chain_input(count),))
 
 
 def norm() -> Variants:

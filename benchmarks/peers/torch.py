@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-
 from workloads import (
     ADAM_RATE,
     TINY_RATE,
@@ -98,7 +97,7 @@ def tiny() -> Variants:
     def build(loss_of: Any) -> Step:
         p = _parameters(start)
         step = _trainer(loss_of, p, torch.optim.SGD(p, TINY_RATE, foreach=True))
-        return lambda: step(x, y)  # type: ignore[no-any-return]
+        return lambda: step(x, y)
 
     return {"eager": lambda: build(loss_of), "compile": lambda: build(torch.compile(loss_of, dynamic=False))}
 
@@ -114,7 +113,7 @@ def mlp(batch: int) -> Variants:
     def build(loss_of: Any) -> Step:
         p = _parameters(start)
         step = _trainer(loss_of, p, torch.optim.Adam(p, ADAM_RATE, fused=True))
-        return lambda: step(x, y)  # type: ignore[no-any-return]
+        return lambda: step(x, y)
 
     return {"eager": lambda: build(_cross_entropy), "compile": lambda: build(torch.compile(_cross_entropy, dynamic=False))}
 
@@ -125,7 +124,7 @@ def classifier(start: list[Array]) -> Classifier:
 
     def predict(x: Array) -> Array:
         with torch.inference_mode():
-            return _logits(p, torch.from_numpy(x)).numpy()  # type: ignore[no-any-return]
+            return _logits(p, torch.from_numpy(x)).numpy()
 
     return lambda x, y: train(torch.from_numpy(x), torch.from_numpy(y).long()), predict
 
