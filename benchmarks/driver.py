@@ -168,13 +168,23 @@ def time_steps(workers: Mapping[str, Worker], name: str, rounds: int, target_s: 
                 expected, reference = got["results"], label
             if any(abs(a - b) > 1e-3 * abs(a) for a, b in zip(expected, got["results"], strict=True)):
                 timing.notes.append(f"{name}: {label} computes {got['results'][0]:.6g}, {reference} {expected[0]:.6g}")
+        own = {key: estimates[key] for key in counts if key[0] == side}
+        for key, seconds in own.items():
+            if counts[key] == 1 and seconds > 3 * min(own.values()):
+                del counts[key]  # far from the best of its side, and seconds of everybody's time
     times: dict[tuple[str, str], list[float]] = {key: [] for key in counts}
     for _ in range(rounds):
-        for (side, variant), count in counts.items():
+        for side, variant in list(times):
             time.sleep(SETTLE_S)
-            if estimates[side, variant] < 0.1:  # wakes its threads, and brings its data into the caches
-                workers[side].ask("time", variant=variant, count=1)
-            times[side, variant].append(workers[side].ask("time", variant=variant, count=count))
+            try:
+                if estimates[side, variant] < 0.1:  # wakes its threads, and brings its data into the caches
+                    workers[side].ask("time", variant=variant, count=1)
+                seconds = workers[side].ask("time", variant=variant, count=counts[side, variant])
+            except WorkerError as error:
+                timing.leave_out(" ".join(filter(None, [f"{name},", TITLES.get(side, side), variant])), str(error))
+                del times[side, variant]
+            else:
+                times[side, variant].append(seconds)
     timing.seconds = {key: statistics.median(t) for key, t in times.items()}
     return timing
 
@@ -218,3 +228,26 @@ def _run(run: Run) -> float:
         said = done.stderr.strip().splitlines()
         raise WorkerError(said[-1][:200] if said else f"ended with status {done.returncode}")
     return float(done.stdout.split()[-1]) if run.prints else seconds
+
+
+class Load:
+    """How many cores other processes keep busy, from the moment this is made."""
+
+    def __init__(self) -> None:
+        self._start = self._now()
+
+    def others(self) -> float | None:
+        """On average, in cores; None where the system does not say. Our own children count once they have ended."""
+        if self._start is None or (end := self._now()) is None:
+            return None
+        everybody, own, elapsed = (b - a for a, b in zip(self._start, end, strict=True))
+        return max(0.0, everybody - own) / elapsed
+
+    @staticmethod
+    def _now() -> tuple[float, float, float] | None:
+        try:
+            user, nice, system, _, _, irq, softirq, *_ = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+        except OSError:
+            return None
+        ticks = sum(map(int, (user, nice, system, irq, softirq)))
+        return ticks / os.sysconf("SC_CLK_TCK"), sum(os.times()[:4]), time.monotonic()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from driver import OURS, ROOT, TITLES, Run, Side, Timing, Worker, WorkerError, time_processes, time_steps
+from driver import OURS, ROOT, TITLES, Load, Run, Side, Worker, WorkerError, time_processes, time_steps
 from workloads import WORKLOADS
 
 FORMULA = "`mean(tanh(2x+1)*sigmoid(x)+exp(-x*x))`"
@@ -89,11 +89,12 @@ class Results:
     scaling: list[Scaling] = field(default_factory=list)
     same_bits: dict[str, bool] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    others: float | None = None  # cores that other processes kept busy meanwhile
 
 
 def measure(sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], bool]) -> Results:
     """Every row whose name is `wanted`, on every side that has it."""
-    results = Results()
+    results, load = Results(), Load()
     trainers = _steps(sides, effort, wanted, results)
     with tempfile.TemporaryDirectory(prefix="graphflow-benchmarks-") as caches:
         _digits(trainers, effort, wanted, results, Path(caches))
@@ -101,6 +102,7 @@ def measure(sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], b
     _kernels(sides[OURS], effort, wanted, results)
     _imports(sides[OURS], effort, wanted, results)
     _threads(sides[OURS], effort, wanted, results)
+    results.others = load.others()
     return results
 
 
@@ -200,7 +202,7 @@ def _imports(side: Side, effort: Effort, wanted: Callable[[str], bool], results:
         code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
         runs[module, ""] = Run(side, [side.python, "-c", code], prints=True, cache=None)
     time_processes("import", runs, 1)  # byte code gets written
-    timing: Timing = time_processes("import", runs, effort.processes)
+    timing = time_processes("import", runs, effort.processes)
     results.notes += timing.notes
     _add(results, "import", {module: timing.best(module) for module in (OURS, "numpy")}, peers=("numpy",))
 

@@ -15,7 +15,11 @@ START, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 
 def render(results: Results, effort: Effort) -> str:
     """Machine and versions, the table of times, the table of threads, and what was left out."""
-    parts = [machine(results), _explained(effort), _times(results)]
+    parts = [machine(results), _explained(effort)]
+    if results.others is not None and results.others > 0.1:
+        parts[0] += f"\nMeanwhile other processes kept {results.others:.1f} cores busy: expect less of what uses all cores."
+    if results.lines:
+        parts.append(_times(results))
     if results.scaling:
         parts.append(_scaling(results))
     if results.same_bits:
@@ -31,10 +35,12 @@ def render(results: Results, effort: Effort) -> str:
 
 
 def _explained(effort: Effort) -> str:
+    rounds = f"{effort.steps} interleaved rounds"
+    if effort.processes != effort.steps:
+        rounds += f" ({effort.processes} of whole processes)"
     return (
-        f"Medians of {effort.steps} interleaved rounds of steps and {effort.processes} of whole processes, each peer by its\n"
-        "fastest variant. The ratio is our time divided by that of the fastest framework (numpy is none, but for the import);\n"
-        "bold: the target is missed."
+        f"Medians of {rounds}, each peer by its fastest variant (eager or compiled, C or numba). The ratio is our time\n"
+        "divided by that of the fastest framework; numpy is none, but for the import. Bold: the target is missed."
     )
 
 
