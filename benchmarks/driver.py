@@ -200,12 +200,18 @@ class Run:
 
 
 def time_processes(what: str, runs: Mapping[tuple[str, str], Run], rounds: int) -> Timing:
-    """Times fresh processes by turns. Those with a cache run once untimed, which fills it."""
+    """Times fresh processes by turns. Those with a cache run once untimed, which fills it.
+
+    After two rounds peers that take more than twice the fastest peer's time drop out: seconds each, and no ratio needs them.
+    """
     timing = Timing()
     times: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
     for turn in range(rounds + 1):
+        medians = {key: statistics.median(t) for key, t in times.items() if t and key[0] not in (OURS, "numpy")}
         for key in list(times):
             if turn == 0 and runs[key].cache is None:
+                continue
+            if turn > 2 and medians.get(key, 0.0) > 2 * min(medians.values(), default=0.0):
                 continue
             try:
                 seconds = _run(runs[key])

@@ -40,7 +40,8 @@ def _explained(effort: Effort) -> str:
         rounds += f" ({effort.processes} of whole processes)"
     return (
         f"Medians of {rounds}, each peer by its fastest variant (eager or compiled, C or numba). The ratio is our time\n"
-        "divided by that of the fastest framework; numpy is none, but for the import. Bold: the target is missed."
+        "divided by that of the fastest framework; numpy is none, but for the import. Bold: the target is missed.\n"
+        "Whole processes of peers that take over twice the fastest peer's time are timed twice only."
     )
 
 
