@@ -1,10 +1,10 @@
 """Times graphflow beside every peer there is, and prints a table.
 
-python benchmarks/run.py table                     all rows, with every peer that can be imported
-python benchmarks/run.py table --peer jax=PYTHON   a peer from another interpreter; as often as there are peers
-python benchmarks/run.py table --readme            the same, and writes it into README.md
-python benchmarks/run.py table --only mlp digits   rows whose names contain one of these
-python benchmarks/run.py scaling                   long graphs: build, gradients, first run
+python benchmarks/run.py                     all rows, with every peer that can be imported
+python benchmarks/run.py mlp digits          rows whose names contain one of these
+python benchmarks/run.py --peer jax=PYTHON   a peer from another interpreter; as often as there are peers
+python benchmarks/run.py --readme            all rows, written into README.md
+python benchmarks/run.py scaling             long graphs: build, gradients, first run
 """
 
 from __future__ import annotations
@@ -26,23 +26,22 @@ def _peer(text: str) -> tuple[str, str]:
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    table = commands.add_parser("table", help="all workloads, beside every peer")
-    table.add_argument("--peer", type=_peer, action="append", default=[], metavar="NAME=PYTHON", help="its interpreter")
-    table.add_argument("--quick", action="store_true", help="fewer rounds")
-    table.add_argument("--readme", action="store_true", help="write the table into README.md, between its two comments")
-    table.add_argument("--only", nargs="+", default=[], metavar="ROW", help="rows whose names contain one of these")
-    commands.add_parser("scaling", help="build, differentiate and first run long graphs")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="rows whose names contain one of these; none: all; or: scaling"
+    )
+    parser.add_argument("--peer", type=_peer, action="append", default=[], metavar="NAME=PYTHON", help="its interpreter")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--readme", action="store_true", help="write the table into README.md, between its two comments")
     options = parser.parse_args(arguments)
-    if options.command == "scaling":
+    only: list[str] = options.names
+    if only == ["scaling"]:
         import scaling
 
         scaling.main()
         return
-    if options.readme and options.only:
-        parser.error("--readme writes all rows; leave --only out")
+    if options.readme and only:
+        parser.error("--readme writes all rows; leave the names out")
     effort = QUICK if options.quick else Effort()
-    only: list[str] = options.only
     results = measure(find_sides(dict(options.peer)), effort, lambda row: not only or any(part in row for part in only))
     text = render(results, effort)
     print(text)

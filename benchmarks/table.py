@@ -53,7 +53,7 @@ def _times(results: Results) -> str:
         if line.absolute:
             cells[0] = _marked(cells[0], line.met)
         ratio = "" if line.ratio is None else _marked(f"{line.ratio:.2f}", line.met)
-        target = "" if line.target is None else _seconds(line.target) if line.absolute else f"{line.target:.1f}"
+        target = "" if line.target is None else _seconds(line.target) if line.absolute else f"{line.target:.2f}"
         rows.append([line.title, *cells, ratio, f"≤ {target}" if target else ""])
     return _markdown(rows)
 
