@@ -85,10 +85,10 @@ class _GpuFunction:
         if any(isinstance(s, For) and s.parallel for s in k.body):
             self.grid(k.body, base)
         else:
-            self.when(lines.value(f"icmp eq i64 {self.block}, 0"), lambda: self.uniform(k.body, base))
+            self.lines.when(lines.value(f"icmp eq i64 {self.block}, 0"), lambda: self.uniform(k.body, base))
         if flag is not None:
             code = lines.value(f"load i32, ptr {flag}")
-            self.when(lines.value(f"icmp ne i32 {code}, 0"), lambda: self.report(code, status))
+            self.lines.when(lines.value(f"icmp ne i32 {code}, 0"), lambda: self.report(code, status))
         return self.module(parameters)
 
     def module(self, parameters: Sequence[str]) -> str:
@@ -118,9 +118,9 @@ class _GpuFunction:
                 raise CompileError(f"{self.name}: a {type(s).__name__} beside parallel loops is not done on a GPU")
             elif s.kind == "vector":
                 first = lines.add(lines.mul(self.block, self.threads), self.thread)
-                self.count(first, self.extent(s, e), lines.mul(self.blocks, self.threads), self.in_thread(s, e))
+                self.lines.each(first, self.extent(s, e), lines.mul(self.blocks, self.threads), self.in_thread(s, e))
             else:
-                self.count(self.block, self.extent(s, e), self.blocks, self.in_block(s, e))
+                self.lines.each(self.block, self.extent(s, e), self.blocks, self.in_block(s, e))
 
     def in_block(self, loop: For, e: VectorEmitter) -> Callable[[Size], None]:
         return lambda i: self.uniform(loop.body, self.inner(loop, e, i))
@@ -141,7 +141,7 @@ class _GpuFunction:
             if isinstance(s, Store):
                 # Others may still have to read what this overwrites, and will read what it writes.
                 self.barrier()
-                self.when(self.lines.value(f"icmp eq i64 {self.thread}, 0"), lambda s=s: e.statement(s))  # type: ignore[misc]
+                self.lines.when(self.lines.value(f"icmp eq i64 {self.thread}, 0"), lambda s=s: e.statement(s))  # type: ignore[misc]
                 self.barrier()
             elif not isinstance(s, For):
                 e.statement(s)
@@ -158,7 +158,7 @@ class _GpuFunction:
             self.uniform(loop.body, inner)
             running.update(inner)
 
-        self.count(0, self.extent(loop, e), 1, one)
+        self.lines.each(0, self.extent(loop, e), 1, one)
         for a, v in zip(loop.accumulators, running.values(), strict=True):
             e.atoms[a.name] = v
 
@@ -168,7 +168,7 @@ class _GpuFunction:
         if stores:
             self.barrier()
         running = Running.at_identity(self.lines, loop.accumulators, 1)
-        self.count(self.thread, self.extent(loop, e), self.threads, self.in_thread(loop, e, running))
+        self.lines.each(self.thread, self.extent(loop, e), self.threads, self.in_thread(loop, e, running))
         if stores:
             self.barrier()
         for a, v in zip(loop.accumulators, running.values(), strict=True):
@@ -225,7 +225,7 @@ class _GpuFunction:
                 e.statement(s)
                 continue
             running = Running.at_identity(self.lines, s.accumulators, 1)
-            self.count(0, self.extent(s, e), 1, self.in_thread(s, e, running))
+            self.lines.each(0, self.extent(s, e), 1, self.in_thread(s, e, running))
             for a, v in zip(s.accumulators, running.values(), strict=True):
                 e.atoms[a.name] = v
 
@@ -236,32 +236,3 @@ class _GpuFunction:
         parts = e.parts(loop.extent)
         assert parts is not None
         return parts[0]
-
-    # ------------------------------------------------------------------ control flow
-    def when(self, condition: str, body: Callable[[], None]) -> None:
-        lines = self.lines
-        run, end = lines.label(), lines.label()
-        with lines.region():
-            lines.do(f"br i1 {condition}, label %{run}, label %{end}")
-            lines.place(run)
-            body()
-            lines.do(f"br label %{end}")
-            lines.place(end)
-
-    def count(self, lo: Size, hi: Size, step: Size, body: Callable[[Size], None]) -> None:
-        """Runs body(i) for i = lo, lo + step, ... below hi."""
-        lines = self.lines
-        slot, head, run, end = lines.slot("i64"), lines.label(), lines.label(), lines.label()
-        with lines.region():
-            lines.do(f"store i64 {lo}, ptr {slot}")
-            lines.do(f"br label %{head}")
-            lines.place(head)
-            i = lines.value(f"load i64, ptr {slot}")
-            more = lines.value(f"icmp slt i64 {i}, {hi}")
-            lines.do(f"br i1 {more}, label %{run}, label %{end}")
-            lines.place(run)
-            body(i)
-            following = lines.value(f"add i64 {i}, {step}")
-            lines.do(f"store i64 {following}, ptr {slot}")
-            lines.do(f"br label %{head}")
-            lines.place(end)

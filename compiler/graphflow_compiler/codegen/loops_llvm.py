@@ -7,7 +7,7 @@ which hides the latency of the addition; they are combined in a fixed tree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from graphflow_compiler.codegen.accumulators import Running, combined
@@ -73,7 +73,7 @@ class _Function:
         if any(isinstance(s, For) and s.parallel for s in k.body):
             self.statements(k.body, base)
         else:
-            self.when(lines.value("icmp eq i64 %thread, 0"), lambda: self.statements(k.body, base))
+            self.lines.when(lines.value("icmp eq i64 %thread, 0"), lambda: self.statements(k.body, base))
         result = "0" if flag is None else lines.value(f"load i32, ptr {flag}")
         lines.do(f"ret i32 {result}")
         head = f"define i32 @kernel({', '.join([*parameters, 'i64 %thread', 'i64 %threads'])}) nounwind {{"
@@ -107,7 +107,7 @@ class _Function:
             for i in range(hi):
                 self.body(loop, e, i, running)
         else:
-            self.count(lo, hi, 1, lambda i: self.body(loop, e, i, running))
+            self.lines.each(lo, hi, 1, lambda i: self.body(loop, e, i, running))
         for a, v in zip(loop.accumulators, running.values(), strict=True):
             e.atoms[a.name] = v
 
@@ -136,15 +136,15 @@ class _Function:
         if beside > 1:
             broad = replace(wide, lanes=lanes * beside)
             nothing = Running.at_identity(lines, (), lanes * beside)
-            at = self.count(at, self.whole(at, hi, broad.lanes), broad.lanes, lambda i: self.body(loop, broad, i, nothing))
+            at = self.lines.each(at, self.whole(at, hi, broad.lanes), broad.lanes, lambda i: self.body(loop, broad, i, nothing))
         if unroll > 1:
 
             def several(i: Size) -> None:
                 for k in range(unroll):
                     self.body(loop, wide, lines.add(i, k * lanes), sets[k % len(sets)])
 
-            at = self.count(at, self.whole(at, hi, lanes * unroll), lanes * unroll, several)
-        at = self.count(at, self.whole(at, hi, lanes), lanes, lambda i: self.body(loop, wide, i, sets[0]))
+            at = self.lines.each(at, self.whole(at, hi, lanes * unroll), lanes * unroll, several)
+        at = self.lines.each(at, self.whole(at, hi, lanes), lanes, lambda i: self.body(loop, wide, i, sets[0]))
         exact = isinstance(at, int) and at == hi
         scattered = has_scattered_store(loop)
         if not exact and not scattered:
@@ -152,7 +152,7 @@ class _Function:
         totals = combined(sets)
         if not exact and scattered:
             running = Running.starting_from(lines, loop.accumulators, totals)
-            self.count(at, hi, 1, lambda i: self.body(loop, e, i, running))
+            self.lines.each(at, hi, 1, lambda i: self.body(loop, e, i, running))
             totals = running.values()
         for a, total in zip(loop.accumulators, totals, strict=True):
             e.atoms[a.name] = total
@@ -166,7 +166,7 @@ class _Function:
         if isinstance(left, int):
             tail()
         else:
-            self.when(self.lines.value(f"icmp sgt i64 {left}, 0"), tail)
+            self.lines.when(self.lines.value(f"icmp sgt i64 {left}, 0"), tail)
 
     def bounce_loop(self, loop: For, e: VectorEmitter, lo: Size, hi: Size, lanes: int, touched: Sequence[Access]) -> None:
         """The rounds of whole vectors, then the same loop again for one round on the stack (see `bounce`)."""
@@ -200,7 +200,7 @@ class _Function:
                 self.statements(loop.body, inner)
                 running.update(inner)
 
-            self.count(start, stop, lanes, one)
+            self.lines.each(start, stop, lanes, one)
             lines.do(f"br i1 {lines.value(f'icmp slt i64 {stop}, {hi}')}, label %{bring}, label %{check}")
             lines.place(bring)
             last.mask = self.mask(lines.sub(hi, whole), lanes)
@@ -233,42 +233,7 @@ class _Function:
         self.statements(loop.body, inner)
         running.update(inner)
 
-    # ------------------------------------------------------------------ control flow
-    def when(self, condition: str, body: Callable[[], None]) -> None:
-        lines = self.lines
-        run, end = lines.label(), lines.label()
-        with lines.region():
-            lines.do(f"br i1 {condition}, label %{run}, label %{end}")
-            lines.place(run)
-            body()
-            lines.do(f"br label %{end}")
-            lines.place(end)
-
-    def count(self, lo: Size, hi: Size, step: int, body: Callable[[Size], None]) -> Size:
-        """Runs body(i) for i = lo, lo + step, ... below hi; returns where it stopped."""
-        lines = self.lines
-        if isinstance(lo, int) and isinstance(hi, int):
-            if lo >= hi:
-                return lo
-            if hi - lo == step:
-                body(lo)
-                return hi
-        slot, head, run, end = lines.slot("i64"), lines.label(), lines.label(), lines.label()
-        with lines.region():
-            lines.do(f"store i64 {lo}, ptr {slot}")
-            lines.do(f"br label %{head}")
-            lines.place(head)
-            i = lines.value(f"load i64, ptr {slot}")
-            more = lines.value(f"icmp slt i64 {i}, {hi}")
-            lines.do(f"br i1 {more}, label %{run}, label %{end}")
-            lines.place(run)
-            body(i)
-            following = lines.value(f"add i64 {i}, {step}")
-            lines.do(f"store i64 {following}, ptr {slot}")
-            lines.do(f"br label %{head}")
-            lines.place(end)
-        return hi if isinstance(lo, int) and isinstance(hi, int) else lines.value(f"load i64, ptr {slot}")
-
+    # ------------------------------------------------------------------ ranges
     def whole(self, lo: Size, hi: Size, step: int) -> Size:
         """The end of the last whole step."""
         if isinstance(lo, int) and isinstance(hi, int):
