@@ -181,6 +181,10 @@ class BoundPlan:
         if self.store_version != store.version:
             self.refresh()
         results = self.control.run(values)
+        while results == MISMATCH and self.store_version != store.version:
+            # Python ran in between (a signal handler, a finalizer) and moved a variable.
+            self.refresh()
+            results = self.control.run(values)
         if isinstance(results, int):
             if results == MISMATCH:
                 return None

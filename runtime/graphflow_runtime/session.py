@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import weakref
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from graphflow.config import ConfigProto, RunMetadata, RunOptions
 from graphflow.core import context
 from graphflow.core.graph import Graph, Operation, Tensor
 from graphflow.core.kinds import Source
-from graphflow.errors import SessionClosedError, UnimplementedError
+from graphflow.errors import FeedError, SessionClosedError, UnimplementedError
 from graphflow_compiler.frontend import needed_operations
 from graphflow_runtime.executable import Executable
 from graphflow_runtime.failures import unfed
@@ -151,7 +151,10 @@ class BaseSession:
             except TypeError:  # a structure within the structure, or a mistake: both take longer
                 found = None
             if found is not None:
-                return found.call(*feed_dict.values()) if feed_dict else found.call()
+                if not feed_dict:
+                    return found.call()
+                if type(feed_dict) is dict or hasattr(feed_dict, "values"):
+                    return found.call(*feed_dict.values())
         prepared, values = self._prepare(fetches, feed_dict)
         if run_metadata is None:
             return prepared.call(*values)
@@ -289,6 +292,9 @@ class BaseSession:
         with self._lock:
             self._check_usable()
             tensors = tuple(feed_tensor(self._graph, f) for f in feed_list or ())
+            twice = next((t for t, count in Counter(tensors).items() if count > 1), None)
+            if twice is not None:
+                raise FeedError(f"Tensor {twice.name} is fed more than once.")
             prepared = Prepared(self, FetchPlan(self._graph, fetches), tensors)
         call = prepared.call
         if not accept_options:
@@ -340,7 +346,11 @@ class BaseSession:
         array = FeedConverter(op.outputs[0])(value)
         with self._lock:
             self._check_usable()
-            self._store.set(op.name, array)
+            self._store.busy += 1  # native runs of other threads wait for the lock until the value is there in full
+            try:
+                self._store.set(op.name, array)
+            finally:
+                self._store.busy -= 1
 
     # ------------------------------------------------------------------ life
     def as_default(self) -> AbstractContextManager[Any]:

@@ -24,6 +24,7 @@ import logging
 import os
 import sys
 import sysconfig
+import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -37,6 +38,7 @@ from graphflow_compiler.codegen.jit import compile_module, external_symbols
 MISMATCH = -1
 CELLS_HEADER = 2
 _log = logging.getLogger("graphflow")
+_lock = threading.Lock()
 _METH_FASTCALL = 0x80
 
 
@@ -76,15 +78,19 @@ class Builtins:
     def _definition(self, function: str, doc: bytes) -> _PyMethodDef:
         return _PyMethodDef(b"run", self._engine.address(function), _METH_FASTCALL, doc)
 
-    def call(self, cells: int, slow: Callable[..., Any], failed: Callable[[int], Any]) -> Callable[..., Any]:
+    def call(self, cells: int, slow: Callable[..., Any], failed: Callable[[int, int], Any]) -> Callable[..., Any]:
         """A ``call`` over the cells at this address, which whoever holds `slow` must keep alive."""
         made: Callable[..., Any] = self._new(ctypes.addressof(self._call), (cells, slow, failed), None)
         return made
 
 
-@lru_cache(maxsize=1)
 def builtins() -> Builtins | None:
     """The builtins, or None where they cannot be had; ``GRAPHFLOW_DISPATCH=ctypes`` says to do without."""
+    with _lock:  # two of them at once would be made twice, and the code of one freed under those who use it
+        return _once()
+
+
+def make_builtins() -> Builtins | None:
     wanted = os.environ.get("GRAPHFLOW_DISPATCH", "builtin")
     if wanted not in ("builtin", "ctypes"):
         raise ValueError(f"GRAPHFLOW_DISPATCH is {wanted!r}: it must be 'builtin' or 'ctypes'")
@@ -95,6 +101,9 @@ def builtins() -> Builtins | None:
     if missing:
         _log.info("plans are called through ctypes: this Python has no %s", ", ".join(missing))
     return Builtins(names) if not missing and _struct_is_known() else None
+
+
+_once = lru_cache(maxsize=1)(make_builtins)
 
 
 def _struct_is_known() -> bool:

@@ -15,6 +15,7 @@ declare ptr @PyTuple_GetItem(ptr, i64)
 declare ptr @PyList_New(i64)
 declare i32 @PyList_SetItem(ptr, i64, ptr)
 declare ptr @PyLong_FromLong(i64)
+declare ptr @PyLong_FromLongLong(i64)
 declare i64 @PyLong_AsLongLong(ptr)
 declare double @PyFloat_AsDouble(ptr)
 declare ptr @PyErr_Occurred()
@@ -151,8 +152,6 @@ taken:
 
 ; ---- the state of the session: nobody else runs, and the variables are where they were
 check:
-  br i1 %shortcut, label %check_session, label %fill
-check_session:
   %p_version = getelementptr i64, ptr %control, i64 3
   %version_at = load ptr, ptr %p_version
   %version = load i64, ptr %version_at
@@ -162,7 +161,9 @@ check_session:
   %busy_at = load ptr, ptr %p_busy
   %busy = load i64, ptr %busy_at
   %same_version = icmp eq i64 %version, %seen_version
-  %idle = icmp eq i64 %busy, 0
+  %alone = icmp eq i64 %busy, 0
+  %holds_lock = xor i1 %shortcut, true
+  %idle = or i1 %alone, %holds_lock
   %ready = and i1 %same_version, %idle
   br i1 %ready, label %fill, label %drop_feeds_all
 
@@ -399,10 +400,15 @@ failed:
   %handler = call ptr @PyTuple_GetItem(ptr %self, i64 2)
   %wide = sext i32 %code to i64
   %code_object = call ptr @PyLong_FromLong(i64 %wide)
-  %argument = alloca ptr
-  store ptr %code_object, ptr %argument
-  %raising = call ptr @PyObject_VectorcallDict(ptr %handler, ptr %argument, i64 1, ptr null)
+  %which = ptrtoint ptr %control to i64
+  %control_object = call ptr @PyLong_FromLongLong(i64 %which)
+  %arguments = alloca [2 x ptr]
+  store ptr %code_object, ptr %arguments
+  %second = getelementptr ptr, ptr %arguments, i64 1
+  store ptr %control_object, ptr %second
+  %raising = call ptr @PyObject_VectorcallDict(ptr %handler, ptr %arguments, i64 2, ptr null)
   call void @Py_DecRef(ptr %code_object)
+  call void @Py_DecRef(ptr %control_object)
   ret ptr %raising
 }
 
