@@ -32,7 +32,7 @@ from graphflow_compiler.ir.loops_hoist import hoist_invariants
 THREADS = 256
 _WARP = 32
 _SHUFFLE = "llvm.nvvm.shfl.sync.bfly.i32"
-_BARRIER = "llvm.nvvm.barrier.cta.sync.aligned.all"
+_BARRIER = "llvm.nvvm.barrier0"  # newer LLVM has another name too, and knows this one
 
 
 def gpu_function(kernel: LoopKernel, name: str, threads: int = THREADS, host: bool = False) -> str:
@@ -94,9 +94,10 @@ class _GpuFunction:
     def module(self, parameters: Sequence[str]) -> str:
         lines = self.lines
         kind = "void" if self.host else "ptx_kernel void"
-        bounds = "" if self.host else f' "nvvm.reqntid"="{self.threads}"'
-        head = f"define {kind} @{self.name}({', '.join(parameters)}) nounwind{bounds} {{"
+        head = f"define {kind} @{self.name}({', '.join(parameters)}) nounwind {{"
         body = ["entry:", *lines.entry, *lines.text, "  ret void", "}", ""]
+        if not self.host:  # exactly so many threads a block
+            body += ["!nvvm.annotations = !{!0}", f'!0 = !{{ptr @{self.name}, !"reqntidx", i32 {self.threads}}}', ""]
         return "\n".join([*sorted(lines.declarations), *self.globals.values(), head, *body])
 
     def special(self, register: str) -> str:
@@ -215,8 +216,8 @@ class _GpuFunction:
         if self.host:
             self.lines.do("call void %barrier()")
             return
-        self.lines.declare(f"declare void @{_BARRIER}(i32)")
-        self.lines.do(f"call void @{_BARRIER}(i32 0)")
+        self.lines.declare(f"declare void @{_BARRIER}()")
+        self.lines.do(f"call void @{_BARRIER}()")
 
     # ------------------------------------------------------------------ one thread
     def alone(self, body: Sequence[Statement], e: VectorEmitter) -> None:

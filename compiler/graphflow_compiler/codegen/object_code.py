@@ -53,15 +53,10 @@ def simplify(module: Any, machine: Any) -> None:
     """The two passes that our text needs before LLVM selects instructions."""
     import llvmlite.binding as llvm
 
-    options = llvm.create_pipeline_tuning_options(speed_level=1)
-    builder = llvm.create_pass_builder(machine, options)
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=1))
     passes = llvm.create_new_module_pass_manager()
-    if hasattr(passes, "add_sroa_pass"):
-        passes.add_sroa_pass()
-        passes.add_simplify_cfg_pass()
-    else:  # before llvmlite 0.45 single passes cannot be had
-        options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
-        passes = builder.getModulePassManager()
+    passes.add_sroa_pass()
+    passes.add_simplify_cfg_pass()
     passes.run(module, builder)
 
 

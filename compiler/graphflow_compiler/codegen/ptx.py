@@ -32,7 +32,7 @@ TARGETS = (GpuTarget("sm_75"), GpuTarget("sm_80"), GpuTarget("sm_90", "ptx80"))
 _KNOWN = re.compile(
     r"llvm\.(fma|fabs|floor|ceil|trunc|roundeven|sqrt)\.(f32|f64)"
     r"|llvm\.fpto[su]i\.sat\.i(8|16|32|64)\.f(32|64)"
-    r"|llvm\.nvvm\.(read\.ptx\.sreg\.(tid|ctaid|nctaid)\.x|barrier\.cta\.sync\.aligned\.all|shfl\.sync\.bfly\.i32)"
+    r"|llvm\.nvvm\.(read\.ptx\.sreg\.(tid|ctaid|nctaid)\.x|barrier0|shfl\.sync\.bfly\.i32)"
 )
 _DECLARED = re.compile(r"^declare [^@]*@([\w.$]+)\(", re.MULTILINE)
 
