@@ -116,6 +116,36 @@ class LoopLines(Lines):
         before += self.text
         self.text = before
 
+    @contextmanager
+    def when(self, condition: str) -> Iterator[None]:
+        """What is written inside runs only where the condition (an i1) holds."""
+        run, end = self.label(), self.label()
+        with self.region():
+            self.do(f"br i1 {condition}, label %{run}, label %{end}")
+            self.place(run)
+            yield
+            self.do(f"br label %{end}")
+            self.place(end)
+
+    @contextmanager
+    def counted(self, lo: Size, hi: Size, step: Size) -> Iterator[tuple[str, str]]:
+        """What is written inside runs for i = lo, lo + step, ... below hi. Gives i, and the slot that holds it: after the
+        loop, where it stopped."""
+        slot, head, run, end = self.slot("i64"), self.label(), self.label(), self.label()
+        with self.region():
+            self.do(f"store i64 {lo}, ptr {slot}")
+            self.do(f"br label %{head}")
+            self.place(head)
+            i = self.value(f"load i64, ptr {slot}")
+            more = self.value(f"icmp slt i64 {i}, {hi}")
+            self.do(f"br i1 {more}, label %{run}, label %{end}")
+            self.place(run)
+            yield i, slot
+            following = self.value(f"add i64 {i}, {step}")
+            self.do(f"store i64 {following}, ptr {slot}")
+            self.do(f"br label %{head}")
+            self.place(end)
+
     def value(self, instruction: str) -> str:
         name = super().value(instruction)
         self._levels[name] = len(self._pieces)

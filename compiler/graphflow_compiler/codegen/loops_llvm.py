@@ -221,14 +221,8 @@ class _Function:
 
     # ------------------------------------------------------------------ control flow
     def when(self, condition: str, body: Callable[[], None]) -> None:
-        lines = self.lines
-        run, end = lines.label(), lines.label()
-        with lines.region():
-            lines.do(f"br i1 {condition}, label %{run}, label %{end}")
-            lines.place(run)
+        with self.lines.when(condition):
             body()
-            lines.do(f"br label %{end}")
-            lines.place(end)
 
     def count(self, lo: Size, hi: Size, step: int, body: Callable[[Size], None]) -> Size:
         """Runs body(i) for i = lo, lo + step, ... below hi; returns where it stopped."""
@@ -239,20 +233,8 @@ class _Function:
             if hi - lo == step:
                 body(lo)
                 return hi
-        slot, head, run, end = lines.slot("i64"), lines.label(), lines.label(), lines.label()
-        with lines.region():
-            lines.do(f"store i64 {lo}, ptr {slot}")
-            lines.do(f"br label %{head}")
-            lines.place(head)
-            i = lines.value(f"load i64, ptr {slot}")
-            more = lines.value(f"icmp slt i64 {i}, {hi}")
-            lines.do(f"br i1 {more}, label %{run}, label %{end}")
-            lines.place(run)
+        with lines.counted(lo, hi, step) as (i, slot):
             body(i)
-            following = lines.value(f"add i64 {i}, {step}")
-            lines.do(f"store i64 {following}, ptr {slot}")
-            lines.do(f"br label %{head}")
-            lines.place(end)
         return hi if isinstance(lo, int) and isinstance(hi, int) else lines.value(f"load i64, ptr {slot}")
 
     def whole(self, lo: Size, hi: Size, step: int) -> Size:
