@@ -168,14 +168,19 @@ def _are_apart(nest: Sequence[For], body: Sequence[Statement]) -> bool:
             index = s.value.index
         else:
             continue
-        while index != start:
-            inner = isinstance(index, IBinary) and index.op == "add" and isinstance(index.b, IVar)
-            if not inner or index.b.name not in extents:
+        if not _is_within(index, start, extents):
+            return False
+    return True
+
+
+def _is_within(index: Index, start: Index, extents: Mapping[str, Index]) -> bool:
+    """Whether an index is `start`, or a row-major place in a block of which `start` is the number."""
+    while index != start:
+        match index:
+            case IBinary("add", IBinary("mul", row, width), IVar(name)) if extents.get(name) == width:
+                index = row
+            case _:
                 return False
-            row = index.a
-            if not isinstance(row, IBinary) or row.op != "mul" or row.b != extents[index.b.name]:
-                return False
-            index = row.a
     return True
 
 
