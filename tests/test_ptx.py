@@ -222,8 +222,10 @@ def row_reduction(dtype: DType, combine: str, init: float | int) -> LoopKernel:
 
 @pytest.mark.parametrize(
     "dtype, combine, init",
-    [(float32, "max", -np.inf), (float64, "add", 0.0), (int32, "mul", 1), (int64, "min", 2**63 - 1), (int8, "max", -128)]
-    + [(uint16, "min", 2**16 - 1), (uint64, "add", 0), (bool_, "and", True), (bool_, "or", False)],
+    [
+        (float32, "max", -np.inf), (float64, "add", 0.0), (int32, "mul", 1), (int64, "min", 2**63 - 1), (int8, "max", -128),
+        (uint16, "min", 2**16 - 1), (uint64, "add", 0), (bool_, "and", True), (bool_, "or", False),
+    ],
     ids=name_of,
 )  # fmt: skip
 def test_threads_of_a_block_combine_every_type(dtype: DType, combine: str, init: float | int) -> None:
