@@ -23,7 +23,7 @@ from graphflow_compiler.codegen.gpu_loops import loops_to_gpu
 from graphflow_compiler.codegen.gpu_schedule import value_of
 from graphflow_compiler.codegen.ptx import GPU_TARGETS, INTRINSICS, GpuTarget, PtxKernel, kernel_to_ptx
 from graphflow_compiler.ir.index import iadd, imul, isub
-from graphflow_compiler.ir.loops import Buffer, Const, IConst, IDim, Index, IVar, LoopKernel
+from graphflow_compiler.ir.loops import Atom, Buffer, Const, IConst, IDim, Index, IVar, LoopKernel
 from graphflow_compiler.ir.loops_build import LoopBuilder
 from tests.benchmark_kernels import benchmark_kernels, loop_kernels, losses, models, recorded, softmax_and_layer_norm
 from tests.loop_kernels import COLUMN, ROW, Compiled, M, N, kernel, name_of, values
@@ -255,30 +255,44 @@ def test_any_number_of_blocks_gives_the_same_bits() -> None:
     assert len(results) == 1
 
 
-def test_threads_see_what_others_have_stored() -> None:
-    """A row turned around by way of scratch, and a value that the first thread stores read back by all."""
+@pytest.mark.parametrize("last_first", [False, True])
+def test_threads_see_what_others_have_stored(last_first: bool) -> None:
+    """A value that the first thread stores read back by all, and a row turned around by way of scratch."""
     b = LoopBuilder()
-    last = isub(isub(M, IConst(1)), COLUMN)
     with b.loop("i", N, parallel=True):
         first = b.load("total", ROW, float32)
         b.store("total", ROW, b.mul(first, 2.0))
         doubled = b.load("total", ROW, float32)
-        with b.loop("j", M, "vector"):
-            b.store("scratch", COLUMN, b.add(b.load("x", iadd(imul(ROW, M), COLUMN), float32), doubled))
-        with b.loop("j", M, "vector"):
-            b.store("y", iadd(imul(ROW, M), COLUMN), b.mul(b.load("scratch", last, float32), first))
-    buffers = {"x": (float32, "read"), "total": (float32, "readwrite")}
-    buffers |= {"scratch": (float32, "readwrite"), "y": (float32, "write")}
-    k = kernel(b.build(), buffers, ("m", "n"))
-    n, m = 4, 70
-    x = np.random.default_rng(0).normal(size=(n, m)).astype(np.float32)
-    total = np.arange(1, n + 1, dtype=np.float32)
+        turn_around(b, lambda x: b.mul(b.add(x, doubled), first))
+    buffers = {"x": (float32, "read"), "scratch": (float32, "readwrite"), "y": (float32, "write")}
+    k = kernel(b.build(), {**buffers, "total": (float32, "readwrite")}, ("m", "n"))
+    x = np.random.default_rng(0).normal(size=(4, 70)).astype(np.float32)
+    y, total = np.zeros_like(x), np.arange(1, 5, dtype=np.float32)
     want = (x[:, ::-1] + 2 * total[:, None]) * total[:, None]
-    for last_first in (False, True):
-        y, t = np.zeros_like(x), total.copy()
-        assert Simulated(k)(x, t, x[0], y, n=n, m=m, blocks=3, last_first=last_first) == 0
-        np.testing.assert_allclose(y, want, rtol=1e-6)
-        np.testing.assert_array_equal(t, 2 * total)
+    assert Simulated(k)(x, x, y, total, n=4, m=70, last_first=last_first) == 0
+    np.testing.assert_allclose(y, want, rtol=1e-6)
+    np.testing.assert_array_equal(total, [2, 4, 6, 8])
+
+
+@pytest.mark.parametrize("last_first", [False, True])
+def test_no_thread_starts_a_row_while_others_need_the_last(last_first: bool) -> None:
+    b = LoopBuilder()
+    with b.loop("i", N, parallel=True):
+        turn_around(b, lambda x: x)
+    buffers = {"x": (float32, "read"), "scratch": (float32, "readwrite"), "y": (float32, "write")}
+    k = kernel(b.build(), buffers, ("m", "n"))
+    x = np.random.default_rng(0).normal(size=(4, 70)).astype(np.float32)
+    y = np.zeros_like(x)
+    assert Simulated(k)(x, x, y, n=4, m=70, blocks=1, last_first=last_first) == 0
+    np.testing.assert_array_equal(y, x[:, ::-1])
+
+
+def turn_around(b: LoopBuilder, rule: Callable[[Atom], Atom]) -> None:
+    place = iadd(imul(ROW, M), COLUMN)
+    with b.loop("j", M, "vector"):
+        b.store("scratch", COLUMN, b.load("x", place, float32))
+    with b.loop("j", M, "vector"):
+        b.store("y", place, rule(b.load("scratch", isub(isub(M, IConst(1)), COLUMN), float32)))
 
 
 def test_failed_checks_raise_the_status() -> None:
