@@ -13,6 +13,7 @@ import pytest
 
 import graphflow as gf
 from graphflow_compiler import compilation
+from graphflow_compiler.codegen.emit import Target, kernel_to_llvm
 from graphflow_compiler.ir.loops import Kernel, LoopKernel
 
 MODELS = Path(__file__).resolve().parent.parent / "benchmarks" / "models.py"
@@ -21,11 +22,10 @@ MODELS = Path(__file__).resolve().parent.parent / "benchmarks" / "models.py"
 def recorded(run: Callable[[], object]) -> list[Kernel]:
     """All distinct kernels that are compiled while `run` runs."""
     found: dict[Kernel, None] = {}
-    compile_one = compilation.kernel_to_llvm
 
-    def record(kernel: Kernel, target: compilation.Target) -> str:
+    def record(kernel: Kernel, target: Target) -> str:
         found[kernel] = None
-        return compile_one(kernel, target)
+        return kernel_to_llvm(kernel, target)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compilation, "kernel_to_llvm", record)
