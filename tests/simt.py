@@ -66,8 +66,7 @@ def _register(name: str) -> Callable[[], int]:
     return lambda: _current.thread.ids[name]
 
 
-def _barrier(number: int) -> None:
-    assert number == 0
+def _barrier() -> None:
     _current.thread.stop("barrier")
 
 
@@ -82,7 +81,7 @@ def _shuffle(members: int, value: int, distance: int, clamp: int) -> int:
 _INT = ctypes.c_int32
 _FUNCTIONS: dict[str, Any] = {
     **{f"gpu.read.ptx.sreg.{r}.x": ctypes.CFUNCTYPE(_INT)(_register(r)) for r in ("tid", "ntid", "ctaid", "nctaid")},
-    "gpu.barrier.cta.sync.aligned.all": ctypes.CFUNCTYPE(None, _INT)(_barrier),
+    "gpu.barrier0": ctypes.CFUNCTYPE(None)(_barrier),
     "gpu.shfl.sync.down.i32": ctypes.CFUNCTYPE(_INT, _INT, _INT, _INT, _INT)(_shuffle),
 }
 
@@ -91,7 +90,6 @@ def on_this_machine(text: str) -> str:
     """GPU text as text for the CPU: no address spaces, and plain functions where GPUs have instructions of their own."""
     text = re.sub(r"addrspacecast ptr addrspace\(1\) (%\w+) to ptr", r"getelementptr i8, ptr \1, i64 0", text)
     text = re.sub(r" addrspace\(\d\)", "", text).replace("ptx_kernel ", "")
-    text = re.sub(r'"nvvm.maxntid"="\d+" ', "", text)
     return text.replace("@llvm.nvvm.", "@gpu.")
 
 

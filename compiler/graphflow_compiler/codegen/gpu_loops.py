@@ -82,9 +82,11 @@ class _Function:
         parameters = [f"ptr addrspace(1) %p{i}" for i in range(len(k.buffers))]
         parameters += [f"i64 %d{i}" for i in range(len(k.dims))]
         parameters.append("ptr addrspace(1) %status")
-        head = f'define ptx_kernel void @{self.name}({", ".join(parameters)}) "nvvm.maxntid"="{MOST_THREADS}" nounwind {{'
+        head = f"define ptx_kernel void @{self.name}({', '.join(parameters)}) nounwind {{"
+        # As metadata, because LLVM 20 knows no attribute for it. Newer ones take both.
+        bounds = f'!nvvm.annotations = !{{!0}}\n!0 = !{{ptr @{self.name}, !"maxntidx", i32 {MOST_THREADS}}}'
         declarations = sorted(lines.declarations)
-        text = "\n".join([self.block.declaration() + head, "entry:", *lines.entry, *lines.text, "}", *declarations, ""])
+        text = "\n".join([self.block.declaration() + head, "entry:", *lines.entry, *lines.text, "}", *declarations, bounds, ""])
         return GpuFunction(text, self.launch, tuple(d[d.index("@") + 1 : d.index("(")] for d in declarations))
 
     def scratch(self, e: VectorEmitter, buffers: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ from graphflow_compiler.codegen.llvm_text import scalar_type
 from graphflow_compiler.ir.loops import Accumulator
 
 _SREG = "llvm.nvvm.read.ptx.sreg"
-_BARRIER = "llvm.nvvm.barrier.cta.sync.aligned.all"
+_BARRIER = "llvm.nvvm.barrier0"  # the name that every LLVM since 20 takes
 _SHUFFLE = "llvm.nvvm.shfl.sync.down.i32"
 _WARPS = MOST_THREADS // WARP
 
@@ -52,8 +52,8 @@ class Block:
 
     # ------------------------------------------------------------------ barriers
     def barrier(self) -> None:
-        self.lines.declare(f"declare void @{_BARRIER}(i32)")
-        self.lines.do(f"call void @{_BARRIER}(i32 0)")
+        self.lines.declare(f"declare void @{_BARRIER}()")
+        self.lines.do(f"call void @{_BARRIER}()")
         self.reads = self.writes = self.partials = False
         self.alone = True
 

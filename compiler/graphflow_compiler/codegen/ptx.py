@@ -44,7 +44,7 @@ INTRINSICS = frozenset(
     [f"llvm.{name}.{t}" for name in _ROUNDED for t in ("f32", "f64")]
     + [f"llvm.fpto{s}i.sat.i{n}.{t}" for s in "su" for n in (8, 16, 32, 64) for t in ("f32", "f64")]
     + [f"llvm.nvvm.read.ptx.sreg.{r}.x" for r in ("tid", "ntid", "ctaid", "nctaid")]
-    + ["llvm.nvvm.barrier.cta.sync.aligned.all", "llvm.nvvm.shfl.sync.down.i32"]
+    + ["llvm.nvvm.barrier0", "llvm.nvvm.shfl.sync.down.i32"]
 )
 
 _lock = threading.Lock()
