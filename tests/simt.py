@@ -11,6 +11,7 @@ import ctypes
 import re
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,23 +26,32 @@ from graphflow_compiler.ir.loops_verify import verify_kernel
 Array = npt.NDArray[Any]
 
 
+@dataclass
 class _Thread:
-    """`waits`: "", "shuffle", "barrier" or "done"."""
+    """`waits`: "", "shuffle", "barrier" or "done"; `ids`: its special registers."""
 
-    def __init__(self, tid: int, ids: Mapping[str, int], call: Callable[[], None]) -> None:
-        self.tid, self.ids = tid, {**ids, "tid": tid}
-        self.waits = ""
-        self.value, self.distance, self.received = 0, 0, 0
+    ids: Mapping[str, int]
+    call: Callable[[], None]
+    waits: str = ""
+    value: int = 0
+    distance: int = 0
+    received: int = 0
+
+    def __post_init__(self) -> None:
         self._go, self._stopped = threading.Semaphore(0), threading.Semaphore(0)
-        self._thread = threading.Thread(target=self._run, args=(call,), daemon=True)
-        self._thread.start()
 
-    def _run(self, call: Callable[[], None]) -> None:
+    def start(self) -> None:
+        threading.Thread(target=self._wait_and_call, daemon=True).start()
+
+    def _wait_and_call(self) -> None:
         self._go.acquire()
-        _current.thread = self
-        call()
-        self.waits = "done"
+        self.call_here()
         self._stopped.release()
+
+    def call_here(self) -> None:
+        _current.thread = self
+        self.call()
+        self.waits = "done"
 
     def run(self) -> None:
         """Until it waits for other threads, or ends."""
@@ -103,7 +113,7 @@ class Simulated:
         self.kernel = kernel
         function = loops_to_gpu(kernel, "kernel")
         self.launch: Launch = function.launch
-        self.waits = any("barrier" in f or "shfl" in f for f in function.intrinsics)
+        self.waits = any("sreg" not in f and ".nvvm." in f for f in function.intrinsics)
         for name, f in _FUNCTIONS.items():
             llvm.add_symbol(name, ctypes.cast(f, ctypes.c_void_p).value)
         self.engine = compile_module([on_this_machine(function.text)])
@@ -127,7 +137,13 @@ class Simulated:
         order = slice(None, None, -1 if last_first else 1)
         for block in range(blocks)[order]:
             ids = {"ntid": threads, "ctaid": block, "nctaid": blocks}
-            made = [_Thread(t, ids, call) for t in range(threads)]
+            made = [_Thread({**ids, "tid": t}, call) for t in range(threads)]
+            if not self.waits:
+                for t in made[order]:
+                    t.call_here()
+                continue
+            for t in made:
+                t.start()
             warps = [made[k : k + WARP] for k in range(0, threads, WARP)]
             while made[0].waits != "done":
                 for warp in warps[order]:
