@@ -169,7 +169,7 @@ def check_numbers(k: LoopKernel, rtol: float, orders: tuple[bool, ...] = (False,
 
 def test_benchmark_kernels_compute_what_the_cpu_computes() -> None:
     seen: set[LoopKernel] = set()
-    for k in benchmark_kernels(count=9_000, batch=8):
+    for k in benchmark_kernels(count=20_000, batch=8):
         check_numbers(k, 1e-5, (len(seen) % 2 == 0,), **{d: 3 + 62 * i for i, d in enumerate(k.dims)})
         seen.add(k)
     assert len(seen) >= 25

@@ -10,7 +10,6 @@ it declares is in INTRINSICS, which the tests put through LLVM and ptxas for eac
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 from graphflow.errors import CompileError
@@ -47,8 +46,6 @@ INTRINSICS = frozenset(
     + ["llvm.nvvm.barrier0", "llvm.nvvm.shfl.sync.down.i32"]
 )
 
-_lock = threading.Lock()
-
 
 @dataclass(frozen=True, slots=True)
 class PtxKernel:
@@ -82,24 +79,27 @@ def kernel_to_ptx(kernel: Kernel, target: GpuTarget, name: str) -> PtxKernel:
 
 
 def llvm_to_ptx(text: str, target: GpuTarget) -> str:
-    """PTX of LLVM text that calls nothing but INTRINSICS. CompileError: it is not valid."""
+    """PTX of LLVM text that calls nothing but INTRINSICS. CompileError: it is not valid, or LLVM does not know the target."""
     import llvmlite.binding as llvm
 
-    with _lock:
-        llvm.initialize_all_targets()
-        llvm.initialize_all_asmprinters()
-        machine = llvm.Target.from_triple(TRIPLE).create_target_machine(cpu=target.cpu, features=f"+ptx{target.ptx}", opt=3)
-        head = f'target triple = "{TRIPLE}"\ntarget datalayout = "{machine.target_data}"\n'
-        try:
-            module = llvm.parse_assembly(head + text, llvm.create_context())
-            module.verify()
-        except RuntimeError as e:
-            raise CompileError(f"LLVM refuses the kernel: {e}") from None
-        options = llvm.create_pipeline_tuning_options(speed_level=2)
-        options.loop_vectorization = False
-        builder = llvm.create_pass_builder(machine, options)
-        builder.getModulePassManager().run(module, builder)
-        ptx = str(machine.emit_assembly(module))
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    try:
+        nvptx = llvm.Target.from_triple(TRIPLE)
+    except RuntimeError as e:
+        raise CompileError(f"this llvmlite was built without NVPTX ({e}): install the one from PyPI") from None
+    machine = nvptx.create_target_machine(cpu=target.cpu, features=f"+ptx{target.ptx}", opt=3)
+    head = f'target triple = "{TRIPLE}"\ntarget datalayout = "{machine.target_data}"\n'
+    try:
+        module = llvm.parse_assembly(head + text, llvm.create_context())
+        module.verify()
+    except RuntimeError as e:
+        raise CompileError(f"LLVM refuses the kernel: {e}") from None
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = False  # a thread has one lane
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    ptx = str(machine.emit_assembly(module))
     if f".version {target.version}\n" not in ptx:
         raise CompileError(f"this LLVM does not write PTX {target.version}")
     return ptx
