@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 WORKERS ?= 2
+# Options of the benchmarks: BENCH="--quick --peer jax=<python>"
+BENCH ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -37,7 +39,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.installed-demo
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis digits*.dot digits*.svg

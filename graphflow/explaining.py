@@ -54,13 +54,13 @@ def plan_to_dot(
     Args: as `explain`, and a line above the picture.
 
     Raises:
+        InvalidArgumentError: the shapes fed do not go together.
         UnimplementedError: the fetches run on the reference backend, so there are no kernels.
     """
     from graphflow.errors import UnimplementedError
     from graphflow.viz import kernels_to_dot
 
-    executable, elements, feeds = _session(session)._compiled(fetches, feed_dict, feed_shapes)
-    plan = executable.plan()
+    executable, plan, elements, feeds = _session(session)._compiled(fetches, feed_dict, feed_shapes)
     if plan is None:
         raise UnimplementedError(message=f"no kernels to draw: {executable.explanation().strip()}")
     sizes = plan.sizes(list(feeds.values()))

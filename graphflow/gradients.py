@@ -149,8 +149,14 @@ def gradients(
                 sums.setdefault(y, []).append(_start(y, g, i))
         needed = _ops_between(y_list, x_list, stops)
         keep = set(x_list)
+        begin = graph.version
         reaching = set(needed)
-        outer, differentiation.wanted = differentiation.wanted, lambda t: t in keep or (t.op in reaching and t not in stops)
+
+        def wanted(t: Tensor) -> bool:
+            # What a gradient function makes for itself, nobody has looked at.
+            return t in keep or (t.op in reaching and t not in stops) or t.op._id >= begin
+
+        outer, differentiation.wanted = differentiation.wanted, wanted
         results: dict[Tensor, Gradient] = {}
         try:
             for op in needed:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from graphflow_compiler import compilation
 from graphflow_compiler.codegen.emit import Target, kernel_to_llvm
 from graphflow_compiler.ir.loops import Kernel, LoopKernel
 
-MODELS = Path(__file__).resolve().parent.parent / "benchmarks" / "models.py"
+FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
 def recorded(run: Callable[[], object]) -> list[Kernel]:
@@ -47,12 +48,23 @@ def run_once(build: Callable[[], list[Any]], **feeds: np.ndarray[Any, Any]) -> N
         session.run(fetches, {f"{name}:0": value for name, value in feeds.items()})
 
 
-def models() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmark_models", MODELS)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def run_workload(kind: str, *sizes: int) -> None:
+    """Once, in the form that the benchmarks measure first."""
+    first, *_ = _builders()[kind](*sizes).values()
+    first()()
+
+
+@cache
+def _builders() -> Any:
+    """`BUILD` of benchmarks/peers/graphflow.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        spec = importlib.util.spec_from_file_location("benchmarks_of_graphflow", FOLDER / "peers" / "graphflow.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules.pop("workloads")
+    return module.BUILD
 
 
 def softmax_and_layer_norm() -> list[Any]:
@@ -87,17 +99,34 @@ def adam_of_a_table() -> list[Any]:
     return [gf.train.AdamOptimizer(1e-2).minimize(loss), loss]
 
 
-def benchmark_kernels(count: int, batch: int) -> list[LoopKernel]:
-    """`count`: elements of the chain; `batch`: rows of the classifier."""
-    m = models()
-    rng = np.random.default_rng(0)
+def other_types() -> list[Any]:
+    x = gf.placeholder(gf.float64, [None, 40], name="x")
+    whole = gf.cast(x * 10.0, gf.int32)
+    return [
+        gf.reduce_sum(x, 0), gf.reduce_max(x, 1), gf.reduce_prod(x + 1.0), gf.reduce_sum(whole), gf.argmax(whole, 1),
+        gf.reduce_any(x > 0.5, 0), gf.reduce_logsumexp(x), gf.gather(gf.transpose(x), [3, 0, 3]),
+        gf.cast(gf.nn.dropout(gf.cast(x, gf.float32), rate=0.25), gf.float16),
+    ]  # fmt: skip
+
+
+def user_kernels() -> list[LoopKernel]:
+    """Row kernels, losses and updates with their gradients, mostly for sizes known at run time."""
+    x, y = (np.random.default_rng(k).uniform(0.1, 1, (3, 5)).astype(np.float32) for k in range(2))
 
     def run() -> None:
-        for steps in (m.scalar_add(), m.chain(count), m.mlp_step(batch), m.tiny_step()):
-            steps["graphflow"]()
-        x, y = (rng.uniform(0.1, 1, (3, 5)).astype(np.float32) for _ in range(2))
         run_once(softmax_and_layer_norm, x=x, scale=x[0], shift=y[0])
         run_once(losses, x=x, y=y, labels=np.array([0, 4, 2], np.int32))
         run_once(adam_of_a_table, x=np.ones((37, 21), np.float32))
+        run_once(other_types, x=np.ones((3, 40)))
+
+    return loop_kernels(run)
+
+
+def benchmark_kernels(*workloads: Sequence[Any]) -> list[LoopKernel]:
+    """`workloads`: their kinds and sizes."""
+
+    def run() -> None:
+        for kind, *sizes in workloads:
+            run_workload(kind, *sizes)
 
     return loop_kernels(run)

@@ -121,13 +121,13 @@ class Simulated:
         self.function = ctypes.CFUNCTYPE(None, *arguments)(self.engine.address("kernel"))
 
     def __call__(self, *arrays: Array, blocks: int = 3, last_first: bool = False, **dims: int) -> int:
-        """The status. `blocks`: of the launch at most; `last_first`: the order in which warps and blocks run."""
+        """The lowest code of a failed check, or 0. `blocks`: at most so many; `last_first`: the order of warps and blocks."""
         blocks, threads = self.launch.shape(dims, blocks)
         held = []
         for a, b in zip(arrays, self.kernel.buffers, strict=True):
             count = value_of(b.count, dims) * blocks if b.scratch else 0
             held.append(np.full(count, 0x5A, b.dtype.numpy_dtype) if b.scratch else a)
-        status = np.zeros(1, np.int32)
+        status = np.full(1, -1, np.int32)
         pointers = [a.ctypes.data for a in held]
         sizes = [dims[d] for d in self.kernel.dims]
 
@@ -149,7 +149,7 @@ class Simulated:
                 for warp in warps[order]:
                     _run_warp(warp, last_first)
                 assert len({t.waits for t in made}) == 1, "some threads wait at a barrier that others never reach"
-        return int(status[0])
+        return max(int(status[0]), 0)
 
 
 def _run_warp(warp: list[_Thread], last_first: bool) -> None:

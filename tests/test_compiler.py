@@ -81,6 +81,19 @@ def test_rules_fire_and_do_not(build: Any, fires: bool, expected: list[str]) -> 
         assert len(simplified(p, fuel=0).nodes) > len(after.nodes)
 
 
+def test_constant_weights_are_stored_as_the_product_wants_them() -> None:
+    weights = np.random.RandomState(0).rand(400, 300).astype(np.float32)
+    with gf.Graph().as_default() as g, gf.Session() as session:
+        x = gf.placeholder(gf.float32, [None, 300])
+        forms = [gf.matmul(x, weights, transpose_b=True), gf.matmul(x, gf.transpose(gf.constant(weights)))]
+        for y in forms:
+            (product,) = [n for n in simplified(program(g, [y], {x: (5, 300)})).nodes if n.op.name == "MatMul"]
+            assert not product.attrs.transpose_b
+        data = np.random.RandomState(1).rand(5, 300).astype(np.float32)
+        for got in session.run(forms, {x: data}):
+            np.testing.assert_allclose(got, data @ weights.T, rtol=1e-5)
+
+
 def kernels_of(fetches: Any, feeds: dict[Any, tuple[int, ...]], g: Graph) -> list[str]:
     graph = fuse(simplified(program(g, fetches, feeds)))
     kernels_ir.verify(graph)
@@ -103,6 +116,25 @@ def test_fusion_forms_the_kernels_it_should() -> None:
         assert kernels_of([gf.nn.softmax(x) * gf.reduce_sum(gf.nn.softmax(x))], feeds, g) == ["row", "map"]
         assert kernels_of([gf.sin(x) * gf.cos(x[:, ::-1])], feeds, g) == ["map"]
         assert kernels_of([gf.reverse(gf.exp(x), [1])], feeds, g) == ["map", "map"]
+
+
+@pytest.mark.parametrize("dtype", [gf.float16, gf.bfloat16])
+@pytest.mark.parametrize("transposes", [(False, False), (True, False), (False, True), (True, True)])
+def test_products_of_16_bit_floats_are_summed_in_float32(dtype: gf.DType, transposes: tuple[bool, bool]) -> None:
+    """By the matrix kernel: each element is the float32 product, rounded once."""
+    rng = np.random.RandomState(0)
+    with gf.Graph().as_default(), gf.Session() as session:
+        a, b = (gf.placeholder(gf.float32, [None, None, None]) for _ in range(2))
+        half = [gf.cast(x, dtype) for x in (a, b)]
+        product = gf.nn.relu(gf.matmul(half[0], half[1], transpose_a=transposes[0], transpose_b=transposes[1]))
+        for m, k, n in ((33, 70, 29), (1, 5, 1), (4, 0, 3)):
+            x = rng.randn(2, *((k, m) if transposes[0] else (m, k))).astype(np.float32)
+            y = rng.randn(2, *((n, k) if transposes[1] else (k, n))).astype(np.float32)
+            got, p, q = session.run([gf.cast(product, gf.float32), *(gf.cast(h, gf.float32) for h in half)], {a: x, b: y})
+            p, q = (v.swapaxes(1, 2) if t else v for v, t in zip((p, q), transposes, strict=True))
+            exact = np.maximum(p.astype(np.float64) @ q.astype(np.float64), 0.0)
+            np.testing.assert_allclose(got, exact, rtol=6e-4 if dtype is gf.float16 else 5e-3, atol=1e-5)
+        assert "gemm" in session.explain(product, feed_shapes={a: x.shape, b: y.shape})
 
 
 def test_other_batch_sizes_compile_nothing() -> None:
@@ -186,6 +218,23 @@ def test_arena_never_overlaps() -> None:
         offsets, total = plan_arena(ranges)
         verify_arena(ranges, offsets)
         assert all(o % 64 == 0 and o + r.size <= total for o, r in zip(offsets, ranges, strict=True))
+
+
+def test_what_a_plan_needs() -> None:
+    """Six products in a row: two results are alive at a time, and every kernel moves three matrices."""
+    with gf.Graph().as_default() as g:
+        x = y = gf.placeholder(gf.float32, [None, 64])
+        w = gf.placeholder(gf.float32, [64, 64])
+        for _ in range(6):
+            y = gf.matmul(y, w)
+        plan = gf.compiler.compile(g, Signature((y,), (x, w), generalise((x, w), ((32, 64), (64, 64))), {}))
+        sizes = plan.sizes([(32, 64), (64, 64)])
+        a, b = 32 * 64 * 4, 64 * 64 * 4
+        scratch = sum(-(-size // 64) * 64 for p in plan.buffers if p.kind == "scratch" and isinstance(size := p.bytes, int))
+        assert 2 * a <= plan.peak_bytes(sizes) <= 2 * a + scratch
+        assert plan.flops(sizes) == 6 * 2 * 32 * 64 * 64
+        moved = plan.bytes(sizes) - sum(p.bytes for p in plan.buffers if p.kind == "scratch" and isinstance(p.bytes, int))
+        assert moved == 6 * (2 * a + b)
 
 
 def test_dump_writes_every_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

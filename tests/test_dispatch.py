@@ -16,6 +16,7 @@ import pytest
 
 import graphflow as gf
 from graphflow_compiler.codegen import dispatch
+from graphflow_runtime import control
 
 needs_builtins = pytest.mark.skipif(dispatch.builtins() is None, reason="this Python takes the ctypes way only")
 
@@ -286,3 +287,173 @@ def _resident() -> int:
             return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         pytest.skip("memory is read from /proc")
+
+
+@needs_builtins
+def test_a_python_without_a_function_is_called_through_ctypes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "external_symbols", lambda texts: ["PyObject_VectorcallDict", "PyObject_NoSuchThing"])
+    assert dispatch.make_builtins() is None
+    monkeypatch.undo()
+    assert dispatch.make_builtins() is not None
+
+
+def test_forgotten_sizes_keep_their_memory() -> None:
+    """A way of calling goes on with the sizes it knows after its session has bound many others."""
+    with gf.Graph().as_default(), gf.Session() as session:
+        x = gf.placeholder(gf.float32, [None])
+        y = gf.argmax(gf.transpose(gf.check_numerics(gf.tanh(x), "bad")[:, None] * [[1.0, 2.0, 3.0, 4.0]]), 0)
+        one, other = session.make_callable(y, [x]), session.make_callable([y], [x])
+        data = np.linspace(0, 1, 300).astype(np.float32)
+        expected, *_ = [one(data) for _ in range(3)]
+        (executable,) = session._executables.values()
+        size = executable.last.control.keeps[0].size  # type: ignore[attr-defined]
+        for n in range(1, 60):
+            other(data[:n])
+        gc.collect()
+        mine = [np.zeros(size, np.uint8) for _ in range(300)]
+        np.testing.assert_array_equal(one(data), expected)
+        assert not any(m.any() for m in mine)
+        data[5] = np.nan
+        with pytest.raises(gf.errors.InvalidArgumentError, match="bad"):
+            one(data)
+
+
+_FIRST_USE = """
+import threading, numpy as np, graphflow as gf
+start, wrong = threading.Barrier(4), []
+def work(k):
+    with gf.Graph().as_default(), gf.Session() as session:
+        x = gf.placeholder(gf.float32, [3])
+        y = x * float(k)
+        start.wait()
+        for _ in range(2000):
+            if session.run(y, {x: np.ones(3, np.float32)})[0] != k:
+                wrong.append(k)
+workers = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+for w in workers: w.start()
+for w in workers: w.join()
+print(wrong)
+"""
+
+
+def test_threads_that_begin_together_share_the_builtins() -> None:
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", _FIRST_USE], capture_output=True, text=True, timeout=120)
+        assert done.stdout.strip() == "[]", (done.returncode, done.stderr[-500:])
+
+
+def test_a_value_is_loaded_before_others_read_it() -> None:
+    with gf.Graph().as_default(), gf.Session() as session:
+        v = gf.Variable(np.zeros(20_000, np.float32))
+        session.run(v.initializer)
+        both = session.make_callable([gf.reduce_max(v), gf.reduce_min(v)])
+        stop = threading.Event()
+
+        def load() -> None:
+            k = 0
+            while not stop.is_set():
+                k += 1
+                v.load(np.full(20_000, k, np.float32), session)
+
+        worker = threading.Thread(target=load)
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        try:
+            worker.start()
+            torn = sum(a != b for a, b in (both() for _ in range(3000)))
+        finally:
+            stop.set()
+            worker.join()
+            sys.setswitchinterval(interval)
+        assert torn == 0
+
+
+def test_a_variable_that_moves_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler or a finalizer may run between the look at the variables and the native call."""
+    with gf.Graph().as_default(), gf.Session() as session:
+        v = gf.Variable(np.ones(300_000, np.float32), validate_shape=False)
+        session.run(v.initializer)
+        total = session.make_callable(gf.reduce_sum(gf.tanh(v) * 0.0 + v))
+        assert total() == 300_000
+        run = control.Control._run
+        loads = [np.full(500_000, 2.0, np.float32), np.full(300_000, 3.0, np.float32)]
+
+        def interrupted(self: control.Control, values: Any) -> Any:
+            if loads:
+                v.load(loads.pop(), session)
+            return run(self, values)
+
+        monkeypatch.setattr(control.Control, "_run", interrupted)
+        assert total() in (900_000, 1_000_000)
+        assert total() == 1_000_000
+
+
+def test_many_arrays_on_a_small_stack() -> None:
+    code = """
+import threading, graphflow as gf
+x = [gf.placeholder(gf.float32, []) for _ in range(1500)]
+y = gf.add_n(x)
+with gf.Session() as session:
+    threading.stack_size(256 * 1024)
+    found = []
+    t = threading.Thread(target=lambda: found.append(session.run(y, dict.fromkeys(x, 1.0))))
+    session.run(y, dict.fromkeys(x, 1.0))
+    t.start(); t.join()
+    print(found)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert "1500" in done.stdout, (done.returncode, done.stderr[-500:])
+
+
+@pytest.mark.parametrize("way", ["builtin", "ctypes"])
+def test_arrays_that_may_not_be_written(way: str) -> None:
+    code = """
+import numpy as np, graphflow as gf
+x = gf.placeholder(gf.float32, [4])
+locked = np.ones(4, np.float32); locked.flags.writeable = False
+with gf.Session() as session:
+    for a in (locked, np.frombuffer(np.ones(4, np.float32).tobytes(), np.float32), np.broadcast_to(np.float32(1), 4)):
+        for _ in range(3):
+            print(session.run(gf.reduce_sum(x), {x: a}))
+"""
+    env = {**os.environ, "GRAPHFLOW_DISPATCH": way}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["4.0"] * 9, done.stderr[-500:]
+
+
+def test_mistakes_in_what_is_fed_are_named_every_time() -> None:
+    with gf.Graph().as_default(), gf.Session() as session:
+        x = gf.placeholder(gf.float32, [])
+        y = x * 2.0
+        assert session.run(y, {x: 1.0}) == 2
+        for wrong in ([x], (x,), {x}):
+            with pytest.raises(TypeError, match="feed_dict"):
+                session.run(y, wrong)
+        with pytest.raises(ValueError, match="more than once"):
+            session.make_callable(y, [x, x])
+        for large in (2**64, 10**25, -(10**25)):
+            assert session.run(y, {x: large}) == np.float32(large) * 2
+        n = gf.placeholder(gf.int32, [2])
+        assert session.run(n + 1, {n: np.array([1, 2], object)}).tolist() == [2, 3]
+        with pytest.raises((TypeError, ValueError), match="range of int32"):
+            session.run(n + 1, {n: [2**70, 1]})
+
+
+def test_no_memory_for_the_results_is_no_second_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    with gf.Graph().as_default(), gf.Session() as session:
+        v = gf.Variable(0.0)
+        session.run(v.initializer)
+        step = session.make_callable([v.assign_add(1.0), gf.zeros([3])])
+        step()
+        run = control.Control._run
+
+        def full(self: control.Control, values: Any) -> Any:
+            run(self, values)
+            raise MemoryError
+
+        monkeypatch.setattr(control.Control, "_run", full)
+        session._store.version += 1  # so that the slow way is taken
+        with pytest.raises(gf.errors.ResourceExhaustedError):
+            step()
+        monkeypatch.undo()
+        assert session.run(v) == 2

@@ -386,6 +386,7 @@ def test_running_sums() -> None:
 
 
 def test_distributions() -> None:
+    tf.set_random_seed(5)  # the bounds are four standard deviations away: without a seed they are met, most of the time
     n = 40_000
     u, r, t = tf.random_uniform([n], 2.0, 5.0), tf.random_normal([n], 1.0, 2.0), tf.truncated_normal([n])
     a, b, c = run([u, r, t])

@@ -25,7 +25,15 @@ from graphflow_compiler.codegen.ptx import GPU_TARGETS, INTRINSICS, GpuTarget, P
 from graphflow_compiler.ir.index import iadd, imul, isub
 from graphflow_compiler.ir.loops import Atom, Buffer, Const, IConst, IDim, Index, IVar, LoopKernel
 from graphflow_compiler.ir.loops_build import LoopBuilder
-from tests.benchmark_kernels import benchmark_kernels, loop_kernels, losses, models, recorded, softmax_and_layer_norm
+from tests.benchmark_kernels import (
+    benchmark_kernels,
+    loop_kernels,
+    losses,
+    recorded,
+    run_workload,
+    softmax_and_layer_norm,
+    user_kernels,
+)
 from tests.loop_kernels import COLUMN, ROW, Compiled, M, N, kernel, name_of, values
 from tests.plan_steps import PlanSteps
 from tests.simt import Simulated
@@ -61,7 +69,16 @@ def assemble(text: str, target: GpuTarget, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def made() -> list[LoopKernel]:
-    return benchmark_kernels(count=100_000, batch=128)
+    workloads = [
+        ("scalar",),
+        ("chain", 1_000),
+        ("chain", 100_000),
+        ("norm",),
+        ("matmul", 32, 784, 128),
+        ("tiny",),
+        ("mlp", 128),
+    ]
+    return [*benchmark_kernels(*workloads), *user_kernels()]
 
 
 def check_text(p: PtxKernel, k: LoopKernel) -> None:
@@ -122,7 +139,7 @@ def test_every_intrinsic_has_code(target: GpuTarget, tmp_path: Path) -> None:
 
 def test_what_has_no_ptx_says_so() -> None:
     target = GPU_TARGETS["sm_80"]
-    product = next(k for k in recorded(lambda: models().tiny_step()["graphflow"]()) if not isinstance(k, LoopKernel))
+    product = next(k for k in recorded(lambda: run_workload("tiny")) if not isinstance(k, LoopKernel))
     with pytest.raises(CompileError, match="GemmKernel is not lowered to GPUs yet"):
         kernel_to_ptx(product, target, "k")
     for rule, named in (
@@ -169,7 +186,7 @@ def check_numbers(k: LoopKernel, rtol: float, orders: tuple[bool, ...] = (False,
 
 def test_benchmark_kernels_compute_what_the_cpu_computes() -> None:
     seen: set[LoopKernel] = set()
-    for k in benchmark_kernels(count=20_000, batch=8):
+    for k in [*benchmark_kernels(("scalar",), ("chain", 20_000), ("tiny",), ("mlp", 8)), *user_kernels()]:
         check_numbers(k, 1e-5, (len(seen) % 2 == 0,), **{d: 3 + 62 * i for i, d in enumerate(k.dims)})
         seen.add(k)
     assert len(seen) >= 25

@@ -51,11 +51,12 @@ EXACT: dict[str, Callable[..., Array]] = {
     "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "sinh": np.sinh, "cosh": np.cosh,
     "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh, "pow": np.power, "atan2": np.arctan2,
     "erf": each(math.erf), "erfc": each(math.erfc), "lgamma": each(math.lgamma),
-    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "exp_nonpositive": np.exp,
 }  # fmt: skip
 # function -> ranges sampled; a range over several magnitudes is sampled evenly in the logarithm, with both signs if odd
 LINEAR: dict[str, list[tuple[float, float]]] = {
     "exp": [(-1, 1), (-104, 89)],
+    "exp_nonpositive": [(-1, 0), (-86.5, 0)],
     "expm1": [(-1, 1), (-20, 88)],
     "log": [(0.5, 2), (0, 100)],
     "log1p": [(-0.999, 1), (0, 100)],
@@ -82,12 +83,14 @@ LOGARITHMIC: dict[str, tuple[float, float]] = {
     "acosh": (0, 38), "atanh": (-44, 0),
 }  # fmt: skip
 LIMITS32 = {
-    "exp": 1.0, "expm1": 1.5, "log": 1.0, "log1p": 1.5, "tanh": 2.5, "sigmoid": 2.5, "erf": 1.5, "sin": 1.6, "cos": 1.6,
+    "exp": 1.0, "exp_nonpositive": 1.0,
+    "expm1": 1.5, "log": 1.0, "log1p": 1.5, "tanh": 2.5, "sigmoid": 2.5, "erf": 1.5, "sin": 1.6, "cos": 1.6,
     "tan": 2.8, "asin": 2.5, "acos": 2.5, "atan": 2.5, "sinh": 2.5, "cosh": 2.0, "asinh": 4.0, "acosh": 4.0, "atanh": 4.0,
     "erfc": 4.0, "lgamma": 6.0,
 }  # fmt: skip
 LIMITS64 = {
-    "exp": 1.0, "expm1": 2.2, "log": 1.0, "log1p": 1.5, "tanh": 2.5, "sigmoid": 2.5, "erf": 2.0, "sin": 1.6, "cos": 1.6,
+    "exp": 1.0, "exp_nonpositive": 1.0,
+    "expm1": 2.2, "log": 1.0, "log1p": 1.5, "tanh": 2.5, "sigmoid": 2.5, "erf": 2.0, "sin": 1.6, "cos": 1.6,
 }  # fmt: skip
 # numpy's own float64 (or C's long double) is the reference; these come from a C library that is good to 1 ulp.
 WIDER: type[np.floating[Any]] = np.longdouble
@@ -97,7 +100,7 @@ def samples(fn: str, dtype: DType) -> Array:
     rng = np.random.default_rng(1)
     parts = []
     for low, high in LINEAR[fn]:
-        if dtype is float64 and fn in ("exp", "expm1", "sigmoid") and abs(low) + abs(high) > 60:
+        if dtype is float64 and fn in ("exp", "exp_nonpositive", "expm1", "sigmoid") and abs(low) + abs(high) > 60:
             low, high = low * 7.1, high * 7.9
         parts.append(rng.uniform(low, high, SAMPLES))
     if fn in LOGARITHMIC:
@@ -192,6 +195,8 @@ def test_special_cases(fn: str, dtype: DType) -> None:
         x = np.array([*SPECIAL, float(np.finfo(dtype.numpy_dtype).max), 5e-324, -1 - 2.0**-23], dtype.numpy_dtype)
         if fn == "lgamma":
             x = x[(x > 0) & (x < 1e30)]
+        if fn == "exp_nonpositive":
+            x = x[(x <= 0) | np.isnan(x)]
         exact = EXACT[fn](x.astype(np.float64)).astype(dtype.numpy_dtype)
     got = run(fn, dtype, x)
     np.testing.assert_array_equal(np.isnan(got), np.isnan(exact), err_msg=str(x))
@@ -199,6 +204,8 @@ def test_special_cases(fn: str, dtype: DType) -> None:
     known = ~np.isnan(exact)
     np.testing.assert_array_equal(np.signbit(got[known]), np.signbit(exact[known]), err_msg=str(x[known]))
     tiny = np.finfo(dtype.numpy_dtype).tiny if fn == "sigmoid" else 0  # whose denormal results are 0
+    if fn == "exp_nonpositive":
+        tiny = 3 * np.finfo(dtype.numpy_dtype).tiny
     rtol = 3e-7 if dtype is float32 else 1e-15
     np.testing.assert_allclose(got, exact, rtol=4 * rtol, atol=tiny)
 
@@ -272,3 +279,10 @@ def test_constant_powers_are_products() -> None:
             exact = np.power(x.astype(np.float64), exponent)
         got = apply(elementwise(lambda b, v, e=exponent: b.call("pow", v, b.const(e, float32)), float32), x)
         assert ulps(got, exact) <= 2.0
+
+
+@pytest.mark.parametrize("dtype", [float32, float64])
+def test_exponentials_of_a_softmax_end_in_zero(dtype: DType) -> None:
+    smallest = np.log(np.finfo(dtype.numpy_dtype).tiny)
+    x = np.array([0.0, -0.0, smallest - 1, -1e9, -np.inf, np.nan], dtype.numpy_dtype)
+    np.testing.assert_array_equal(run("exp_nonpositive", dtype, x), np.array([1, 1, 0, 0, 0, np.nan], dtype.numpy_dtype))

@@ -293,3 +293,21 @@ def test_the_kernels_of_a_plan() -> None:
         assert all(a != b for a, b in arrows) and ["in0", "k0"] in arrows
         with pytest.raises(tf.errors.UnimplementedError, match="no kernels to draw"):
             tf.plan_to_dot(tf.where(y > 0.0), session=session, feed_shapes={x: (5, 3)})
+
+
+def test_the_kernels_drawn_are_those_of_the_shapes_given() -> None:
+    """Sizes of 1, and sizes that go together only by chance, have plans of their own."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        w = tf.placeholder(tf.float32, [None, None])
+        total = tf.reduce_sum(tf.nn.softmax(w), 0)
+        for shape in ((1, 4), (5, 4), (1, 4)):
+            steps = len(session.profile(total, {w: np.ones(shape, np.float32)}, runs=2).rows)
+            text = tf.plan_to_dot(total, session=session, feed_shapes={w: shape})
+            assert len([n for n in text.splitlines() if n.startswith("  k") and " -> " not in n]) == steps
+        a, b = tf.placeholder(tf.float32, [None]), tf.placeholder(tf.float32, [None])
+        product = tf.reshape(a, [-1, 2]) * tf.reshape(b, [-1, 2])
+        for n, m in ((8, 2), (6, 6), (10, 2)):
+            text = tf.plan_to_dot(product, session=session, feed_shapes={a: (n,), b: (m,)})
+            assert f"float32 ({n},)" in text and f"float32 ({m},)" in text
+        with pytest.raises(tf.errors.InvalidArgumentError, match="2"):
+            tf.plan_to_dot(product, session=session, feed_shapes={a: (8,), b: (4,)})

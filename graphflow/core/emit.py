@@ -24,10 +24,11 @@ ARITHMETIC = (
 )  # fmt: skip
 #: a, b -> bool. Float comparisons are ordered (false with NaN) except ``ne``.
 COMPARE = ("eq", "ne", "lt", "le", "gt", "ge")
-#: float functions: name -> number of arguments. ``fma`` is a*b+c in one rounding.
+#: float functions: name -> number of arguments. ``fma`` is a*b+c in one rounding. ``exp_nonpositive`` is exp for x <= 0,
+#: and 0 where that is too small to matter beside a 1 (below 1e-37).
 CALLS = {
-    "exp": 1, "expm1": 1, "log": 1, "log1p": 1, "sin": 1, "cos": 1, "tan": 1, "asin": 1, "acos": 1, "atan": 1,
-    "sinh": 1, "cosh": 1, "tanh": 1, "asinh": 1, "acosh": 1, "atanh": 1, "erf": 1, "erfc": 1, "lgamma": 1,
+    "exp": 1, "exp_nonpositive": 1, "expm1": 1, "log": 1, "log1p": 1, "sin": 1, "cos": 1, "tan": 1, "asin": 1, "acos": 1,
+    "atan": 1, "sinh": 1, "cosh": 1, "tanh": 1, "asinh": 1, "acosh": 1, "atanh": 1, "erf": 1, "erfc": 1, "lgamma": 1,
     "sigmoid": 1, "pow": 2, "atan2": 2, "fma": 3,
 }  # fmt: skip
 

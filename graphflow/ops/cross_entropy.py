@@ -24,6 +24,7 @@ from graphflow.ops.softmax import (
     check_float,
     class_axis,
     log_softmax,
+    normalised,
     one_axis,
     reference_softmax,
     shifted,
@@ -73,7 +74,7 @@ def _dense_expand(p: ExpandContext, logits: Any, labels: Any) -> Any:
     terms = p.op("Mul", labels, p.op("Sub", p.op("Log", total), x))
     terms = p.op("SelectV2", p.op("Equal", labels, zero), zero, terms)
     loss = p.op("Sum", terms, attrs=ReduceAttrs((axis,)))
-    return loss, p.op("Sub", p.op("RealDiv", e, total), labels)
+    return loss, p.op("Sub", normalised(p, e, total), labels)
 
 
 def _dense_reference(attrs: AxisAttrs, logits: Any, labels: Any) -> Any:
@@ -221,7 +222,7 @@ def _sparse_expand(p: ExpandContext, logits: Any, labels: Any) -> Any:
     zero = p.const(0, dtype)
     terms = p.op("SelectV2", hit, p.op("Sub", p.op("Log", total), x), zero)
     loss = p.op("Sum", terms, attrs=ReduceAttrs((axis,)))
-    return loss, p.op("Sub", p.op("RealDiv", e, total), p.op("SelectV2", hit, p.const(1, dtype), zero))
+    return loss, p.op("Sub", normalised(p, e, total), p.op("SelectV2", hit, p.const(1, dtype), zero))
 
 
 def _sparse_reference(attrs: AxisAttrs, logits: Any, labels: Any) -> Any:

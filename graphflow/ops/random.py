@@ -69,12 +69,15 @@ def _attrs(dtype: DType, op_seed: int | None) -> RandomAttrs:
 
 
 def _unit(b: ScalarBuilder[Any], dtype: DType, high: Any, low: Any) -> Any:
-    """A multiple of 2^-k in [0, 1) that `dtype` holds exactly: k is its precision. `low` counts for float64 only."""
+    """A multiple of 2^-k in [0, 1); `low` counts for float64 only.
+
+    k is one less than the precision of `dtype`, as in TensorFlow: scaled to [0, max) nothing is then rounded up to max.
+    """
     if dtype is float64:
-        top = b.cast(b.cast(b.binary("shr", high, b.const(5, uint32)), int32), float64)
+        top = b.cast(b.cast(b.binary("shr", high, b.const(6, uint32)), int32), float64)
         rest = b.cast(b.cast(b.binary("shr", low, b.const(6, uint32)), int32), float64)
-        return b.mul(b.add(b.mul(top, 2.0**26), rest), 2.0**-53)
-    bits = {"float16": 11, "bfloat16": 8}.get(dtype.name, 24)
+        return b.mul(b.add(b.mul(top, 2.0**26), rest), 2.0**-52)
+    bits = {"float16": 10, "bfloat16": 7}.get(dtype.name, 23)
     value = b.cast(b.cast(b.binary("shr", high, b.const(32 - bits, uint32)), int32), float32)
     return _narrow(b, b.mul(value, 2.0**-bits), dtype)
 
@@ -94,7 +97,7 @@ def _uniform_rule(b: ScalarBuilder[Any], ctx: LowerContext, draw: Callable[[int]
 def _positive(b: ScalarBuilder[Any], dtype: DType, high: Any, low: Any) -> Any:
     """Uniform in (0, 1], fine near 0, which is where the logarithm of the normal's radius looks."""
     if dtype is float64:
-        return b.add(_unit(b, float64, high, low), 2.0**-53)
+        return b.add(_unit(b, float64, high, low), 2.0**-52)
     value = b.cast(b.cast(b.binary("shr", high, b.const(1, uint32)), int32), float32)
     return b.mul(b.add(value, 1.0), 2.0**-31)
 
@@ -134,7 +137,7 @@ def _truncated_rule(b: ScalarBuilder[Any], ctx: LowerContext, draw: Callable[[in
     """The quantile function at a uniform: unlike rejection it needs one draw, so each element stands alone."""
     dtype = ctx.outputs[0].dtype
     wide = _wide(dtype)
-    half_step = 2.0**-54 if wide is float64 else 2.0**-25
+    half_step = 2.0**-53 if wide is float64 else 2.0**-24
     u = b.add(_unit(b, wide, draw(0), draw(1)), half_step)
     v = b.mul(b.sub(b.mul(u, 2.0), 1.0), _WITHIN_TWO)
     x = b.mul(erfinv_central(b, v), math.sqrt(2.0))

@@ -8,11 +8,12 @@ import numpy as np
 
 from graphflow.core.build import build, convert_to_tensor
 from graphflow.core.kinds import Composite, ExpandContext, TensorType
-from graphflow.core.registry import InferContext, OpDef, Sample, register
+from graphflow.core.registry import InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.core.tensor import Operation, Tensor
 from graphflow.dtypes import FLOATS, DType
 from graphflow.errors import ArgumentError, DTypeError, ShapeError
 from graphflow.ops.axis import AxisAttrs
+from graphflow.ops.elementwise import unary_op
 from graphflow.ops.reduce import ReduceAttrs, axis_values, reduce_sum
 
 
@@ -44,13 +45,27 @@ def shifted(p: ExpandContext, logits: Any, axis: int) -> tuple[Any, Any, Any]:
     """The logits minus their largest, the exponentials of these, and their sum: nothing overflows, and no sum is 0."""
     over = ReduceAttrs((axis,), True)
     x = p.op("Sub", logits, p.op("Max", logits, attrs=over))
-    e = p.op("Exp", x)
+    e = p.op("ExpNonPositive", x)
     return x, e, p.op("Sum", e, attrs=over)
+
+
+def normalised(p: ExpandContext, e: Any, total: Any) -> Any:
+    """e / total by way of the reciprocal, as TensorFlow does it: one division for each sum, not for each element."""
+    return p.op("Mul", e, p.op("Reciprocal", total))
+
+
+EXP_NON_POSITIVE = register(
+    unary_op(
+        "ExpNonPositive", lambda b, attrs, x: b.call("exp_nonpositive", x), np.exp,
+        not_differentiable("only softmaxes, which have gradients of their own, expand to it"),
+        "e^x for x <= 0, and 0 where that is below 1e-37: the exponentials of a softmax.", low=-30.0, high=0.0, cheap=False,
+    )
+)  # fmt: skip
 
 
 def _softmax_expand(p: ExpandContext, logits: Any) -> Any:
     _, e, total = shifted(p, logits, p.attrs.axis % p.inputs[0].rank)
-    return p.op("RealDiv", e, total)
+    return normalised(p, e, total)
 
 
 def _log_softmax_expand(p: ExpandContext, logits: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,8 +18,23 @@ Typed = tuple[tuple[int, ...], np.dtype[Any]]
 LIST, TUPLE, SINGLE = 1, 2, 0
 
 
+#: More arrays than this in one call are passed by ctypes.
+MAX_NATIVE = 400
+
+
+def _fits(value: Any, feed: Typed) -> bool:
+    """Whether native code may read the value where it is."""
+    shape, dtype = feed
+    if type(value) is not np.ndarray or value.shape != shape or value.dtype.char != dtype.char:
+        return False
+    return bool(value.flags.c_contiguous and value.flags.aligned)
+
+
 class Control:
-    """Calls one plan's entry with one table. `feeds` and `outputs`: shape and dtype each, and its slot in the table."""
+    """Calls one plan's entry with one table. `feeds` and `outputs`: shape and dtype each, and its slot in the table.
+
+    `keeps`: what the addresses in all of them point into.
+    """
 
     def __init__(
         self,
@@ -32,11 +48,15 @@ class Control:
         output_slots: Sequence[int],
         release_gil: bool,
         launch: int = 0,
+        plan: Any = None,
+        keeps: Any = None,
     ) -> None:
+        self.plan, self.keeps = plan, keeps
         self.entry, self.table, self.dims, self.store = entry, table, dims, store
         self.feeds, self.outputs = tuple(feeds), tuple(outputs)
         self.feed_slots, self.output_slots = tuple(feed_slots), tuple(output_slots)
-        self.native = builtins()
+        # Native code keeps what it notes of each array on the stack, of which a thread may have little.
+        self.native = builtins() if len(self.feeds) + len(self.outputs) <= MAX_NATIVE else None
         #: The two functions that run the plan, on one thread and on all; with the latter, which to take.
         self.entries = (entry, launch)
         self.choice = Choice() if launch else None
@@ -51,6 +71,7 @@ class Control:
         counts = (int(release_gil), len(self.feeds), len(self.outputs), feed_block, output_block, self.native.objects)
         self.block = np.array([*header, *counts, *structure(LIST, range(len(self.outputs)))], np.int64)
         self.address = self.block.ctypes.data
+        by_address[self.address] = self
 
     def _block(self, numbers: Any) -> int:
         array = np.array(list(numbers), np.int64)
@@ -94,10 +115,7 @@ class Control:
             self.block[0] = self.entry
             done: list[Any] | int = self.native.run(self.address, *values)
             return done
-        if len(values) != len(self.feeds) or any(
-            type(v) is not np.ndarray or v.shape != shape or v.dtype.char != dtype.char or not v.flags.carray
-            for v, (shape, dtype) in zip(values, self.feeds, strict=True)
-        ):
+        if len(values) != len(self.feeds) or not all(map(_fits, values, self.feeds)):
             return MISMATCH
         results = [np.empty(shape, dtype) for shape, dtype in self.outputs]
         self.store.runs += 1
@@ -106,21 +124,25 @@ class Control:
         return status if status else [r if r.ndim else r[()] for r in results]
 
 
+#: Every control by the address that native code knows it by.
+by_address: weakref.WeakValueDictionary[int, Control] = weakref.WeakValueDictionary()
+
+
 class Cells:
     """One way of calling a session: `call(*values)` is native for as long as nothing changes.
 
     Args:
         kind, members: the structure (see `structure`).
         slow: what else to do with the values; it may `bind` the cells to a control.
-        failed: raises for a status that is not 0.
+        failed: raises for a status that is not 0, of the control at an address (see `by_address`).
     """
 
-    def __init__(self, kind: int, members: Sequence[int], slow: Callable[..., Any], failed: Callable[[int], Any]) -> None:
+    def __init__(self, kind: int, members: Sequence[int], slow: Callable[..., Any], failed: Callable[[int, int], Any]) -> None:
         self._block = np.array([0] * CELLS_HEADER + structure(kind, members), np.int64)
         #: What the cells are bound to: alive for as long as native code has its address.
         self.control: Control | None = None
-        native = builtins()
-        self.call = slow if native is None else native.call(self._block.ctypes.data, slow, failed)
+        self.native = builtins()  # whose code `call` is
+        self.call = slow if self.native is None else self.native.call(self._block.ctypes.data, slow, failed)
 
     def bind(self, control: Control | None) -> None:
         if control is self.control:

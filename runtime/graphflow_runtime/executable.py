@@ -38,11 +38,15 @@ class Executable(Protocol):
     def failed(self, control: Control, status: int) -> Exception:
         """What to raise for the status of a native run."""
 
-    def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
-        """Compiles for feeds of these shapes, without running."""
+    def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> Plan | None:
+        """Compiles for feeds of these shapes, without running: the native plan, or None if there is none.
 
-    def plan(self) -> Plan | None:
-        """The native plan that was made last; None if there is none."""
+        Raises:
+            InvalidArgumentError: the shapes do not go together.
+        """
+
+    def after_fork(self) -> None:
+        """In a child process: no other thread is there any more to give a lock back."""
 
     def explanation(self) -> str:
         """What was made of the fetches, in words."""

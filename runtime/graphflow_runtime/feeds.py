@@ -121,7 +121,7 @@ class FeedConverter:
             raise FeedTypeError(f"{self._cannot(value)}: {e}") from None
         if array.dtype.kind not in "fiubV" or (array.dtype.kind == "V" and array.dtype != self.dtype):
             if array.dtype == object and array.size and all(type(v) is int for v in array.flat):
-                raise DTypeError(f"{self._cannot(value)}: it is out of the range of {self.tensor.base_dtype.name}.")
+                return self._large_integers(value, array)
             raise FeedTypeError(f"{self._cannot(value)}: values of dtype {array.dtype} are not numbers of one regular shape.")
         if self.is_integer and array.dtype != self.dtype:
             self._check_range(value, array)
@@ -130,6 +130,13 @@ class FeedConverter:
         if not array.flags.aligned or not array.flags.c_contiguous:
             array = np.array(array, dtype=self.dtype, order="C", copy=True)
         return array if array.dtype.char == self.char else array.view(self.dtype)
+
+    def _large_integers(self, value: Any, array: Array) -> Array:
+        """Python's integers in an array of objects, as numpy makes it of those beyond 64 bits."""
+        try:
+            return array.astype(self.dtype)
+        except OverflowError:
+            raise DTypeError(f"{self._cannot(value)}: it is out of the range of {self.tensor.base_dtype.name}.") from None
 
     def _cannot(self, value: Any) -> str:
         shown = repr(value)

@@ -144,8 +144,11 @@ class BoundPlan:
             [outputs.get(i, spare) for i in range(len(plan.output_types))],
             release_gil=work > _GIL_WORK,
             launch=team.launch if team is not None and threads > 1 else 0,
+            plan=plan,
+            # A way of calling keeps its control after the sizes have been forgotten here: whatever the table, the code
+            # and the block hold addresses of must live as long.
+            keeps=(arena, self.flags, self.block, self.step_flags, compiled),
         )
-        self.arena = arena
         self.store_version = -1
 
     def refresh(self) -> None:
@@ -178,6 +181,10 @@ class BoundPlan:
         if self.store_version != store.version:
             self.refresh()
         results = self.control.run(values)
+        while results == MISMATCH and self.store_version != store.version:
+            # Python ran in between (a signal handler, a finalizer) and moved a variable.
+            self.refresh()
+            results = self.control.run(values)
         if isinstance(results, int):
             if results == MISMATCH:
                 return None
@@ -247,8 +254,7 @@ class NativeExecutable:
 
     def failed(self, control: Control, status: int) -> Exception:
         """What to raise for the status of a run of `control`, which is one of the last plans."""
-        plan = next(b.plan for b in (self.last, *self.bound.values()) if b is not None and b.control is control)
-        return self.failure(plan, _Failure(status))
+        return self.failure(control.plan, _Failure(status))
 
     def run(self, feeds: Sequence[np.ndarray[Any, Any]], trace: Trace | None = None) -> list[Any]:
         """Results of the tensors among the fetches, for feeds that are contiguous arrays of the right dtype."""
@@ -257,6 +263,8 @@ class NativeExecutable:
             bound = self.bound.get(shapes)
             if bound is None:
                 bound = self.bind(shapes)
+            else:
+                self.bound.move_to_end(shapes)
             if bound is not None:
                 self.last = bound if self.plain else None
                 views = [a.view(np.uint16) if t.base_dtype is bfloat16 else a for t, a in zip(self.feeds, feeds, strict=True)]
@@ -283,14 +291,8 @@ class NativeExecutable:
             found = self.bound.get(shapes)
             if found is not None:
                 return found
-            general = generalise(self.feeds, shapes)
             try:
-                try:
-                    bound = BoundPlan(self.compiled(general), shapes, self.store, self.most_threads)
-                except SizeMismatch:
-                    # These sizes do not go together as the general plan assumes; with all of them fixed, inference
-                    # says either how they do (a broadcast) or what is wrong, in the user's terms.
-                    bound = BoundPlan(self.compiled(shapes), shapes, self.store, self.most_threads)
+                bound = BoundPlan(self.compiled_for(shapes), shapes, self.store, self.most_threads)
             except CannotCompile as e:
                 self.fallback_reason = str(e)
                 _log.info("runs on the reference backend: %s", e)
@@ -301,6 +303,16 @@ class NativeExecutable:
             while len(self.bound) > MAX_BOUND:
                 self.bound.popitem(last=False)
             return bound
+
+    def compiled_for(self, shapes: Shapes) -> CompiledPlan:
+        found = self.compiled(generalise(self.feeds, shapes))
+        try:
+            found.plan.sizes(shapes)
+        except SizeMismatch:
+            # These sizes do not go together as the general plan assumes; with all of them fixed, inference says either
+            # how they do (a broadcast) or what is wrong, in the user's terms.
+            return self.compiled(shapes)
+        return found
 
     def compiled(self, general: Any) -> CompiledPlan:
         variable_shapes = self.store.open_shapes(self.graph)
@@ -316,17 +328,20 @@ class NativeExecutable:
             self.statistics.kernels_from_disk += found.code.found
         return found
 
-    def prepare(self, shapes: Shapes) -> None:
+    def prepare(self, shapes: Shapes) -> Plan | None:
         """Compiles for feeds of these shapes without running; what cannot be compiled is left to the reference backend."""
-        try:
-            self.compiled(generalise(self.feeds, shapes))
-        except CannotCompile as e:
-            self.fallback_reason = str(e)
-            self.fallback = self.reference(self.graph, self.fetches, self.feeds, self.store)
+        with self.lock:
+            if self.fallback is not None:
+                return None
+            try:
+                return self.compiled_for(shapes).plan
+            except CannotCompile as e:
+                self.fallback_reason = str(e)
+                self.fallback = self.reference(self.graph, self.fetches, self.feeds, self.store)
+                return None
 
-    def plan(self) -> Plan | None:
-        """The plan that was made last; None where there is no native code."""
-        return None if self.fallback is not None or not self.plans else next(reversed(self.plans.values())).plan
+    def after_fork(self) -> None:
+        self.lock = threading.RLock()
 
     def explanation(self) -> str:
         if self.fallback is not None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphflow.core.graph import Operation, Tensor
-from graphflow.errors import FeedError, OutOfMemoryError
-from graphflow_runtime.control import LIST, SINGLE, TUPLE, Cells
+from graphflow.errors import FeedError, InternalError, OutOfMemoryError
+from graphflow_runtime.control import LIST, SINGLE, TUPLE, Cells, by_address
 from graphflow_runtime.executable import Executable
 from graphflow_runtime.feeds import FeedConverter, check_named_sizes
 from graphflow_runtime.fetches import Element, FetchPlan
@@ -101,9 +101,12 @@ class Prepared:
         call, rebuild = self.cells.call, self.rebuild
         return call if rebuild is None else lambda *values: rebuild(call(*values))
 
-    def _failed(self, status: int) -> None:
-        assert self.cells.control is not None
-        raise self.executable.failed(self.cells.control, status) from None
+    def _failed(self, status: int, address: int) -> None:
+        # Another thread may have bound the cells to other sizes since.
+        control = by_address.get(address)
+        if control is None:
+            raise InternalError(message=f"a run failed with status {status}, and its plan is gone")
+        raise self.executable.failed(control, status) from None
 
     # ------------------------------------------------------------------ the slow way
     def _slow(self, *values: Any) -> Any:
@@ -125,9 +128,9 @@ class Prepared:
         with session._lock:
             session._check_open()
             store = session._store
-            store.busy += 1
-            self.cells.mark_used()
             try:
+                store.busy += 1
+                self.cells.mark_used()
                 results = self._try_fast(values) if trace is None and not self.named else None
                 if results is None:
                     values = tuple([convert(v) for convert, v in zip(self.convert, values, strict=True)])
@@ -135,16 +138,19 @@ class Prepared:
                         check_named_sizes(self.tensors, values)
                     results = self._run_converted(values, trace)
             finally:
-                store.busy -= 1
+                store.busy = max(0, store.busy - 1)  # a child process of a fork in the run starts with 0
             if self.has_shortcut:
                 self.cells.bind(self.executable.shortcut())
         return self._finish(results, values)
 
     def _try_fast(self, values: Sequence[Any]) -> Sequence[Any] | None:
+        runs = self.session._store.runs
         try:
             return self.executable.fast(values)
-        except MemoryError:  # for the results that the last sizes had, which may not be these
-            return None
+        except MemoryError as e:
+            if self.session._store.runs != runs:
+                raise OutOfMemoryError(message="the run is done, but there is no memory for its results") from e
+            return None  # it was for the results that the last sizes had, which may not be these
 
     def _run_converted(self, values: Sequence[Any], trace: Trace | None) -> Sequence[Any]:
         results = self._try_fast(values) if trace is None else None

@@ -77,8 +77,8 @@ class ReferenceExecutable:
     def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
         """There is nothing to compile."""
 
-    def plan(self) -> None:
-        """There is none."""
+    def after_fork(self) -> None:
+        """There are no locks."""
 
     def explanation(self) -> str:
         return f"reference backend (numpy): {len(self.operations)} operations, one by one\n"

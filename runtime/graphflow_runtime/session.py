@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
-from collections import OrderedDict
+import weakref
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from graphflow.config import ConfigProto, RunMetadata, RunOptions
 from graphflow.core import context
 from graphflow.core.graph import Graph, Operation, Tensor
 from graphflow.core.kinds import Source
-from graphflow.errors import SessionClosedError, UnimplementedError
+from graphflow.errors import FeedError, SessionClosedError, UnimplementedError
 from graphflow_compiler.frontend import needed_operations
 from graphflow_runtime.executable import Executable
 from graphflow_runtime.failures import unfed
@@ -29,6 +31,7 @@ from graphflow_runtime.reference import ReferenceExecutable
 from graphflow_runtime.store import VariableStore
 
 if TYPE_CHECKING:
+    from graphflow_compiler.plan import Plan
     from graphflow_runtime.native import Statistics
     from graphflow_runtime.profiling import Profile
 
@@ -94,6 +97,7 @@ class BaseSession:
         self._native: Statistics | None = None
         self._misses = 0
         self._made = 0
+        _sessions.add(self)
 
     # ------------------------------------------------------------------ what it is
     @property
@@ -147,7 +151,10 @@ class BaseSession:
             except TypeError:  # a structure within the structure, or a mistake: both take longer
                 found = None
             if found is not None:
-                return found.call(*feed_dict.values()) if feed_dict else found.call()
+                if not feed_dict:
+                    return found.call()
+                if type(feed_dict) is dict or hasattr(feed_dict, "values"):
+                    return found.call(*feed_dict.values())
         prepared, values = self._prepare(fetches, feed_dict)
         if run_metadata is None:
             return prepared.call(*values)
@@ -285,6 +292,9 @@ class BaseSession:
         with self._lock:
             self._check_usable()
             tensors = tuple(feed_tensor(self._graph, f) for f in feed_list or ())
+            twice = next((t for t, count in Counter(tensors).items() if count > 1), None)
+            if twice is not None:
+                raise FeedError(f"Tensor {twice.name} is fed more than once.")
             prepared = Prepared(self, FetchPlan(self._graph, fetches), tensors)
         call = prepared.call
         if not accept_options:
@@ -317,8 +327,9 @@ class BaseSession:
 
     def _compiled(
         self, fetches: Any, feed_dict: Mapping[Any, Any] | None, feed_shapes: Any
-    ) -> tuple[Executable, tuple[Element, ...], dict[Tensor, tuple[int, ...]]]:
-        """The executable for these fetches and feeds, compiled but not run; what it computes; what it is fed, and its shape."""
+    ) -> tuple[Executable, Plan | None, tuple[Element, ...], dict[Tensor, tuple[int, ...]]]:
+        """The executable for these fetches and feeds, compiled but not run; its native plan, if any; what it computes; what
+        it is fed, and its shape."""
         shapes = {feed_tensor(self._graph, k): tuple(v) for k, v in (feed_shapes or {}).items()}
         shapes.update({t: np.shape(v) for t, v in flatten_feeds(self._graph, feed_dict or {}).items()})
         with self._lock:
@@ -326,8 +337,8 @@ class BaseSession:
             feeds = canonical(tuple(shapes))
             elements = canonical(unfed_part(FetchPlan(self._graph, fetches).elements, shapes))
             executable = self._executable(elements, feeds)
-            executable.prepare(tuple(shapes[t] for t in feeds))
-            return executable, elements, {t: shapes[t] for t in feeds}
+            plan = executable.prepare(tuple(shapes[t] for t in feeds))
+            return executable, plan, elements, {t: shapes[t] for t in feeds}
 
     def _load_variable(self, variable: Any, value: Any) -> None:
         """Gives a variable a value without adding an op."""
@@ -335,7 +346,11 @@ class BaseSession:
         array = FeedConverter(op.outputs[0])(value)
         with self._lock:
             self._check_usable()
-            self._store.set(op.name, array)
+            self._store.busy += 1  # native runs of other threads wait for the lock until the value is there in full
+            try:
+                self._store.set(op.name, array)
+            finally:
+                self._store.busy -= 1
 
     # ------------------------------------------------------------------ life
     def as_default(self) -> AbstractContextManager[Any]:
@@ -350,6 +365,23 @@ class BaseSession:
             self._prepared.clear()
             self._executables.clear()
             self._store = VariableStore()
+
+
+_sessions: weakref.WeakSet[BaseSession] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """A run of another thread holds its session's lock, and will never give it back in the child."""
+    for session in list(_sessions):
+        session._lock = threading.RLock()
+        if not session._closed:
+            session._store.busy = 0
+        for executable in list(session._executables.values()):
+            executable.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Session(BaseSession):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import math
 import os
 import threading
+from collections import deque
 from pathlib import Path
 
 import numpy as np
 
 from graphflow_compiler.codegen.pool import control_bytes, is_supported, pool_code
+
+_log = logging.getLogger("graphflow")
 
 _CACHE_LINE = 64
 _MOST = 256
@@ -55,21 +59,28 @@ def _quota() -> int | None:
 
 
 class Pool:
-    """`size` threads: the calling one and `size` - 1 workers, which are Python threads inside native code for good."""
+    """`size` threads: the calling one and `size` - 1 workers, which are Python threads inside native code for good. Fewer
+    where the system gives no more."""
 
     def __init__(self, size: int) -> None:
         code = pool_code()
-        self.size = size
         self.launch = code.address("graphflow_launch")
         memory = np.zeros(control_bytes(size) + _CACHE_LINE, np.uint8)
         self.address = memory.ctypes.data + -memory.ctypes.data % _CACHE_LINE
         self._kept = code, memory
         # The workers never leave their code and never stop looking at that memory: not even at exit may it be freed.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
-        ctypes.c_int64.from_address(self.address + 160).value = size
+        self.size = 1
         work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(code.address("graphflow_worker"))
         for thread in range(1, size):
-            threading.Thread(target=work, args=(self.address, thread), daemon=True, name=f"graphflow-{thread}").start()
+            worker = threading.Thread(target=work, args=(self.address, thread), daemon=True, name=f"graphflow-{thread}")
+            try:
+                worker.start()
+            except RuntimeError as e:
+                _log.warning("plans use %d threads: %s", thread, e)
+                break
+            self.size += 1
+        ctypes.c_int64.from_address(self.address + 160).value = self.size
 
     def take(self) -> None:
         """From now on no launch gets the threads."""
@@ -79,33 +90,36 @@ class Pool:
 class Choice:
     """Whether a plan runs on all threads or on one: whichever has been faster lately, since results are the same.
 
-    A plan that is too small, or a neighbour that keeps a core busy, makes several threads the slower way. Both are tried
-    at first, and the other one again once in a while.
+    A plan that is too small, or a neighbour that keeps a core busy, makes several threads the slower way. The way that is
+    not taken is tried again once in a while for a few runs. What counts is the median of the last runs of each: single
+    ones are disturbed by whatever else the machine does. The first after a change is left out, as it finds the workers
+    asleep, or not yet.
     """
 
-    _AGAIN = 128
-    _FIRST = 8
+    _TRIAL = 4
+    _AGAIN = 160
+    _KEPT = 5
 
     def __init__(self) -> None:
         self._runs = 0
-        self._took: list[float | None] = [None, None]
+        self._took: tuple[deque[int], deque[int]] = (deque(maxlen=self._KEPT), deque(maxlen=self._KEPT))
+        self._last: bool | None = None
         self.threaded = True
 
     def next(self) -> bool:
         """Whether the run that now begins takes all threads."""
+        at = self._runs % self._AGAIN
         self._runs += 1
-        if self._runs <= self._FIRST:
-            return self._runs % 2 == 1
-        return self.threaded != (self._runs % self._AGAIN == 0)
+        return self.threaded != (self._TRIAL <= at < 2 * self._TRIAL)
 
     def note(self, threaded: bool, nanoseconds: int) -> None:
         """What the run took."""
-        if self._runs <= 2:  # cold caches, sleeping workers
-            return
-        known = self._took[threaded]
-        self._took[threaded] = float(nanoseconds) if known is None else 0.75 * known + 0.25 * nanoseconds
-        one, all_ = self._took
-        self.threaded = one is None or all_ is None or all_ <= one
+        if threaded == self._last:
+            self._took[threaded].append(nanoseconds)
+        self._last = threaded
+        if (self._runs - 1) % self._AGAIN >= 2 * self._TRIAL - 1:
+            one, all_ = (sorted(took) for took in self._took)
+            self.threaded = not one or not all_ or all_[len(all_) // 2] <= one[len(one) // 2]
 
 
 _lock = threading.Lock()
@@ -121,7 +135,7 @@ def pool() -> Pool | None:
             size = available_threads()
             if _pool is None and size > 1:
                 _pool = Pool(size)
-    return _pool
+    return _pool if _pool is not None and _pool.size > 1 else None
 
 
 def _after_fork() -> None:

@@ -20,9 +20,11 @@ converted for 0-d feeds; `array.ctypes.data` would take 1.2 us. Blocks of int64s
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import sys
 import sysconfig
+import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -35,6 +37,8 @@ from graphflow_compiler.codegen.jit import compile_module, external_symbols
 #: The status of a run that did not begin, because a feed is not what the plan was bound for.
 MISMATCH = -1
 CELLS_HEADER = 2
+_log = logging.getLogger("graphflow")
+_lock = threading.Lock()
 _METH_FASTCALL = 0x80
 
 
@@ -48,12 +52,12 @@ class _PyMethodDef(ctypes.Structure):
 
 
 class Builtins:
-    """The compiled builtins of this process."""
+    """The compiled builtins of this process. `symbols`: the functions of Python that they call."""
 
-    def __init__(self) -> None:
+    def __init__(self, symbols: Sequence[str]) -> None:
         import llvmlite.binding as llvm
 
-        for name in external_symbols([TEXT]):
+        for name in symbols:
             address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
             assert address is not None
             llvm.add_symbol(name, address)
@@ -74,21 +78,32 @@ class Builtins:
     def _definition(self, function: str, doc: bytes) -> _PyMethodDef:
         return _PyMethodDef(b"run", self._engine.address(function), _METH_FASTCALL, doc)
 
-    def call(self, cells: int, slow: Callable[..., Any], failed: Callable[[int], Any]) -> Callable[..., Any]:
+    def call(self, cells: int, slow: Callable[..., Any], failed: Callable[[int, int], Any]) -> Callable[..., Any]:
         """A ``call`` over the cells at this address, which whoever holds `slow` must keep alive."""
         made: Callable[..., Any] = self._new(ctypes.addressof(self._call), (cells, slow, failed), None)
         return made
 
 
-@lru_cache(maxsize=1)
 def builtins() -> Builtins | None:
     """The builtins, or None where they cannot be had; ``GRAPHFLOW_DISPATCH=ctypes`` says to do without."""
+    with _lock:  # two of them at once would be made twice, and the code of one freed under those who use it
+        return _once()
+
+
+def make_builtins() -> Builtins | None:
     wanted = os.environ.get("GRAPHFLOW_DISPATCH", "builtin")
     if wanted not in ("builtin", "ctypes"):
         raise ValueError(f"GRAPHFLOW_DISPATCH is {wanted!r}: it must be 'builtin' or 'ctypes'")
     if wanted == "ctypes" or sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
         return None
-    return Builtins() if _struct_is_known() else None
+    names = external_symbols([TEXT])
+    missing = [name for name in names if not hasattr(ctypes.pythonapi, name)]
+    if missing:
+        _log.info("plans are called through ctypes: this Python has no %s", ", ".join(missing))
+    return Builtins(names) if not missing and _struct_is_known() else None
+
+
+_once = lru_cache(maxsize=1)(make_builtins)
 
 
 def _struct_is_known() -> bool:

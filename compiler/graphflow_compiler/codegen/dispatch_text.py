@@ -7,7 +7,7 @@ from graphflow_compiler.codegen import dispatch_feeds_text as feeds_text
 _DECLARATIONS = """
 declare i32 @PyObject_GetBuffer(ptr, ptr, i32)
 declare void @PyBuffer_Release(ptr)
-declare ptr @PyObject_Vectorcall(ptr, ptr, i64, ptr)
+declare ptr @PyObject_VectorcallDict(ptr, ptr, i64, ptr)
 declare ptr @PyObject_GetItem(ptr, ptr)
 declare ptr @PyTuple_New(i64)
 declare i32 @PyTuple_SetItem(ptr, i64, ptr)
@@ -15,6 +15,7 @@ declare ptr @PyTuple_GetItem(ptr, i64)
 declare ptr @PyList_New(i64)
 declare i32 @PyList_SetItem(ptr, i64, ptr)
 declare ptr @PyLong_FromLong(i64)
+declare ptr @PyLong_FromLongLong(i64)
 declare i64 @PyLong_AsLongLong(ptr)
 declare double @PyFloat_AsDouble(ptr)
 declare ptr @PyErr_Occurred()
@@ -89,7 +90,7 @@ cell:
 array:
   store ptr %first, ptr %call
   store ptr %dtype, ptr %p_dtype_arg
-  %new = call ptr @PyObject_Vectorcall(ptr %np_empty, ptr %call, i64 2, ptr null)
+  %new = call ptr @PyObject_VectorcallDict(ptr %np_empty, ptr %call, i64 2, ptr null)
   store ptr %new, ptr %p_result
   %no_memory = icmp eq ptr %new, null
   br i1 %no_memory, label %unmade, label %address
@@ -151,8 +152,6 @@ taken:
 
 ; ---- the state of the session: nobody else runs, and the variables are where they were
 check:
-  br i1 %shortcut, label %check_session, label %fill
-check_session:
   %p_version = getelementptr i64, ptr %control, i64 3
   %version_at = load ptr, ptr %p_version
   %version = load i64, ptr %version_at
@@ -162,7 +161,9 @@ check_session:
   %busy_at = load ptr, ptr %p_busy
   %busy = load i64, ptr %busy_at
   %same_version = icmp eq i64 %version, %seen_version
-  %idle = icmp eq i64 %busy, 0
+  %alone = icmp eq i64 %busy, 0
+  %holds_lock = xor i1 %shortcut, true
+  %idle = or i1 %alone, %holds_lock
   %ready = and i1 %same_version, %idle
   br i1 %ready, label %fill, label %drop_feeds_all
 
@@ -393,16 +394,21 @@ raised:
   ret ptr null
 slow:
   %other = call ptr @PyTuple_GetItem(ptr %self, i64 1)
-  %slowly = call ptr @PyObject_Vectorcall(ptr %other, ptr %args, i64 %n, ptr null)
+  %slowly = call ptr @PyObject_VectorcallDict(ptr %other, ptr %args, i64 %n, ptr null)
   ret ptr %slowly
 failed:
   %handler = call ptr @PyTuple_GetItem(ptr %self, i64 2)
   %wide = sext i32 %code to i64
   %code_object = call ptr @PyLong_FromLong(i64 %wide)
-  %argument = alloca ptr
-  store ptr %code_object, ptr %argument
-  %raising = call ptr @PyObject_Vectorcall(ptr %handler, ptr %argument, i64 1, ptr null)
+  %which = ptrtoint ptr %control to i64
+  %control_object = call ptr @PyLong_FromLongLong(i64 %which)
+  %arguments = alloca [2 x ptr]
+  store ptr %code_object, ptr %arguments
+  %second = getelementptr ptr, ptr %arguments, i64 1
+  store ptr %control_object, ptr %second
+  %raising = call ptr @PyObject_VectorcallDict(ptr %handler, ptr %arguments, i64 2, ptr null)
   call void @Py_DecRef(ptr %code_object)
+  call void @Py_DecRef(ptr %control_object)
   ret ptr %raising
 }
 

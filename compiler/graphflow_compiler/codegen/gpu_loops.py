@@ -3,7 +3,8 @@
 What stands outside the loops that threads share, every thread of a block computes alike; the first one stores it.
 
 The kernel is ``void name(ptr addrspace(1) buffers..., i64 sizes..., ptr addrspace(1) status)``. A scratch buffer holds
-`count` elements for each block. `status` is an i32, 0 before the launch: a failed check raises it to its code.
+`count` elements for each block. `status` is an i32 with all bits set before the launch: the lowest code of a failed check
+is left there.
 """
 
 from __future__ import annotations
@@ -76,8 +77,7 @@ class _Function:
                 e.statement(s)
         if flag is not None:
             code = lines.value(f"load i32, ptr {flag}")
-            with lines.when(lines.value(f"icmp ne i32 {code}, 0")):
-                lines.do(f"{lines.fresh()} = atomicrmw umax ptr addrspace(1) %status, i32 {code} monotonic")
+            lines.when(lines.value(f"icmp ne i32 {code}, 0"), lambda: self.report(code))
         lines.do("ret void")
         parameters = [f"ptr addrspace(1) %p{i}" for i in range(len(k.buffers))]
         parameters += [f"i64 %d{i}" for i in range(len(k.dims))]
@@ -88,6 +88,9 @@ class _Function:
         declarations = sorted(lines.declarations)
         text = "\n".join([self.block.declaration() + head, "entry:", *lines.entry, *lines.text, "}", *declarations, bounds, ""])
         return GpuFunction(text, self.launch, tuple(d[d.index("@") + 1 : d.index("(")] for d in declarations))
+
+    def report(self, code: str) -> None:
+        self.lines.do(f"{self.lines.fresh()} = atomicrmw umin ptr addrspace(1) %status, i32 {code} monotonic")
 
     def scratch(self, e: VectorEmitter, buffers: dict[str, str]) -> None:
         for b in self.kernel.buffers:
@@ -107,14 +110,16 @@ class _Function:
         if has_threads_of_its_own(loop):
             number = lines.add(lines.mul(block.number("ctaid"), block.number("ntid")), block.number("tid"))
             step = lines.mul(block.number("nctaid"), block.number("ntid"))
-            with lines.counted(number, extent, step) as (i, _):
-                self.alone(loop.body, _inside(e, loop, i))
+            lines.each(number, extent, step, lambda i: self.alone(loop.body, _inside(e, loop, i)))
             return
-        with lines.counted(block.number("ctaid"), extent, block.number("nctaid")) as (i, _):
+
+        def row(i: Size) -> None:
             block.at_loop()
             inner = _inside(e, loop, i)
             for s in loop.body:
                 self.together(s, inner)
+
+        lines.each(block.number("ctaid"), extent, block.number("nctaid"), row)
 
     def together(self, s: Statement, e: VectorEmitter) -> None:
         """A statement that all threads of a block are at."""
@@ -126,8 +131,7 @@ class _Function:
                 self.common_loop(s, e)
         elif isinstance(s, Store):
             block.before_lone_write()
-            with lines.when(block.is_first()):
-                e.statement(s)
+            lines.when(block.is_first(), lambda: e.statement(s))
         else:
             if isinstance(s, Let) and isinstance(s.value, Load):
                 block.before_read()
@@ -139,10 +143,13 @@ class _Function:
         extent = self.extent(loop, e)
         block.before_shared_loop(any(isinstance(s, Store) for s in every_statement(loop.body)))
         running = Running.at_identity(lines, loop.accumulators, 1)
-        with lines.counted(block.number("tid"), extent, block.number("ntid")) as (i, _):
+
+        def one(i: Size) -> None:
             inner = _inside(e, loop, i)
             self.alone(loop.body, inner)
             running.update(inner)
+
+        lines.each(block.number("tid"), extent, block.number("ntid"), one)
         if loop.accumulators:
             totals = block.combined(loop.accumulators, running.values())
             e.atoms.update({a.name: total for a, total in zip(loop.accumulators, totals, strict=True)})
@@ -150,27 +157,36 @@ class _Function:
     def common_loop(self, loop: For, e: VectorEmitter) -> None:
         """A loop that every thread of a block runs."""
         running = Running.at_identity(self.lines, loop.accumulators, 1)
-        with self.lines.counted(0, self.extent(loop, e), 1) as (i, _):
+
+        def one(i: Size) -> None:
             self.block.at_loop()
             inner = _inside(e, loop, i)
             for s in loop.body:
                 self.together(s, inner)
             running.update(inner)
+
+        self.lines.each(0, self.extent(loop, e), 1, one)
         self.block.at_loop()
         e.atoms.update({a.name: v for a, v in zip(loop.accumulators, running.values(), strict=True)})
 
     def alone(self, body: Sequence[Statement], e: VectorEmitter) -> None:
         """Statements of one thread, which no other runs with the same loop variables."""
         for s in body:
-            if not isinstance(s, For):
+            if isinstance(s, For):
+                self.loop_of_one(s, e)
+            else:
                 e.statement(s)
-                continue
-            running = Running.at_identity(self.lines, s.accumulators, 1)
-            with self.lines.counted(0, self.extent(s, e), 1) as (i, _):
-                inner = _inside(e, s, i)
-                self.alone(s.body, inner)
-                running.update(inner)
-            e.atoms.update({a.name: v for a, v in zip(s.accumulators, running.values(), strict=True)})
+
+    def loop_of_one(self, loop: For, e: VectorEmitter) -> None:
+        running = Running.at_identity(self.lines, loop.accumulators, 1)
+
+        def one(i: Size) -> None:
+            inner = _inside(e, loop, i)
+            self.alone(loop.body, inner)
+            running.update(inner)
+
+        self.lines.each(0, self.extent(loop, e), 1, one)
+        e.atoms.update({a.name: v for a, v in zip(loop.accumulators, running.values(), strict=True)})
 
     def extent(self, loop: For, e: VectorEmitter) -> Size:
         parts = e.parts(loop.extent)
@@ -178,5 +194,5 @@ class _Function:
         return parts[0]
 
 
-def _inside(e: VectorEmitter, loop: For, i: str) -> VectorEmitter:
+def _inside(e: VectorEmitter, loop: For, i: Size) -> VectorEmitter:
     return replace(e, indices={**e.indices, loop.var: i}, atoms=dict(e.atoms))

@@ -9,7 +9,7 @@ from graphflow.dtypes import DType
 from graphflow_compiler.codegen.accumulators import Running
 from graphflow_compiler.codegen.gpu_schedule import MOST_THREADS, WARP
 from graphflow_compiler.codegen.instructions import Instructions, Value
-from graphflow_compiler.codegen.lines import LoopLines
+from graphflow_compiler.codegen.lines import LoopLines, Size
 from graphflow_compiler.codegen.llvm_text import scalar_type
 from graphflow_compiler.ir.loops import Accumulator
 
@@ -99,19 +99,26 @@ class Block:
             self.barrier()
         self.slots = max(self.slots, len(whole))
         tid = self.number("tid")
-        with lines.when(lines.pure("icmp eq i64", lines.pure("and i64", tid, WARP - 1), 0)):
-            warp = lines.pure("lshr i64", tid, 5)
+        warp = lines.pure("lshr i64", tid, 5)
+        first_lane = lines.pure("icmp eq i64", lines.pure("and i64", tid, WARP - 1), 0)
+
+        def keep() -> None:
             for k, v in enumerate(whole):
                 lines.do(f"store i64 {self._widened(v)}, ptr addrspace(3) {self._place(k, warp)}, align 8")
+
+        lines.when(first_lane, keep)
         self.barrier()
         self.partials = True
-        firsts = [self._partial(k, "0", a.dtype) for k, a in enumerate(accumulators)]
+        firsts = [self._partial(k, 0, a.dtype) for k, a in enumerate(accumulators)]
         running = Running.starting_from(lines, tuple(accumulators), firsts)
         warps = lines.pure("lshr i64", lines.add(self.number("ntid"), WARP - 1), 5)
-        with lines.counted(1, warps, 1) as (warp, _):
+
+        def add(other: Size) -> None:
             for k, (a, old, slot) in enumerate(zip(accumulators, running.values(), running.slots, strict=True)):
-                new = ops.binary(a.combine, self._partial(k, warp, a.dtype), old)
+                new = ops.binary(a.combine, self._partial(k, other, a.dtype), old)
                 lines.do(f"store {scalar_type(a.dtype)} {new.name}, ptr {slot}")
+
+        lines.each(1, warps, 1, add)
         return running.values()
 
     def _from_lane_above(self, v: Value, distance: int) -> Value:
@@ -140,11 +147,11 @@ class Block:
             return ""
         return f"@{self.shared} = internal addrspace(3) global [{self.slots * _WARPS} x i64] poison, align 8\n"
 
-    def _place(self, slot: int, warp: str) -> str:
+    def _place(self, slot: int, warp: Size) -> str:
         place = self.lines.add(warp, slot * _WARPS)
         return self.lines.value(f"getelementptr i64, ptr addrspace(3) @{self.shared}, i64 {place}")
 
-    def _partial(self, slot: int, warp: str, dtype: DType) -> Value:
+    def _partial(self, slot: int, warp: Size, dtype: DType) -> Value:
         lines = self.lines
         wide = lines.value(f"load i64, ptr addrspace(3) {self._place(slot, warp)}, align 8")
         width = _bits_of(dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -116,21 +116,24 @@ class LoopLines(Lines):
         before += self.text
         self.text = before
 
-    @contextmanager
-    def when(self, condition: str) -> Iterator[None]:
-        """What is written inside runs only where the condition (an i1) holds."""
+    def when(self, condition: str, body: Callable[[], None]) -> None:
+        """What `body` writes runs where the i1 is true."""
         run, end = self.label(), self.label()
         with self.region():
             self.do(f"br i1 {condition}, label %{run}, label %{end}")
             self.place(run)
-            yield
+            body()
             self.do(f"br label %{end}")
             self.place(end)
 
-    @contextmanager
-    def counted(self, lo: Size, hi: Size, step: Size) -> Iterator[tuple[str, str]]:
-        """What is written inside runs for i = lo, lo + step, ... below hi. Gives i, and the slot that holds it: after the
-        loop, where it stopped."""
+    def each(self, lo: Size, hi: Size, step: Size, body: Callable[[Size], None]) -> Size:
+        """Runs body(i) for i = lo, lo + step, ... below hi; returns where it stopped."""
+        if isinstance(lo, int) and isinstance(hi, int):
+            if lo >= hi:
+                return lo
+            if hi - lo == step:
+                body(lo)
+                return hi
         slot, head, run, end = self.slot("i64"), self.label(), self.label(), self.label()
         with self.region():
             self.do(f"store i64 {lo}, ptr {slot}")
@@ -140,11 +143,12 @@ class LoopLines(Lines):
             more = self.value(f"icmp slt i64 {i}, {hi}")
             self.do(f"br i1 {more}, label %{run}, label %{end}")
             self.place(run)
-            yield i, slot
+            body(i)
             following = self.value(f"add i64 {i}, {step}")
             self.do(f"store i64 {following}, ptr {slot}")
             self.do(f"br label %{head}")
             self.place(end)
+        return hi if isinstance(lo, int) and isinstance(hi, int) else self.value(f"load i64, ptr {slot}")
 
     def value(self, instruction: str) -> str:
         name = super().value(instruction)

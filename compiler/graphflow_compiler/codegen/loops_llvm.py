@@ -7,11 +7,12 @@ which hides the latency of the addition; they are combined in a fixed tree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from graphflow_compiler.codegen.accumulators import Running, combined
 from graphflow_compiler.codegen.bounce import Access, BounceBuffers, BounceEmitter, accesses, needs_mask
+from graphflow_compiler.codegen.interleave import interleave
 from graphflow_compiler.codegen.lines import LoopLines, Size
 from graphflow_compiler.codegen.llvm_text import Target, memory_type
 from graphflow_compiler.codegen.shape_of_loops import (
@@ -28,16 +29,20 @@ from graphflow_compiler.ir.loops_hoist import hoist_invariants
 #: Loops of at most this many statements run several vectors at a time: beyond, the work itself hides latencies.
 SMALL_BODY = 12
 UNROLL = 4
-#: Loops of more statements than this have one body for whole vectors and the tail. (At 176 it halves compile time, at 50
-#: there is no difference.)
-LARGE_BODY = 64
+#: ... and loops of at most this many two at a time: more would not fit into the registers.
+MEDIUM_BODY = 48
+#: Loops of more statements than this have one body for whole vectors and the tail: at 176 that halves the time to compile,
+#: at 30 it saves a sixth.
+LARGE_BODY = 30
 #: Serial loops of at most this many rounds are written out.
 SHORT_LOOP = 4
 
 
 def loops_to_llvm(kernel: LoopKernel, target: Target) -> str:
     """The function @kernel of a loop kernel, with the declarations it needs."""
-    return _Function(hoist_invariants(kernel), target).text()
+    hoisted = hoist_invariants(kernel)
+    ordered = replace(hoisted, body=interleave(hoisted.body, target.vector_registers))
+    return _Function(ordered, target).text()
 
 
 @dataclass
@@ -68,7 +73,7 @@ class _Function:
         if any(isinstance(s, For) and s.parallel for s in k.body):
             self.statements(k.body, base)
         else:
-            self.when(lines.value("icmp eq i64 %thread, 0"), lambda: self.statements(k.body, base))
+            self.lines.when(lines.value("icmp eq i64 %thread, 0"), lambda: self.statements(k.body, base))
         result = "0" if flag is None else lines.value(f"load i32, ptr {flag}")
         lines.do(f"ret i32 {result}")
         head = f"define i32 @kernel({', '.join([*parameters, 'i64 %thread', 'i64 %threads'])}) nounwind {{"
@@ -89,6 +94,8 @@ class _Function:
         hi: Size = parts[0]
         vector = loop.kind == "vector" and e.lanes == 1
         lanes = lane_count(loop, self.target) if vector else 1
+        if lanes > 1 and self.is_medium(loop, hi, lanes):
+            lanes *= 2  # LLVM makes two vectors of it, whose operations alternate
         beside = side_by_side(loop, SMALL_BODY, UNROLL) if lanes > 1 else 1
         if loop.parallel:
             lo, hi = self.share(hi, lanes * beside)
@@ -100,9 +107,16 @@ class _Function:
             for i in range(hi):
                 self.body(loop, e, i, running)
         else:
-            self.count(lo, hi, 1, lambda i: self.body(loop, e, i, running))
+            self.lines.each(lo, hi, 1, lambda i: self.body(loop, e, i, running))
         for a, v in zip(loop.accumulators, running.values(), strict=True):
             e.atoms[a.name] = v
+
+    def is_medium(self, loop: For, extent: Size, lanes: int) -> bool:
+        """Whether the loop is too large to be unrolled, and still one chain of operations that leaves much idle: log, or the
+        exponentials of a softmax, take a fifth less time two vectors at a time."""
+        if any(isinstance(s, For) for s in loop.body) or (isinstance(extent, int) and extent <= lanes):
+            return False
+        return SMALL_BODY < size_of(loop) <= MEDIUM_BODY
 
     def vector_loop(self, loop: For, e: VectorEmitter, lo: Size, hi: Size, lanes: int, beside: int) -> None:
         """`beside`: this many vectors are one, where an inner loop is what needs independent chains of additions."""
@@ -122,15 +136,15 @@ class _Function:
         if beside > 1:
             broad = replace(wide, lanes=lanes * beside)
             nothing = Running.at_identity(lines, (), lanes * beside)
-            at = self.count(at, self.whole(at, hi, broad.lanes), broad.lanes, lambda i: self.body(loop, broad, i, nothing))
+            at = self.lines.each(at, self.whole(at, hi, broad.lanes), broad.lanes, lambda i: self.body(loop, broad, i, nothing))
         if unroll > 1:
 
             def several(i: Size) -> None:
                 for k in range(unroll):
                     self.body(loop, wide, lines.add(i, k * lanes), sets[k % len(sets)])
 
-            at = self.count(at, self.whole(at, hi, lanes * unroll), lanes * unroll, several)
-        at = self.count(at, self.whole(at, hi, lanes), lanes, lambda i: self.body(loop, wide, i, sets[0]))
+            at = self.lines.each(at, self.whole(at, hi, lanes * unroll), lanes * unroll, several)
+        at = self.lines.each(at, self.whole(at, hi, lanes), lanes, lambda i: self.body(loop, wide, i, sets[0]))
         exact = isinstance(at, int) and at == hi
         scattered = has_scattered_store(loop)
         if not exact and not scattered:
@@ -138,7 +152,7 @@ class _Function:
         totals = combined(sets)
         if not exact and scattered:
             running = Running.starting_from(lines, loop.accumulators, totals)
-            self.count(at, hi, 1, lambda i: self.body(loop, e, i, running))
+            self.lines.each(at, hi, 1, lambda i: self.body(loop, e, i, running))
             totals = running.values()
         for a, total in zip(loop.accumulators, totals, strict=True):
             e.atoms[a.name] = total
@@ -152,7 +166,7 @@ class _Function:
         if isinstance(left, int):
             tail()
         else:
-            self.when(self.lines.value(f"icmp sgt i64 {left}, 0"), tail)
+            self.lines.when(self.lines.value(f"icmp sgt i64 {left}, 0"), tail)
 
     def bounce_loop(self, loop: For, e: VectorEmitter, lo: Size, hi: Size, lanes: int, touched: Sequence[Access]) -> None:
         """The rounds of whole vectors, then the same loop again for one round on the stack (see `bounce`)."""
@@ -186,7 +200,7 @@ class _Function:
                 self.statements(loop.body, inner)
                 running.update(inner)
 
-            self.count(start, stop, lanes, one)
+            self.lines.each(start, stop, lanes, one)
             lines.do(f"br i1 {lines.value(f'icmp slt i64 {stop}, {hi}')}, label %{bring}, label %{check}")
             lines.place(bring)
             last.mask = self.mask(lines.sub(hi, whole), lanes)
@@ -219,24 +233,7 @@ class _Function:
         self.statements(loop.body, inner)
         running.update(inner)
 
-    # ------------------------------------------------------------------ control flow
-    def when(self, condition: str, body: Callable[[], None]) -> None:
-        with self.lines.when(condition):
-            body()
-
-    def count(self, lo: Size, hi: Size, step: int, body: Callable[[Size], None]) -> Size:
-        """Runs body(i) for i = lo, lo + step, ... below hi; returns where it stopped."""
-        lines = self.lines
-        if isinstance(lo, int) and isinstance(hi, int):
-            if lo >= hi:
-                return lo
-            if hi - lo == step:
-                body(lo)
-                return hi
-        with lines.counted(lo, hi, step) as (i, slot):
-            body(i)
-        return hi if isinstance(lo, int) and isinstance(hi, int) else lines.value(f"load i64, ptr {slot}")
-
+    # ------------------------------------------------------------------ ranges
     def whole(self, lo: Size, hi: Size, step: int) -> Size:
         """The end of the last whole step."""
         if isinstance(lo, int) and isinstance(hi, int):

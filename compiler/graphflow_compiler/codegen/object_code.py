@@ -45,6 +45,14 @@ def object_code(text: str, cpu: str, features: str) -> bytes:
     module.verify()
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
+    simplify(module, machine)
+    return bytes(machine.emit_object(module))
+
+
+def simplify(module: Any, machine: Any) -> None:
+    """The two passes that our text needs before LLVM selects instructions."""
+    import llvmlite.binding as llvm
+
     options = llvm.create_pipeline_tuning_options(speed_level=1)
     builder = llvm.create_pass_builder(machine, options)
     passes = llvm.create_new_module_pass_manager()
@@ -55,7 +63,6 @@ def object_code(text: str, cpu: str, features: str) -> bytes:
         options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
         passes = builder.getModulePassManager()
     passes.run(module, builder)
-    return bytes(machine.emit_object(module))
 
 
 def _one_declaration_each(text: str) -> str:

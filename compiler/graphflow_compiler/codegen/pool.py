@@ -150,11 +150,10 @@ end:
   ret void
 }
 
-; until there is a job without an entry
+; for good
 define void @graphflow_worker(ptr %ctl, i64 %thread) {
 entry:
   %p_asleep = getelementptr i8, ptr %ctl, i64 64
-  %p_entry = getelementptr i8, ptr %ctl, i64 128
   br label %wait
 wait:
   %last = phi i64 [ 0, %entry ], [ %job, %run ]
@@ -163,7 +162,7 @@ look:
   %n = phi i64 [ 0, %wait ], [ %n1, %spin ], [ 0, %awake ]
   %job = load atomic i64, ptr %ctl acquire, align 64
   %new = icmp ne i64 %job, %last
-  br i1 %new, label %go, label %idle
+  br i1 %new, label %run, label %idle
 idle:
   %n1 = add i64 %n, 1
   %tired = icmp sgt i64 %n1, SPINS
@@ -180,15 +179,9 @@ sleep:
   br label %awake
 awake:
   br label %look
-go:
-  %function = load ptr, ptr %p_entry
-  %stop = icmp eq ptr %function, null
-  br i1 %stop, label %exit, label %run
 run:
   call void @work(ptr %ctl, i64 %thread, i64 %job)
   br label %wait
-exit:
-  ret void
 }
 
 define i32 @graphflow_launch(ptr %table, ptr %dims, i64 %thread, i64 %threads) {
@@ -250,14 +243,5 @@ done:
   %none = icmp eq i32 %status, -1
   %result = select i1 %none, i32 0, i32 %status
   ret i32 %result
-}
-
-; ends the workers
-define void @graphflow_stop(ptr %ctl) {
-  %p_entry = getelementptr i8, ptr %ctl, i64 128
-  store ptr null, ptr %p_entry
-  %before = atomicrmw add ptr %ctl, i64 1 seq_cst
-  %r = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %ctl, i64 129, i32 2147483647, ptr null, ptr null, i64 0)
-  ret void
 }
 """

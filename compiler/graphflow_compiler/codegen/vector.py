@@ -312,9 +312,12 @@ class VectorEmitter:
             if self.mask is not None:
                 name = self.lines.value(f"and <{self.lanes} x i1> {name}, {self.mask}")
             name = self.ops.any(name, self.lanes)
+        # The lowest code stays, whichever element fails first: threads must report what one thread does. 0 is none, and
+        # one less than that the largest.
         old = self.lines.value(f"load i32, ptr {self.flag}")
-        new = self.lines.value(f"select i1 {name}, i32 {s.code}, i32 {old}")
-        self.lines.do(f"store i32 {new}, ptr {self.flag}")
+        less = self.lines.value(f"icmp ugt i32 {self.lines.value(f'sub i32 {old}, 1')}, {s.code - 1}")
+        news = self.lines.value(f"and i1 {name}, {less}")
+        self.lines.do(f"store i32 {self.lines.value(f'select i1 {news}, i32 {s.code}, i32 {old}')}, ptr {self.flag}")
 
 
 def _value(size: Size) -> Value:

@@ -17,7 +17,7 @@ _log = logging.getLogger("graphflow")
 #: LLVM compiles some 1.2 MB of text a second; a worker starts in the time of this much.
 _START = 150_000
 #: A worker must have this much to do, or starting it is no gain.
-_LEAST = 150_000
+_LEAST = 50_000
 #: Seconds after which a worker is taken for lost, and its share compiled here.
 _PATIENCE = 120.0
 

@@ -18,6 +18,8 @@ from graphflow_compiler.ir.loops import (
     Atom,
     Buffer,
     Const,
+    For,
+    FromIndex,
     IBinary,
     IConst,
     IData,
@@ -25,9 +27,11 @@ from graphflow_compiler.ir.loops import (
     Index,
     IVar,
     Kernel,
+    Let,
+    Load,
     LoopKernel,
     Statement,
-    Var,
+    Store,
 )
 from graphflow_compiler.ir.loops_build import LoopBuilder
 from graphflow_compiler.ir.program import Node, Value, constant_array, is_constant, union_origin
@@ -242,7 +246,7 @@ class Emitter:
         wanted = b.cast(self.operand(indices, index[axis : axis + rank]), int64)
         limit = params.shape[axis]
         bad = b.or_(b.lt(wanted, 0), b.binary("ge", wanted, b.from_index(dim_index(limit), int64)))
-        self.fail_if(bad, node, f"indices are out of range: one is not in [0, {limit})")
+        self.fail_if(bad, node, f"indices are out of range: one is not in [0, {size_text(limit)})")
         row: Index = IData(b.select(bad, 0, wanted))
         at = (*index[:axis], row, *index[axis + rank :])
         found: Atom = b.load(self.buffer(params), linear_index(at, params.shape), params.dtype, b.not_(bad))
@@ -288,6 +292,11 @@ class Emitter:
         return LoweredKernel(self.group, kernel, arguments, tuple(self.failures), tuple(nodes), part)
 
 
+def size_text(d: Dim) -> str:
+    """A size for a message: the compiler's names mean nothing to users."""
+    return str(d) if isinstance(d, int) else "size of the axis"
+
+
 def axis_of(i: Index) -> int:
     assert isinstance(i, IVar)
     return int(i.name[1:])
@@ -299,14 +308,19 @@ def used_dims(*roots: Any) -> tuple[str, ...]:
     todo: list[Any] = list(roots)
     while todo:
         x = todo.pop()
-        if isinstance(x, IDim):
+        if isinstance(x, Let):
+            if isinstance(x.value, (Load, FromIndex)):  # nothing else that is calculated holds an index
+                todo.append(x.value.index)
+        elif isinstance(x, IDim):
             found.add(x.name)
         elif isinstance(x, SymDim):
             found |= x.names()
         elif isinstance(x, IBinary):
             todo += [x.a, x.b]
+        elif isinstance(x, Store):
+            todo.append(x.index)
+        elif isinstance(x, For):
+            todo += [x.extent, x.body]
         elif isinstance(x, (tuple, list)):
             todo += x
-        elif not isinstance(x, (Var, Const, DType, str, int, float)) and hasattr(type(x), "__dataclass_fields__"):
-            todo += [getattr(x, f) for f in type(x).__dataclass_fields__]
     return tuple(sorted(found))

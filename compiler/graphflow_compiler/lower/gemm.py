@@ -81,7 +81,7 @@ def _batch_stride(x: Value, out: Shape) -> Index:
 
 
 def lower_product_loops(e: Emitter) -> LoweredKernel:
-    """The same as plain loops, for element types that have no matmul kernel (integers, 16-bit floats)."""
+    """The same as plain loops, for integers, which have no matmul kernel. (16-bit floats have been made float32 before.)"""
     group = e.group
     node = group.root
     a, b = node.inputs[0], node.inputs[1]

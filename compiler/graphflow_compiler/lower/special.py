@@ -10,7 +10,7 @@ from graphflow.shapes import Dim, minimum, product
 from graphflow_compiler.access import add, dim_index, mul
 from graphflow_compiler.ir.loops import Atom, Const, IConst, IData, Index, IVar
 from graphflow_compiler.ir.program import Value, constant_array, is_constant
-from graphflow_compiler.lower.emit import Emitter, LoweredKernel, accumulator_dtype
+from graphflow_compiler.lower.emit import Emitter, LoweredKernel, accumulator_dtype, size_text
 
 
 def lower_scatter(e: Emitter) -> LoweredKernel:
@@ -37,7 +37,7 @@ def lower_scatter(e: Emitter) -> LoweredKernel:
     with b.loop("k", dim_index(count), kind="serial", parallel=False):
         _, below, above = row_of("k")
         bad = above if drop else b.or_(below, above)
-        e.fail_if(bad, node, f"indices are out of range: one is not in [0, {rows})")
+        e.fail_if(bad, node, f"indices are out of range: one is not in [0, {size_text(rows)})")
     # A row that is left out writes row 0 back as it is; without any row there is nothing to do.
     with b.loop("u", dim_index(count * minimum(rows, 1)), kind="serial", parallel=False):
         wanted, below, above = row_of("u")

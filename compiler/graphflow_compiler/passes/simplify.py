@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from graphflow.core.kinds import Elementwise, IndexMap, Reduction, View
+from graphflow.core.registry import lookup
+from graphflow.dtypes import bfloat16, float16, float32
 from graphflow.shapes import static_shape
 from graphflow_compiler.ir.program import Node, Value, constant_array, is_constant
 from graphflow_compiler.passes.rewrite import Match, Replacement, rule
@@ -149,7 +151,7 @@ def transposed_operand_to_flag(m: Match) -> Replacement:
         rank = len(perm)
         if rank < 2 or perm != (*range(rank - 2), rank - 1, rank - 2):
             continue
-        attrs = _with(node.attrs, **{flag: not getattr(node.attrs, flag)})
+        attrs = replace(node.attrs, **{flag: not getattr(node.attrs, flag)})
         inputs = list(node.inputs)
         inputs[i] = inner.inputs[0]
         made = m.driver.builder.add(node.op, attrs, inputs, None, (*node.origin, *inner.origin), node.types)
@@ -157,10 +159,34 @@ def transposed_operand_to_flag(m: Match) -> Replacement:
     return None
 
 
-def _with(attrs: Any, **changes: Any) -> Any:
-    from dataclasses import replace
+@rule("MatMul", "BatchMatMulV2")
+def transposed_constant_to_constant(m: Match) -> Replacement:
+    """matmul(a, constant, transpose_b=True) -> matmul(a, constant'), once instead of in every run"""
+    node = m.node
+    inputs, attrs = list(node.inputs), node.attrs
+    for i, flag in ((0, "transpose_a"), (1, "transpose_b")):
+        v = inputs[i]
+        if v is None or not is_constant(v) or not getattr(attrs, flag):
+            continue
+        m.look(v)
+        inputs[i] = m.constant(np.ascontiguousarray(constant_array(v).swapaxes(-1, -2)))
+        attrs = replace(attrs, **{flag: False})
+    if attrs is node.attrs:
+        return None
+    return m.driver.builder.add(node.op, attrs, inputs, None, node.origin, node.types).out()
 
-    return replace(attrs, **changes)
+
+@rule("MatMul", "BatchMatMulV2")
+def half_product_to_single(m: Match) -> Replacement:
+    """matmul(a, b) -> cast(matmul(cast(a), cast(b))) for 16-bit floats: summed in float32, by the matrix kernel for that"""
+    node = m.node
+    half = node.types[0].dtype
+    if half not in (float16, bfloat16):
+        return None
+    attrs = lookup("Cast").attrs
+    a, b = (m.op("Cast", m.input(i), attrs=attrs(float32)) for i in range(2))
+    product = m.driver.builder.add(node.op, node.attrs, (a, b), None, node.origin, (replace(node.types[0], dtype=float32),))
+    return m.op("Cast", product.out(), attrs=attrs(half))
 
 
 @rule("Transpose")
@@ -174,8 +200,6 @@ def transpose_of_unit_axes_to_reshape(m: Match) -> Replacement:
     if moved != sorted(moved):
         return None
     shape = node.types[0].shape
-    from graphflow.core.registry import lookup
-
     op = lookup("Reshape")
     made = m.driver.builder.add(op, op.attrs(), (x, None), (None, shape), node.origin, node.types)
     return made.out()
@@ -188,4 +212,10 @@ CANONICALISE = (
     view_of_view_to_view,
 )
 FOLD = (constant_operands_to_constant,)
-SIMPLIFY = (identity_element_to_operand, involution_twice_to_operand, idempotent_twice_to_once)
+SIMPLIFY = (
+    transposed_constant_to_constant,
+    half_product_to_single,
+    identity_element_to_operand,
+    involution_twice_to_operand,
+    idempotent_twice_to_once,
+)

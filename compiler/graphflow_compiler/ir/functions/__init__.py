@@ -15,6 +15,7 @@ from graphflow_compiler.ir.functions.floats import FLOAT32, FORMATS, A, Arithmet
 
 _BOTH: dict[str, Callable[..., Any]] = {
     "exp": exponential.exp,
+    "exp_nonpositive": exponential.exp_nonpositive,
     "expm1": exponential.expm1,
     "sigmoid": exponential.sigmoid,
     "tanh": exponential.tanh,

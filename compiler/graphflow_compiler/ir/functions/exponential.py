@@ -52,9 +52,9 @@ def _range(m: Arithmetic[A]) -> _Range:
     return _RANGES[m.form.dtype.name]
 
 
-def _reduce(m: Arithmetic[A], x: A) -> tuple[A, A, A]:
-    """(n in low bits, n, r)"""
-    shifted, n = m.round_magic(x, m.form.log2_e)
+def _reduce(m: Arithmetic[A], x: A, offset: int = 0) -> tuple[A, A, A]:
+    """(for `power_of_two` of n + offset, n, r)"""
+    shifted, n = m.round_exponent(x, m.form.log2_e, offset)
     r = m.fma(n, -m.form.ln2_high, x)
     return shifted, n, m.fma(n, -m.form.ln2_low, r)
 
@@ -64,17 +64,16 @@ def _expm1_of_rest(m: Arithmetic[A], r: A) -> A:
 
 
 def _exp_of_rest(m: Arithmetic[A], r: A) -> A:
-    q = m.polynomial(r, _EXP[m.form.dtype.name])
-    return m.b.add(m.fma(m.b.mul(r, r), q, r), 1.0)
+    return m.polynomial(r, (*_EXP[m.form.dtype.name], 1.0, 1.0))
 
 
 def exp(m: Arithmetic[A], x: A) -> A:
     """Overflows to inf, underflows through the denormals to 0, keeps NaN."""
     t = m.at_least(m.at_most(x, _range(m).overflow), _range(m).underflow)
-    _, n, r = _reduce(m, t)
+    shifted, n, r = _reduce(m, t)
     # 2^n in two halves: n may be 128 (overflow happens in the product) or below -126 (denormal results).
-    half, n1 = m.round_magic(n, 0.5)
-    rest = m.b.add(m.b.sub(n, n1), m.form.magic)
+    half, n1 = m.round_exponent(n, 0.5)
+    rest = m.b.sub(shifted, n1)
     y = m.b.mul(_exp_of_rest(m, r), m.power_of_two(half))
     return m.b.mul(y, m.power_of_two(rest))
 
@@ -88,16 +87,23 @@ def exp_to_normal(m: Arithmetic[A], x: A) -> A:
     return m.b.mul(_exp_of_rest(m, r), m.power_of_two(shifted))
 
 
+def exp_nonpositive(m: Arithmetic[A], x: A) -> A:
+    """exp for x <= 0, as in a softmax: no overflow, and 0 instead of the few numbers before the denormal ones."""
+    low = _range(m).normal
+    return m.b.select(m.b.lt(x, low), 0.0, exp_to_normal(m, m.at_least(x, low)))
+
+
 def sigmoid(m: Arithmetic[A], x: A) -> A:
     """1 / (1 + exp(-x)), denormal results are 0."""
     t = m.at_least(m.at_most(m.b.neg(x), _range(m).overflow), _range(m).normal)
-    return m.b.div(1.0, m.b.add(exp_to_normal(m, t), 1.0))
+    shifted, _, r = _reduce(m, t)
+    return m.b.div(1.0, m.fma(_exp_of_rest(m, r), m.power_of_two(shifted), 1.0))
 
 
 def expm1(m: Arithmetic[A], x: A) -> A:
     t = m.at_least(m.at_most(x, _range(m).overflow), _range(m).minus_one)
-    shifted, _, r = _reduce(m, t)
-    half = m.power_of_two(shifted, -1)  # 2^(n-1), as 2^n may not be finite
+    shifted, _, r = _reduce(m, t, -1)
+    half = m.power_of_two(shifted)  # 2^(n-1), as 2^n may not be finite
     y = m.fma(half, _expm1_of_rest(m, r), m.b.sub(half, 0.5))
     return m.keep_tiny(x, m.b.add(y, y))
 
@@ -106,7 +112,7 @@ def tanh(m: Arithmetic[A], x: A) -> A:
     """e / (e + 2) with e = expm1(2|x|), and the sign of x: no cancellation anywhere."""
     a = m.b.abs(x)
     t = m.at_most(m.b.add(a, a), _range(m).one)
-    shifted, n = m.round_magic(t, m.form.log2_e)
+    shifted, n = m.round_exponent(t, m.form.log2_e)
     r = m.fma(n, -m.form.ln2_high, t)
     if m.form is not FLOAT32:  # there ln 2 in one piece is exact enough: n <= 29, and large e hardly matter
         r = m.fma(n, -m.form.ln2_low, r)
@@ -117,8 +123,8 @@ def tanh(m: Arithmetic[A], x: A) -> A:
 
 def _quarter_expm1(m: Arithmetic[A], a: A) -> A:
     """expm1(a) / 4 for a >= 0: finite for all a for which sinh is."""
-    shifted, _, r = _reduce(m, m.at_most(a, _range(m).sinh_overflow))
-    scale = m.power_of_two(shifted, -2)
+    shifted, _, r = _reduce(m, m.at_most(a, _range(m).sinh_overflow), -2)
+    scale = m.power_of_two(shifted)
     return m.fma(scale, _expm1_of_rest(m, r), m.b.sub(scale, 0.25))
 
 

@@ -99,8 +99,17 @@ class Arithmetic(Generic[A]):
         shifted = self.fma(x, factor, self.form.magic)
         return shifted, self.b.sub(shifted, self.form.magic)
 
-    def power_of_two(self, shifted: A, offset: int = 0) -> A:
-        """2^(n + offset) for the n in the low bits of `shifted`. The exponent must lie in the normal range, or just
-        above it, which gives inf."""
-        bits = self.bit_op("shl", self.bits(shifted), self.form.mantissa)
-        return self.from_bits(self.bit_op("add", bits, (self.form.bias + offset) << self.form.mantissa))
+    def exponent_magic(self, offset: int = 0) -> float:
+        """As `magic`, with what turns n + offset into the exponent bits of 2^(n + offset)."""
+        return self.form.magic + self.form.bias + offset
+
+    def round_exponent(self, x: A, factor: float, offset: int = 0) -> tuple[A, A]:
+        """x * factor rounded to an integer n: (what `power_of_two` makes 2^(n + offset) of, n as a float)."""
+        magic = self.exponent_magic(offset)
+        shifted = self.fma(x, factor, magic)
+        return shifted, self.b.sub(shifted, magic)
+
+    def power_of_two(self, shifted: A) -> A:
+        """The power of two whose exponent bits are the low bits of `shifted`. The exponent must lie in the normal range, or
+        just above it, which gives inf."""
+        return self.from_bits(self.bit_op("shl", self.bits(shifted), self.form.mantissa))

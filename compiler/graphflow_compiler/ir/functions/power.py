@@ -36,7 +36,7 @@ def _exp2(m: Arithmetic[A], t: A) -> A:
     b = m.b
     wide = Arithmetic(b, FLOAT64)
     t = wide.at_least(wide.at_most(t, 160.0), -160.0)  # far enough for inf and 0 in float32
-    shifted, n = wide.round_magic(t, 1.0)
+    shifted, n = wide.round_exponent(t, 1.0)
     p = wide.polynomial(b.sub(t, n), _EXP2)
     return b.cast(b.mul(p, wide.power_of_two(shifted)), float32)
 

@@ -1,0 +1,233 @@
+"""The rows of the table: what each measures, and the target it is held against."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from driver import OURS, ROOT, TITLES, Load, Run, Side, Worker, WorkerError, time_processes, time_steps
+from workloads import WORKLOADS
+
+FORMULA = "`mean(tanh(2x+1)*sigmoid(x)+exp(-x*x))`"
+
+# Row -> its title and the most that our time, divided by the time of the fastest framework, should be.
+RATIOS = {
+    "scalar run": ("scalar add, `Session.run`", 1.0),
+    "scalar callable": ("scalar add, `make_callable`", 0.5),
+    "chain-1e3": (f"{FORMULA}, 1e3 floats", 0.35),
+    "chain-1e5": ("the same, 1e5 floats", 0.4),
+    "chain-1e7": ("the same, 1e7 floats", 0.55),
+    "norm": ("softmax and layer norm of [512, 1024], mean of squares", 0.4),
+    "matmul-32x784x128": ("matmul + bias + relu, 32x784x128, mean", 0.85),
+    "matmul-128x512x512": ("the same, 128x512x512", 0.9),
+    "matmul-1024": ("the same, 1024x1024x1024", 1.0),
+    "tiny": ("MLP 10-10-10-1, SGD step, batch 32", 0.5),
+    "mlp-32": ("MLP 784-128-64-10, Adam step, batch 32", 0.55),
+    "mlp-128": ("MLP 784-128-64-10, Adam step, batch 128", 0.6),
+    "digits cold": ("digits, whole process, cold cache", 0.45),
+    "digits warm": ("digits, whole process, warm cache", 0.25),
+    "first": ("MLP 784-128-64-10, process start to first step, warm cache", 0.25),
+    "import": ("import, against `import numpy`", 1.25),
+}
+# Ours alone, and the most seconds it should take.
+KERNELS = ("100 different kernels in one plan, first run, cold cache", 0.4)
+# Workload -> title and the least speed-up of two threads over one.
+SPEEDUPS = {
+    "chain-1e7": ("chain of 1e7 floats", 1.7),
+    "matmul-1024": ("matmul 1024x1024x1024", 1.7),
+    "mlp-128": ("MLP 784-128-64-10, Adam step, batch 128", 1.7),
+}
+SAME_BITS = (*WORKLOADS, "digits", "kernels")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Rounds of steps and of whole processes; seconds of each variant in a round of steps."""
+
+    steps: int = 5
+    processes: int = 5
+    step_s: float = 0.05
+
+
+QUICK = Effort(steps=3, processes=1, step_s=0.02)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row: seconds of each side, and the ratio to the fastest framework with its target, both None where there is none."""
+
+    title: str
+    seconds: Mapping[str, float]
+    ratio: float | None
+    target: float | None
+    absolute: bool = False  # the target is seconds
+
+    @property
+    def met(self) -> bool:
+        value = self.seconds.get(OURS) if self.absolute else self.ratio
+        return value is None or self.target is None or value <= self.target
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Seconds of one workload on one and on two threads."""
+
+    title: str
+    one: float
+    two: float
+    target: float
+
+
+@dataclass
+class Results:
+    versions: dict[str, str] = field(default_factory=dict)
+    lines: list[Line] = field(default_factory=list)
+    scaling: list[Scaling] = field(default_factory=list)
+    same_bits: dict[str, bool] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    others: float | None = None  # cores that other processes kept busy meanwhile
+
+
+def measure(sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], bool]) -> Results:
+    """Every row whose name is `wanted`, on every side that has it."""
+    results, load = Results(), Load()
+    trainers = _steps(sides, effort, wanted, results)
+    with tempfile.TemporaryDirectory(prefix="graphflow-benchmarks-") as caches:
+        _digits(trainers, effort, wanted, results, Path(caches))
+        _first_step(trainers, effort, wanted, results, Path(caches))
+    _kernels(sides[OURS], effort, wanted, results)
+    _imports(sides[OURS], effort, wanted, results)
+    _threads(sides[OURS], effort, wanted, results)
+    results.others = load.others()
+    return results
+
+
+def _add(results: Results, row: str, seconds: Mapping[str, float | None], peers: tuple[str, ...] = ()) -> None:
+    """A line of RATIOS. numpy is shown but is no framework: it is the peer only where `peers` names it."""
+    found = {side: s for side, s in seconds.items() if s is not None}
+    title, target = RATIOS[row]
+    rivals = [s for side, s in found.items() if (side in peers if peers else side not in (OURS, "numpy"))]
+    ratio = found[OURS] / min(rivals) if OURS in found and rivals else None
+    results.lines.append(Line(title, found, ratio, target))
+
+
+def _steps(sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], bool], results: Results) -> dict[str, Side]:
+    """Times the steps, and returns the sides that can train."""
+    workers: dict[str, Worker] = {}
+    for name, side in sides.items():
+        try:
+            workers[name] = Worker(side)
+        except WorkerError as error:
+            print(f"{TITLES[name]} is left out: {error}", file=sys.stderr)
+            results.notes.append(f"{TITLES[name]}: does not start, left out")
+    results.versions = {name: worker.version for name, worker in workers.items()}
+    trainers = {name: sides[name] for name, worker in workers.items() if "mlp" in worker.kinds}
+    try:
+        for name in filter(wanted, WORKLOADS):
+            _say(name)
+            timing = time_steps(workers, name, effort.steps, effort.step_s)
+            results.notes += timing.notes
+            best = {side: timing.best(side) for side in workers}
+            if name == "scalar":
+                for row, variant in (("scalar run", "Session.run"), ("scalar callable", "make_callable")):
+                    _add(results, row, {**best, OURS: timing.best(OURS, variant)})
+            else:
+                _add(results, name, best)
+    finally:
+        for worker in workers.values():
+            worker.close()
+    return trainers
+
+
+def _digits(sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], bool], results: Results, caches: Path) -> None:
+    if not wanted("digits"):
+        return
+    package = importlib.util.find_spec("sklearn")
+    if package is None or package.origin is None:
+        results.notes.append("digits: the images come with scikit-learn, which is not installed")
+        return
+    file = str(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz")
+    sample = f"import sys; sys.path.insert(0, {str(ROOT / 'samples')!r}); import digits_mlp; digits_mlp.main(folder=None)"
+    runs: dict[tuple[str, str], Run] = {}
+    for name, side in sides.items():
+        command = [side.python, "-c", sample] if name == OURS else side.command("--digits", file)
+        if name in (OURS, "jax"):
+            runs[name, "cold"] = Run(side, command, prints=False, cache=None)
+            runs[name, "warm"] = Run(side, command, prints=False, cache=caches / name)
+        elif name == "pytensor":  # its own folder, filled by the first run; a cold one takes it half a minute of C++
+            runs[name, "warm"] = Run(side, command, prints=False, cache=caches / name)
+        else:  # nothing kept between processes
+            runs[name, "both"] = Run(side, command, prints=False, cache=None)
+    _say("digits")
+    timing = time_processes("digits", runs, effort.processes)
+    results.notes += timing.notes
+    for kind in ("cold", "warm"):
+        _add(results, f"digits {kind}", {side: timing.best(side, kind, "both") for side in sides})
+
+
+def _first_step(
+    sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], bool], results: Results, caches: Path
+) -> None:
+    if wanted("first"):
+        _say("first step")
+        commands = {name: side.command("--first", "mlp-32") for name, side in sides.items()}
+        runs = {(name, ""): Run(side, commands[name], True, caches / f"first-{name}") for name, side in sides.items()}
+        timing = time_processes("first step", runs, effort.processes)
+        results.notes += timing.notes
+        _add(results, "first", {side: timing.best(side) for side in sides})
+
+
+def _kernels(side: Side, effort: Effort, wanted: Callable[[str], bool], results: Results) -> None:
+    if wanted("kernels"):
+        _say("kernels")
+        runs = {(OURS, ""): Run(side, side.command("--kernels"), prints=True, cache=None)}
+        timing = time_processes("kernels", runs, effort.processes)
+        results.notes += timing.notes
+        title, target = KERNELS
+        seconds = {name: s for (name, _), s in timing.seconds.items()}
+        results.lines.append(Line(title, seconds, None, target, absolute=True))
+
+
+def _imports(side: Side, effort: Effort, wanted: Callable[[str], bool], results: Results) -> None:
+    """Seconds of the import alone: what starting Python takes is in neither."""
+    if not wanted("import"):
+        return
+    _say("import")
+    runs = {}
+    for module in (OURS, "numpy"):
+        code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
+        runs[module, ""] = Run(side, [side.python, "-c", code], prints=True, cache=None)
+    time_processes("import", runs, 1)  # byte code gets written
+    timing = time_processes("import", runs, effort.processes)
+    results.notes += timing.notes
+    _add(results, "import", {module: timing.best(module) for module in (OURS, "numpy")}, peers=("numpy",))
+
+
+def _threads(side: Side, effort: Effort, wanted: Callable[[str], bool], results: Results) -> None:
+    """Our own plans on one and on two threads: speed-ups, and whether the results are the same bits."""
+    if not wanted("threads"):
+        return
+    workers = {title: Worker(side, GRAPHFLOW_THREADS=count) for title, count in (("1 thread", "1"), ("2 threads", "2"))}
+    try:
+        for name, (title, target) in SPEEDUPS.items():
+            _say(f"threads, {name}")
+            timing = time_steps(workers, name, effort.steps, 2 * effort.step_s)
+            one, two = timing.best("1 thread"), timing.best("2 threads")
+            results.notes += timing.notes
+            if one is not None and two is not None:
+                results.scaling.append(Scaling(title, one, two, target))
+        for name in SAME_BITS:
+            _say(f"bits, {name}")
+            first, second = (worker.ask("digest", workload=name) for worker in workers.values())
+            results.same_bits[name] = first == second
+    finally:
+        for worker in workers.values():
+            worker.close()
+
+
+def _say(what: str) -> None:
+    print(f"measuring {what}", file=sys.stderr, flush=True)
