@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from graphflow_compiler.frontend import Signature, generalise
 from graphflow_compiler.plan import Plan, PlanBuffer
 
 Array = npt.NDArray[Any]
+Call = Callable[[str, Sequence[Array], Sequence[int]], int]
 
 
 class PlanSteps:
@@ -31,8 +32,12 @@ class PlanSteps:
     def kinds(self) -> list[str]:
         return [s.kind for s in self.plan.steps]
 
-    def run(self, feeds: Sequence[Array], threads: int = 1) -> tuple[list[Array], tuple[str, str] | None]:
-        """Outputs, and op and message of the first failed check. The last share of each step runs first."""
+    def run(
+        self, feeds: Sequence[Array], threads: int = 1, call: Call | None = None
+    ) -> tuple[list[Array], tuple[str, str] | None]:
+        """Outputs, and op and message of the first failed check. The last share of each step runs first.
+
+        `call` runs the kernels instead: function, buffers, sizes -> status."""
         plan = self.plan
         sizes = plan.sizes([a.shape for a in feeds])
         outputs = [np.empty([evaluate(d, sizes) for d in t.shape or ()], t.dtype.numpy_dtype) for t in plan.output_types]
@@ -41,6 +46,11 @@ class PlanSteps:
             used = [arrays[b] for b in step.buffers]
             if step.function.startswith("copy "):
                 ctypes.memmove(used[1].ctypes.data, used[0].ctypes.data, int(step.function[5:]))
+                continue
+            if call is not None:
+                code = call(step.function, used, [sizes[d] for d in step.dims])
+                if code:
+                    return outputs, next((f.op, f.message) for f in step.failures if f.code == code)
                 continue
             types = [ctypes.c_void_p] * len(used) + [ctypes.c_int64] * (len(step.dims) + 2)
             function = ctypes.CFUNCTYPE(ctypes.c_int32, *types)(self.engine.address(step.function))
