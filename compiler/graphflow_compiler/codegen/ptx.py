@@ -87,7 +87,7 @@ def llvm_to_ptx(text: str, target: GpuTarget) -> str:
     try:
         nvptx = llvm.Target.from_triple(TRIPLE)
     except RuntimeError as e:
-        raise CompileError(f"this llvmlite was built without NVPTX ({e}): install the one from PyPI") from None
+        raise CompileError(f"this llvmlite was built without NVPTX ({e}): it takes one that has it") from None
     machine = nvptx.create_target_machine(cpu=target.cpu, features=f"+ptx{target.ptx}", opt=3)
     head = f'target triple = "{TRIPLE}"\ntarget datalayout = "{machine.target_data}"\n'
     try:
