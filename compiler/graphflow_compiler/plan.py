@@ -152,16 +152,19 @@ def entry_text(
     for i, s in enumerate(steps):
         lines += [*stamp(2 + 2 * i), *call_lines(i, s, symbols, "%thread", "%threads"), *stamp(3 + 2 * i)]
         if s.failures:
-            lines += [
-                f"  %f{i} = icmp ne i32 %r{i}, 0",
-                f"  br i1 %f{i}, label %fail{i}, label %next{i}",
-                f"fail{i}:",
-                f"  %c{i} = add i32 %r{i}, {i * 65536}",
-                f"  ret i32 %c{i}",
-                f"next{i}:",
-            ]
+            lines += [*failure_lines(i), f"  ret i32 %c{i}", f"next{i}:"]
     lines += ["  ret i32 0", "}", ""]
     return "\n".join(lines)
+
+
+def failure_lines(i: int) -> list[str]:
+    """Where step i has failed, on with ``%c{i}``, the status of the run; else to ``next{i}``."""
+    return [
+        f"  %f{i} = icmp ne i32 %r{i}, 0",
+        f"  br i1 %f{i}, label %fail{i}, label %next{i}",
+        f"fail{i}:",
+        f"  %c{i} = add i32 %r{i}, {i * 65536}",
+    ]
 
 
 def prologue(steps: Sequence[Step], symbols: Sequence[str], name: str) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from graphflow.shapes import evaluate
-from graphflow_compiler.plan import Plan, Step, call_lines, prologue
+from graphflow_compiler.plan import Plan, Step, call_lines, failure_lines, prologue
 
 BARRIER, PARALLEL = 1, 2
 #: What precedes the sizes in memory: control block, threads, flags, threaded entry, entry for one thread.
@@ -64,13 +64,7 @@ def threaded_entry_text(steps: Sequence[Step], symbols: Sequence[str]) -> str:
             *call_lines(i, s, symbols, f"%t{i}", f"%n{i}"),
         ]
         if s.failures:
-            lines += [
-                f"  %f{i} = icmp ne i32 %r{i}, 0",
-                f"  br i1 %f{i}, label %fail{i}, label %next{i}",
-                f"fail{i}:",
-                f"  %c{i} = add i32 %r{i}, {i * 65536}",
-                f"  %x{i} = atomicrmw umin ptr %p_failed, i32 %c{i} seq_cst",
-            ]
+            lines += [*failure_lines(i), f"  %x{i} = atomicrmw umin ptr %p_failed, i32 %c{i} seq_cst"]
         lines += [f"  br label %next{i}", f"next{i}:"]
     lines += ["  br label %leave", "leave:", "  ret i32 0", "}", ""]
     return "\n".join(lines)

@@ -26,6 +26,7 @@ from graphflow_compiler.profile_entry import profile_entry_text
 from graphflow_compiler.threaded_entry import LAUNCH_WORDS, PARALLEL, plan_nanoseconds, step_flags, threaded_entry_text
 from graphflow_runtime.control import Control
 from graphflow_runtime.failures import uninitialized
+from graphflow_runtime.memory import aligned_bytes
 from graphflow_runtime.store import VariableStore
 from graphflow_runtime.threads import pool
 
@@ -86,28 +87,29 @@ class BoundPlan:
         self.store = store
         self.writes = plan.writes
         sizes = self.sizes = plan.sizes(shapes)
-        team = pool() if plan_nanoseconds(plan, sizes) >= _THREADS_WORK and most_threads != 1 else None
+        work = plan_nanoseconds(plan, sizes)
+        team = pool() if work >= _THREADS_WORK and most_threads != 1 else None
         threads = 1 if team is None else min(team.size, most_threads or team.size)
         offsets, total = plan.arena(sizes, threads)
         try:
-            arena = np.empty(total + 64, np.uint8)
+            arena = aligned_bytes(total)
             shapes_out = [(tuple(evaluate(d, sizes) for d in t.shape or ()), storage(t.dtype)) for t in plan.output_types]
         except MemoryError as e:
             raise OutOfMemoryError(message=f"a run needs {total} bytes for temporaries, which are not to be had") from e
-        base = arena.ctypes.data + (-arena.ctypes.data) % 64
+        base = arena.ctypes.data
         # Feeds that no kernel reads have no buffer; their addresses go to a last slot that nothing looks at.
         spare = len(plan.buffers)
         self.table = np.zeros(spare + 1, np.uint64)
-        launch = [0] * LAUNCH_WORDS
+        launch = 0
+        words = [0] * LAUNCH_WORDS
         self.step_flags = b""
         if team is not None and threads > 1:
             self.step_flags = step_flags(plan, sizes, offsets, threads)
-            if not any(flag & PARALLEL for flag in self.step_flags):
-                team = None
-            else:
+            if any(flag & PARALLEL for flag in self.step_flags):
                 flags_at = ctypes.cast(ctypes.c_char_p(self.step_flags), ctypes.c_void_p).value or 0
-                launch = [team.address, threads, flags_at, compiled.threaded.entry, compiled.entry]
-        self.block = np.array([*launch, *(sizes[s] for s in plan.symbols), 0], np.int64)  # never empty: its address is needed
+                launch = team.launch
+                words = [team.address, threads, flags_at, compiled.threaded.entry, compiled.entry]
+        self.block = np.array([*words, *(sizes[s] for s in plan.symbols), 0], np.int64)  # never empty: its address is needed
         self.dims = self.block[LAUNCH_WORDS:]
         self.flags: dict[int, np.ndarray[Any, Any]] = {}
         self.variables: list[tuple[int, str]] = []
@@ -130,7 +132,6 @@ class BoundPlan:
                 feeds[int(b.key)] = i
             else:
                 outputs[int(b.key)] = i
-        work = plan_nanoseconds(plan, sizes)
         if len(plan.feed_types) + len(plan.output_types) > MAX_ARRAYS:
             raise CannotCompile(f"{len(plan.feed_types)} feeds and {len(plan.output_types)} fetches in one run")
         self.control = Control(
@@ -143,7 +144,7 @@ class BoundPlan:
             shapes_out,
             [outputs.get(i, spare) for i in range(len(plan.output_types))],
             release_gil=work > _GIL_WORK,
-            launch=team.launch if team is not None and threads > 1 else 0,
+            launch=launch,
             plan=plan,
             # A way of calling keeps its control after the sizes have been forgotten here: whatever the table, the code
             # and the block hold addresses of must live as long.
@@ -294,9 +295,8 @@ class NativeExecutable:
             try:
                 bound = BoundPlan(self.compiled_for(shapes), shapes, self.store, self.most_threads)
             except CannotCompile as e:
-                self.fallback_reason = str(e)
                 _log.info("runs on the reference backend: %s", e)
-                self.fallback = self.reference(self.graph, self.fetches, self.feeds, self.store)
+                self.fall_back(e)
                 return None
             self.statistics.bound_sizes += 1
             self.bound[shapes] = bound
@@ -336,9 +336,12 @@ class NativeExecutable:
             try:
                 return self.compiled_for(shapes).plan
             except CannotCompile as e:
-                self.fallback_reason = str(e)
-                self.fallback = self.reference(self.graph, self.fetches, self.feeds, self.store)
+                self.fall_back(e)
                 return None
+
+    def fall_back(self, reason: CannotCompile) -> None:
+        self.fallback_reason = str(reason)
+        self.fallback = self.reference(self.graph, self.fetches, self.feeds, self.store)
 
     def after_fork(self) -> None:
         self.lock = threading.RLock()

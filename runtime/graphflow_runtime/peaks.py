@@ -17,6 +17,7 @@ from graphflow.dtypes import DType, float32, float64, int32, int64
 from graphflow_compiler.codegen.jit import Engine, compile_module
 from graphflow_compiler.codegen.llvm_text import host_target
 from graphflow_compiler.codegen.peak_text import TRAFFIC_UNROLL, arithmetic_text, chains, lanes_of, traffic_text
+from graphflow_runtime.memory import aligned_bytes
 
 #: Bytes of the data caches where the system does not say: what most machines have at least.
 _USUAL = (32 << 10, 512 << 10, 8 << 20)
@@ -149,9 +150,9 @@ def _measure_bandwidth(footprint: int) -> float:
     # Three arrays in one block, each some cache lines past the multiple of a page where it would disturb the others.
     stride = count * 4 + 320
     stride += -stride % 64
-    block = np.zeros(3 * stride + 64, np.uint8)
+    block = aligned_bytes(3 * stride)
     block[:] = 0  # the pages must be there
-    a, b, c = (block.ctypes.data + (-block.ctypes.data) % 64 + k * stride for k in range(3))
+    a, b, c = (block.ctypes.data + k * stride for k in range(3))
     turns = max(1, _TRAFFIC // (12 * count))
     seconds = _best(lambda: traffic(a, b, c, count, turns))
     engine.close()

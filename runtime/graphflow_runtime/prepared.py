@@ -128,8 +128,8 @@ class Prepared:
         with session._lock:
             session._check_open()
             store = session._store
+            store.begin()
             try:
-                store.busy += 1
                 self.cells.mark_used()
                 results = self._try_fast(values) if trace is None and not self.named else None
                 if results is None:
@@ -138,7 +138,7 @@ class Prepared:
                         check_named_sizes(self.tensors, values)
                     results = self._run_converted(values, trace)
             finally:
-                store.busy = max(0, store.busy - 1)  # a child process of a fork in the run starts with 0
+                store.end()
             if self.has_shortcut:
                 self.cells.bind(self.executable.shortcut())
         return self._finish(results, values)

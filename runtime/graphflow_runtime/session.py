@@ -346,11 +346,11 @@ class BaseSession:
         array = FeedConverter(op.outputs[0])(value)
         with self._lock:
             self._check_usable()
-            self._store.busy += 1  # native runs of other threads wait for the lock until the value is there in full
+            self._store.begin()  # native runs of other threads wait for the lock until the value is there in full
             try:
                 self._store.set(op.name, array)
             finally:
-                self._store.busy -= 1
+                self._store.end()
 
     # ------------------------------------------------------------------ life
     def as_default(self) -> AbstractContextManager[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,19 +11,7 @@ import numpy as np
 from graphflow.core.graph import Graph
 from graphflow.core.kinds import Source
 from graphflow.shapes import static_shape
-
-_CACHE_LINE = 64
-
-
-def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """As numpy.empty, from a cache line's start: numpy's own arrays start anywhere in one, and every second vector read
-    from them would span two."""
-    if dtype.hasobject:
-        return np.empty(shape, dtype)
-    count = math.prod(shape) * dtype.itemsize
-    memory = np.empty(count + _CACHE_LINE, np.uint8)
-    start = -memory.ctypes.data % _CACHE_LINE
-    return memory[start : start + count].view(dtype).reshape(shape)
+from graphflow_runtime.memory import aligned_empty
 
 
 class VariableStore:
@@ -77,6 +64,13 @@ class VariableStore:
     @busy.setter
     def busy(self, value: int) -> None:
         self._numbers[2] = value
+
+    def begin(self) -> None:
+        """From now on no run goes without the session's lock, which the caller holds, until `end`."""
+        self.busy += 1
+
+    def end(self) -> None:
+        self.busy = max(0, self.busy - 1)  # a child process, made by a fork since `begin`, started with 0
 
     def is_initialized(self, name: str) -> bool:
         return name in self._initialized

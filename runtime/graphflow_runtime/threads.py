@@ -10,13 +10,11 @@ import threading
 from collections import deque
 from pathlib import Path
 
-import numpy as np
-
 from graphflow_compiler.codegen.pool import control_bytes, is_supported, pool_code
+from graphflow_runtime.memory import aligned_bytes
 
 _log = logging.getLogger("graphflow")
 
-_CACHE_LINE = 64
 _MOST = 256
 
 
@@ -65,8 +63,9 @@ class Pool:
     def __init__(self, size: int) -> None:
         code = pool_code()
         self.launch = code.address("graphflow_launch")
-        memory = np.zeros(control_bytes(size) + _CACHE_LINE, np.uint8)
-        self.address = memory.ctypes.data + -memory.ctypes.data % _CACHE_LINE
+        memory = aligned_bytes(control_bytes(size))
+        memory[:] = 0
+        self.address = memory.ctypes.data
         self._kept = code, memory
         # The workers never leave their code and never stop looking at that memory: not even at exit may it be freed.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))

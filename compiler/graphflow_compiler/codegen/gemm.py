@@ -19,7 +19,7 @@ from graphflow_compiler.codegen.gemm_pack import Lanes, pack_last_panel, pack_ro
 from graphflow_compiler.codegen.gemm_shares import Range, Run, cut, share_out
 from graphflow_compiler.codegen.gemm_sums import Rows, RowTile, SumLoop
 from graphflow_compiler.codegen.gemm_text import Flag, NestLines, Size
-from graphflow_compiler.codegen.gemm_tile import choose_blocking, has_fma, is_plain
+from graphflow_compiler.codegen.gemm_tile import choose_blocking, is_plain
 from graphflow_compiler.codegen.llvm_text import Target
 from graphflow_compiler.ir.loops import Check, GemmKernel
 
@@ -94,7 +94,7 @@ class _GemmWriter:
         self.lanes = Lanes(_element(kernel.dtype, kernel.accumulate_dtype), kernel.dtype.size, self.tile.lanes)
         self.vector_bits = target.vector_bits
         self.lines = NestLines()
-        self.sum_loop = SumLoop(self.lines, self.lanes, kernel.dtype.is_floating and has_fma(target))
+        self.sum_loop = SumLoop(self.lines, self.lanes, kernel.dtype.is_floating and target.has_fma)
         self.buffers = {x.name: f"%p{i}" for i, x in enumerate(kernel.buffers)}
         self.dims = {name: f"%d{i}" for i, name in enumerate(kernel.dims)}
         self.plain = is_plain(kernel)

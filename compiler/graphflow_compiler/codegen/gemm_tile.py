@@ -58,11 +58,6 @@ def choose_tile(target: Target, element_bytes: int, columns: int | None) -> Tile
     return Tile(rows, vectors, lanes, heights)
 
 
-def has_fma(target: Target) -> bool:
-    """Every 64-bit machine has a fused multiply-add, except old x86: LLVM would call the C library for each lane."""
-    return target.vector_registers == 32 or "+fma" in target.features.split(",")
-
-
 # ---------------------------------------------------------------------------------------------- rows into tiles
 _LATENCY_ROWS = 4  # below this many rows (of two vectors) a tile takes as long as one of this many
 _TILE_COST = 0.5  # the ends of a tile, in rows
