@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 
 import numpy as np
-from workloads import (
-    ADAM_RATE,
-    DIGITS_SIZES,
-    TINY_RATE,
-    WORKLOADS,
-    Array,
-    Classifier,
-    Step,
-    Variants,
-    chain_input,
-    matmul_inputs,
-    mlp_inputs,
-    norm_inputs,
-    parameters,
-    scalars,
-    tiny_inputs,
-)
+from workloads import DIGITS_SIZES, WORKLOADS, Array, Variants, chain_input, matmul_inputs, norm_inputs, parameters
 
 import graphflow as gf
+from peers.tf1_models import Models
 
 
 def version() -> str:
@@ -44,91 +28,24 @@ def _session(graph: gf.Graph) -> gf.Session:
     return session
 
 
-def _fetch(graph: gf.Graph, result: gf.Tensor) -> Step:
-    call = _session(graph).make_callable(result)
-    return lambda: float(call())
-
-
-def scalar() -> Variants:
-    a, b = scalars()
-    with gf.Graph().as_default() as graph:
-        x, y = gf.placeholder(gf.float32, []), gf.placeholder(gf.float32, [])
-        z = x + y
-
-    def by_run() -> Step:
-        session = _session(graph)
-        return lambda: session.run(z, {x: a, y: b})
-
-    def by_callable() -> Step:
-        call = _session(graph).make_callable(z, feed_list=[x, y])
-        return lambda: call(a, b)
-
-    return {"Session.run": by_run, "make_callable": by_callable}
+models = Models(gf, _session)
+classifier = models.classifier
 
 
 def chain(count: int) -> Variants:
-    with gf.Graph().as_default() as graph:
-        x = gf.Variable(chain_input(count))
-        y = gf.reduce_mean(gf.tanh(x * 2.0 + 1.0) * gf.sigmoid(x) + gf.exp(-x * x))
-    return {"": lambda: _fetch(graph, y)}
+    return {"": lambda: models.fetch(models.chain, [chain_input(count)])}
 
 
 def norm() -> Variants:
-    with gf.Graph().as_default() as graph:
-        x, scale, offset = (gf.Variable(a) for a in norm_inputs())
-        s = gf.nn.softmax(x)
-        mean, variance = gf.nn.moments(s, [-1], keepdims=True)
-        y = gf.reduce_mean(gf.square((s - mean) * gf.rsqrt(variance + 1e-5) * scale + offset))
-    return {"": lambda: _fetch(graph, y)}
+    return {"": lambda: models.fetch(models.norm, norm_inputs())}
 
 
 def matmul(m: int, k: int, n: int) -> Variants:
-    with gf.Graph().as_default() as graph:
-        x, w, b = (gf.Variable(a) for a in matmul_inputs(m, k, n))
-        y = gf.reduce_mean(gf.nn.relu(gf.matmul(x, w) + b))
-    return {"": lambda: _fetch(graph, y)}
-
-
-def _logits(p: Sequence[gf.Variable], x: gf.Tensor) -> gf.Tensor:
-    h = gf.nn.relu(gf.matmul(x, p[0]) + p[1])
-    h = gf.nn.relu(gf.matmul(h, p[2]) + p[3])
-    return gf.matmul(h, p[4]) + p[5]
-
-
-def tiny() -> Variants:
-    start, images, targets = tiny_inputs()
-
-    def build() -> Step:
-        with gf.Graph().as_default() as graph:
-            x, y = gf.placeholder(gf.float32, images.shape), gf.placeholder(gf.float32, targets.shape)
-            q = gf.sigmoid(_logits([gf.Variable(a) for a in start], x))
-            loss = -gf.reduce_mean(y * gf.log(q + 1e-7) + (1.0 - y) * gf.log(1.0 - q + 1e-7))
-            train = gf.train.GradientDescentOptimizer(TINY_RATE).minimize(loss)
-        call = _session(graph).make_callable([train, loss], feed_list=[x, y])
-        return lambda: float(call(images, targets)[1])
-
-    return {"": build}
+    return {"": lambda: models.fetch(models.matmul, matmul_inputs(m, k, n))}
 
 
 def mlp(batch: int) -> Variants:
-    start, images, labels = mlp_inputs(batch)
-
-    def build() -> Step:
-        step, _ = classifier(start, batch)
-        return lambda: step(images, labels)
-
-    return {"": build}
-
-
-def classifier(start: list[Array], batch: int | None = None) -> Classifier:
-    with gf.Graph().as_default() as graph:
-        x, y = gf.placeholder(gf.float32, [batch, len(start[0])]), gf.placeholder(gf.int32, [batch])
-        logits = _logits([gf.Variable(a) for a in start], x)
-        loss = gf.reduce_mean(gf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits))
-        train = gf.train.AdamOptimizer(ADAM_RATE).minimize(loss)
-    session = _session(graph)
-    call = session.make_callable([train, loss], feed_list=[x, y])
-    return lambda images, labels: float(call(images, labels)[1]), session.make_callable(logits, feed_list=[x])
+    return {"": lambda: models.mlp(batch, fixed=True)}
 
 
 def many_kernels(count: int = 100) -> tuple[gf.Graph, list[gf.Tensor], dict[gf.Tensor, Array]]:
@@ -177,4 +94,6 @@ def digest(name: str, runs: int = 6) -> str:
     return found.hexdigest()
 
 
-BUILD = {"scalar": scalar, "chain": chain, "norm": norm, "matmul": matmul, "tiny": tiny, "mlp": mlp}
+BUILD = {
+    "scalar": models.scalar, "chain": chain, "norm": norm, "matmul": matmul, "tiny": lambda: {"": models.tiny}, "mlp": mlp,
+}  # fmt: skip
