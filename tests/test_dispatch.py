@@ -125,6 +125,7 @@ def test_nothing_is_kept_by_a_call() -> None:
         mismatch = np.ones(4, np.float64)
         counted = [*feeds, number, mismatch, np.dtype(np.float32)]
         call(*feeds)
+        gc.collect()
         before = [sys.getrefcount(c) for c in counted]
         for _ in range(1000):
             call(*feeds)
@@ -375,7 +376,7 @@ def test_a_variable_that_moves_at_the_last_moment(monkeypatch: pytest.MonkeyPatc
         session.run(v.initializer)
         total = session.make_callable(gf.reduce_sum(gf.tanh(v) * 0.0 + v))
         assert total() == 300_000
-        run = control.Control._run
+        run = control.Control.run
         loads = [np.full(500_000, 2.0, np.float32), np.full(300_000, 3.0, np.float32)]
 
         def interrupted(self: control.Control, values: Any) -> Any:
@@ -383,8 +384,10 @@ def test_a_variable_that_moves_at_the_last_moment(monkeypatch: pytest.MonkeyPatc
                 v.load(loads.pop(), session)
             return run(self, values)
 
-        monkeypatch.setattr(control.Control, "_run", interrupted)
-        assert total() in (900_000, 1_000_000)
+        monkeypatch.setattr(control.Control, "run", interrupted)
+        for _ in range(2):  # in Python, where it can be interrupted
+            session._store.version += 1
+            assert total() in (900_000, 1_000_000)
         assert total() == 1_000_000
 
 
@@ -445,13 +448,13 @@ def test_no_memory_for_the_results_is_no_second_run(monkeypatch: pytest.MonkeyPa
         session.run(v.initializer)
         step = session.make_callable([v.assign_add(1.0), gf.zeros([3])])
         step()
-        run = control.Control._run
+        run = control.Control.run
 
         def full(self: control.Control, values: Any) -> Any:
             run(self, values)
             raise MemoryError
 
-        monkeypatch.setattr(control.Control, "_run", full)
+        monkeypatch.setattr(control.Control, "run", full)
         session._store.version += 1  # so that the slow way is taken
         with pytest.raises(gf.errors.ResourceExhaustedError):
             step()

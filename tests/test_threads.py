@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,7 +15,8 @@ import pytest
 
 import graphflow as gf
 from graphflow_compiler import threaded_entry
-from graphflow_compiler.codegen.pool import is_supported
+from graphflow_compiler.codegen import thread_choice
+from graphflow_compiler.codegen.pool import is_supported, pool_code
 from graphflow_runtime import native, threads
 from tests.random_programs import run as run_random_program
 
@@ -31,7 +34,7 @@ def always_threaded(team: threads.Pool, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setattr(threads, "_pool", team)
     monkeypatch.setattr(native, "_THREADS_WORK", -1)
     monkeypatch.setattr(threaded_entry, "MIN_STEP_NS", -1.0)
-    monkeypatch.setattr(threads.Choice, "next", lambda self: True)
+    monkeypatch.setattr(native, "new_choice", lambda brief: thread_choice.new_choice(brief=False, always=True))
     yield team
 
 
@@ -248,18 +251,95 @@ def test_one_thread_where_the_session_says_so(always_threaded: threads.Pool) -> 
         session.run(gf.reduce_sum(x), {x: np.ones(100_000)})
         (executable,) = session._executables.values()
         assert isinstance(executable, native.NativeExecutable)
-        assert all(b.control.choice is None for b in executable.bound.values())
+        assert all(b.choice is None for b in executable.bound.values())
+
+
+class _Choice:
+    """The native decision, asked and told from here."""
+
+    def __init__(self, brief: bool = False) -> None:
+        self.block = thread_choice.new_choice(brief)
+        code = pool_code()
+        self._next = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p)(code.address("graphflow_choice_next"))
+        self._note = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_bool, ctypes.c_int64)(
+            code.address("graphflow_choice_note")
+        )
+
+    def run(self, one: int, all_: int) -> bool:
+        """A run that takes `one` nanoseconds on one thread, `all_` on all: whether it took all."""
+        threaded = bool(self._next(self.block.ctypes.data))
+        self._note(self.block.ctypes.data, threaded, all_ if threaded else one)
+        return threaded
 
 
 def test_the_faster_way_is_taken() -> None:
-    choice = threads.Choice()
-    taken = []
-    for _ in range(400):
-        threaded = choice.next()
-        taken.append(threaded)
-        choice.note(threaded, 300 if threaded else 100)
-    assert sum(taken[8:]) <= 8 and sum(taken[:8]) == 4
-    for _ in range(1000):  # the neighbour is gone
-        threaded = choice.next()
-        choice.note(threaded, 50 if threaded else 100)
-    assert choice.threaded
+    choice = _Choice()
+    taken = [choice.run(100, 300) for _ in range(400)]
+    assert sum(taken[:8]) == 4 and sum(taken[8:]) <= 20
+    taken = [choice.run(100, 50) for _ in range(1000)]  # the neighbour is gone
+    assert thread_choice.takes_threads(choice.block) and sum(taken) > 800
+
+
+def test_single_disturbed_runs_decide_nothing() -> None:
+    choice = _Choice()
+    rng = np.random.RandomState(0)
+    taken = [choice.run(100, 10_000 if rng.rand() < 0.15 else 60) for _ in range(2000)]
+    assert sum(taken) > 1700
+
+
+@pytest.mark.parametrize("times", [[7], [7, 3], [9, 1, 4], [5, 9, 1, 4, 2, 2, 8, 1, 3], [9] * 9 + [8, 8, 8, 1, 1, 3, 2, 9, 5]])
+def test_the_median_of_the_last_runs_counts(times: list[int]) -> None:
+    """All threads are taken exactly while the median of at most nine runs is no more than that of one thread."""
+    last = times[-9:]
+    for limit in range(11):
+        choice = _Choice()
+        for _ in range(4):
+            choice.run(0, 0)  # the first four runs take all threads: overwritten below
+        for _ in range(4):
+            choice.run(limit, 0)
+        choice.block[4], choice.block[16:25] = 0, thread_choice.new_choice(False)[16:25]
+        choice.block[2] = 1
+        for t in times:
+            choice.block[0] = 8  # no trial is near
+            choice._note(choice.block.ctypes.data, True, t)
+        low, high = sorted(last)[(len(last) - 1) // 2], sorted(last)[len(last) // 2]
+        if limit >= high or limit < low:
+            assert thread_choice.takes_threads(choice.block) == (limit >= high)
+
+
+def test_a_sleeping_worker_is_not_waited_for(team: threads.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brief runs go alone until a worker is awake, with the same results."""
+    monkeypatch.setattr(threads, "_pool", team)
+    monkeypatch.setattr(native, "_THREADS_WORK", -1)
+    monkeypatch.setattr(native, "_WAKING_WORK", 1e18)
+    with gf.Graph().as_default(), gf.Session() as session:
+        x = gf.placeholder(gf.float32, [None])
+        call = session.make_callable(gf.reduce_sum(x * 2.0), feed_list=[x])
+        for _ in range(20):
+            time.sleep(0.002)  # they fall asleep
+            assert call(np.ones(30_000, np.float32)) == 60_000
+
+
+def test_long_runs_go_natively_and_one_at_a_time() -> None:
+    """Runs that let other threads of Python run hold the session's lock, also where native code calls them."""
+    with gf.Graph().as_default(), gf.Session() as session:
+        v = gf.Variable(np.zeros(200_000, np.float32))
+        session.run(gf.global_variables_initializer())
+        step = session.make_callable(gf.assign(v, gf.sqrt(gf.square(v)) + 1.0).op)
+        short = session.make_callable(gf.constant(1.0) + 1.0)
+        step(), step()
+
+        def work() -> None:
+            for _ in range(50):
+                step()
+                assert short() == 2.0
+
+        workers = [threading.Thread(target=work) for _ in range(4)]
+        for w in workers:
+            w.start()
+        for w in workers:
+            w.join()
+        np.testing.assert_array_equal(session.run(v), np.full(200_000, 202, np.float32))
+        assert session._store.busy == 0
+        assert session._lock.acquire(blocking=False)
+        session._lock.release()

@@ -13,8 +13,8 @@ from graphflow.shapes import evaluate
 from graphflow_compiler.plan import Plan, Step, call_lines, failure_lines, prologue
 
 BARRIER, PARALLEL = 1, 2
-#: What precedes the sizes in memory: control block, threads, flags, threaded entry, entry for one thread.
-LAUNCH_WORDS = 5
+#: What precedes the sizes in memory: choice, control block, threads, flags, threaded entry, entry for one thread.
+LAUNCH_WORDS = 6
 #: A step of less than this is left to one thread: a barrier and cold caches would cost as much.
 MIN_STEP_NS = 600
 #: Rough speeds, for deciding only: flops and bytes in a nanosecond.

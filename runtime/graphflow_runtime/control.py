@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +10,6 @@ import numpy as np
 
 from graphflow_compiler.codegen.dispatch import CELLS_HEADER, MISMATCH, builtins, call_entry
 from graphflow_runtime.store import VariableStore
-from graphflow_runtime.threads import Choice
 
 Array = np.ndarray[Any, Any]
 Typed = tuple[tuple[int, ...], np.dtype[Any]]
@@ -47,7 +45,6 @@ class Control:
         outputs: Sequence[Typed],
         output_slots: Sequence[int],
         release_gil: bool,
-        launch: int = 0,
         plan: Any = None,
         keeps: Any = None,
     ) -> None:
@@ -57,13 +54,8 @@ class Control:
         self.feed_slots, self.output_slots = tuple(feed_slots), tuple(output_slots)
         # Native code keeps what it notes of each array on the stack, of which a thread may have little.
         self.native = builtins() if len(self.feeds) + len(self.outputs) <= MAX_NATIVE else None
-        #: The two functions that run the plan, on one thread and on all; with the latter, which to take.
-        self.entries = (entry, launch)
-        self.choice = Choice() if launch else None
         if self.native is None:
             return
-        #: Whether a run is too short to be worth letting other threads run: only then may it go without the session's lock.
-        self.is_short = not release_gil and not launch
         self._kept: list[Any] = []
         feed_block = self._block(n for i, f in enumerate(self.feeds) for n in self._feed(f, feed_slots[i]))
         output_block = self._block(n for i, o in enumerate(self.outputs) for n in self._output(o, output_slots[i]))
@@ -100,19 +92,7 @@ class Control:
 
     def run(self, values: Sequence[Any]) -> list[Any] | int:
         """The results, 0-d ones as scalars; or the status if that is not 0. The caller holds the session's lock."""
-        if self.choice is None:
-            return self._run(values)
-        threaded = self.choice.next()
-        self.entry = self.entries[threaded]
-        start = time.perf_counter_ns()
-        results = self._run(values)
-        if not isinstance(results, int):
-            self.choice.note(threaded, time.perf_counter_ns() - start)
-        return results
-
-    def _run(self, values: Sequence[Any]) -> list[Any] | int:
         if self.native is not None:
-            self.block[0] = self.entry
             done: list[Any] | int = self.native.run(self.address, *values)
             return done
         if len(values) != len(self.feeds) or not all(map(_fits, values, self.feeds)):
@@ -147,7 +127,7 @@ class Cells:
     def bind(self, control: Control | None) -> None:
         if control is self.control:
             return
-        if control is None or control.native is None or not control.is_short:
+        if control is None or control.native is None:
             self._block[0], self.control = 0, None
         else:
             self._block[0], self.control = control.address, control

@@ -19,6 +19,7 @@ from graphflow.errors import InternalError, InvalidArgumentError, NumericError, 
 from graphflow.shapes import evaluate
 from graphflow_compiler.codegen.dispatch import MISMATCH
 from graphflow_compiler.codegen.link import LinkedPlan, link
+from graphflow_compiler.codegen.thread_choice import new_choice
 from graphflow_compiler.compilation import CannotCompile, compile
 from graphflow_compiler.frontend import Signature, generalise
 from graphflow_compiler.plan import Plan, SizeMismatch
@@ -44,7 +45,9 @@ MAX_ARRAYS = 4_000
 #: Estimated nanoseconds of work from which releasing the GIL (about 100 ns) is worth it.
 _GIL_WORK = 20_000
 #: ... from which several threads are tried.
-_THREADS_WORK = 100_000
+_THREADS_WORK = 20_000
+#: ... from which it pays to wait for a worker that sleeps to wake up.
+_WAKING_WORK = 100_000
 Shapes = tuple[tuple[int, ...], ...]
 
 
@@ -103,12 +106,15 @@ class BoundPlan:
         launch = 0
         words = [0] * LAUNCH_WORDS
         self.step_flags = b""
+        self.choice: np.ndarray[Any, Any] | None = None
         if team is not None and threads > 1:
             self.step_flags = step_flags(plan, sizes, offsets, threads)
             if any(flag & PARALLEL for flag in self.step_flags):
                 flags_at = ctypes.cast(ctypes.c_char_p(self.step_flags), ctypes.c_void_p).value or 0
                 launch = team.launch
-                words = [team.address, threads, flags_at, compiled.threaded.entry, compiled.entry]
+                self.choice = new_choice(brief=work < _WAKING_WORK)
+                choice_at = self.choice.ctypes.data
+                words = [choice_at, team.address, threads, flags_at, compiled.threaded.entry, compiled.entry]
         self.block = np.array([*words, *(sizes[s] for s in plan.symbols), 0], np.int64)  # never empty: its address is needed
         self.dims = self.block[LAUNCH_WORDS:]
         self.flags: dict[int, np.ndarray[Any, Any]] = {}
@@ -135,7 +141,7 @@ class BoundPlan:
         if len(plan.feed_types) + len(plan.output_types) > MAX_ARRAYS:
             raise CannotCompile(f"{len(plan.feed_types)} feeds and {len(plan.output_types)} fetches in one run")
         self.control = Control(
-            compiled.entry,
+            launch or compiled.entry,
             self.table,
             self.dims,
             store,
@@ -144,11 +150,10 @@ class BoundPlan:
             shapes_out,
             [outputs.get(i, spare) for i in range(len(plan.output_types))],
             release_gil=work > _GIL_WORK,
-            launch=launch,
             plan=plan,
             # A way of calling keeps its control after the sizes have been forgotten here: whatever the table, the code
             # and the block hold addresses of must live as long.
-            keeps=(arena, self.flags, self.block, self.step_flags, compiled),
+            keeps=(arena, self.flags, self.block, self.step_flags, self.choice, compiled),
         )
         self.store_version = -1
 

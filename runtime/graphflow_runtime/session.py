@@ -88,9 +88,9 @@ class BaseSession:
         self._target = target
         self._config = config
         self._backend = backend
-        self._store = VariableStore()
-        self._closed = False
         self._lock = threading.RLock()
+        self._store = VariableStore(self._lock)
+        self._closed = False
         self._prepared: OrderedDict[Any, Prepared] = OrderedDict()
         self._executables: OrderedDict[Any, Executable] = OrderedDict()
         self._growth = GrowthWatch(self._graph)
@@ -364,7 +364,7 @@ class BaseSession:
             self._store.busy = 1 << 40  # for good: whatever still has the address of this store comes to the lock
             self._prepared.clear()
             self._executables.clear()
-            self._store = VariableStore()
+            self._store = VariableStore(self._lock)
 
 
 _sessions: weakref.WeakSet[BaseSession] = weakref.WeakSet()
@@ -376,6 +376,7 @@ def _after_fork() -> None:
         session._lock = threading.RLock()
         if not session._closed:
             session._store.busy = 0
+            session._store.guard(session._lock)
         for executable in list(session._executables.values()):
             executable.after_fork()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,15 +19,16 @@ class VariableStore:
     """Arrays by the name of the variable's op. `version` grows whenever an array is replaced or gains its first value,
     so that bound plans know when to take addresses anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, lock: threading.RLock) -> None:
         self._arrays: dict[str, np.ndarray[Any, Any]] = {}
         self._initialized: set[str] = set()
         # Numbers that native code reads and writes. Ops without any seed mix the salt into their counters, so that two
         # sessions draw different numbers.
         salt = int.from_bytes(os.urandom(4), "little")
-        numbers = np.array([salt << 32, 0, 0], np.uint64)
+        numbers = np.array([salt << 32, 0, 0, 0, 0], np.uint64)
         self.runs_address, self.version_address, self.busy_address = (numbers.ctypes.data + 8 * i for i in range(3))
         self._numbers = numbers.data  # a memoryview: read and written faster than the array
+        self.guard(lock)
 
     @property
     def run_index(self) -> int:
@@ -71,6 +73,11 @@ class VariableStore:
 
     def end(self) -> None:
         self.busy = max(0, self.busy - 1)  # a child process, made by a fork since `begin`, started with 0
+
+    def guard(self, lock: threading.RLock) -> None:
+        """From now on native code that lets other threads of Python run takes this lock, the session's, meanwhile."""
+        self._lock = lock.acquire, lock.release
+        self._numbers[3], self._numbers[4] = map(id, self._lock)
 
     def is_initialized(self, name: str) -> bool:
         return name in self._initialized

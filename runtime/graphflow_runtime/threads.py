@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import threading
-from collections import deque
 from pathlib import Path
 
 from graphflow_compiler.codegen.pool import control_bytes, is_supported, pool_code
@@ -84,41 +83,6 @@ class Pool:
     def take(self) -> None:
         """From now on no launch gets the threads."""
         ctypes.c_int32.from_address(self.address + 192).value = 1
-
-
-class Choice:
-    """Whether a plan runs on all threads or on one: whichever has been faster lately, since results are the same.
-
-    A plan that is too small, or a neighbour that keeps a core busy, makes several threads the slower way. The way that is
-    not taken is tried again once in a while for a few runs. What counts is the median of the last runs of each: single
-    ones are disturbed by whatever else the machine does. The first after a change is left out, as it finds the workers
-    asleep, or not yet.
-    """
-
-    _TRIAL = 4
-    _AGAIN = 160
-    _KEPT = 5
-
-    def __init__(self) -> None:
-        self._runs = 0
-        self._took: tuple[deque[int], deque[int]] = (deque(maxlen=self._KEPT), deque(maxlen=self._KEPT))
-        self._last: bool | None = None
-        self.threaded = True
-
-    def next(self) -> bool:
-        """Whether the run that now begins takes all threads."""
-        at = self._runs % self._AGAIN
-        self._runs += 1
-        return self.threaded != (self._TRIAL <= at < 2 * self._TRIAL)
-
-    def note(self, threaded: bool, nanoseconds: int) -> None:
-        """What the run took."""
-        if threaded == self._last:
-            self._took[threaded].append(nanoseconds)
-        self._last = threaded
-        if (self._runs - 1) % self._AGAIN >= 2 * self._TRIAL - 1:
-            one, all_ = (sorted(took) for took in self._took)
-            self.threaded = not one or not all_ or all_[len(all_) // 2] <= one[len(one) // 2]
 
 
 _lock = threading.Lock()

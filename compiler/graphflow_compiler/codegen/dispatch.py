@@ -9,8 +9,9 @@ Both look at each feed in native code: C-contiguous, element type, alignment, sh
 (which `_struct_is_known` has checked; 10 ns), other exporters asked through the buffer protocol (40 ns), Python numbers
 converted for 0-d feeds; `array.ctypes.data` would take 1.2 us. Blocks of int64s say what is expected:
 
-* control: entry, table, dims, address of the store's version, version it was bound at, address of the busy flag, address of
-  the run counter, whether to release the GIL, number of feeds, of outputs, feed specs, output specs, objects, structure.
+* control: entry, table, dims, address of the store's version, version it was bound at, address of the busy flag (which the
+  methods that acquire and release the session's lock follow), address of the run counter, whether to release the GIL, number
+  of feeds, of outputs, feed specs, output specs, objects, structure.
 * feed spec: slot in the table, format character, rank, dtype object, cell for a converted number, sizes.
 * output spec: slot; 0, shape, dtype (a new array each run), or 1, cell, address of the cell's memory (0-d).
 * structure: 0 (the one result itself), 1 (list) or 2 (tuple); length; each member's number, -1 for None.

@@ -165,7 +165,31 @@ check:
   %holds_lock = xor i1 %shortcut, true
   %idle = or i1 %alone, %holds_lock
   %ready = and i1 %same_version, %idle
-  br i1 %ready, label %fill, label %drop_feeds_all
+  br i1 %ready, label %guard, label %drop_feeds_all
+guard: ; whoever lets other threads run holds the session's lock, and says that nobody may do without
+  %must_lock = and i1 %release, %shortcut
+  br i1 %must_lock, label %lock, label %fill
+lock:
+  %p_acquire = getelementptr i64, ptr %busy_at, i64 1
+  %acquire = load ptr, ptr %p_acquire
+  %p_false = getelementptr ptr, ptr %objects, i64 4
+  %no_wait = load ptr, ptr %p_false
+  store ptr %no_wait, ptr %call
+  %got = call ptr @PyObject_VectorcallDict(ptr %acquire, ptr %call, i64 1, ptr null)
+  %lock_failed = icmp eq ptr %got, null
+  br i1 %lock_failed, label %lock_error, label %lock_answer
+lock_error: ; the slow way says what is wrong
+  call void @PyErr_Clear()
+  br label %drop_feeds_all
+lock_answer:
+  call void @Py_DecRef(ptr %got) ; a bool, which stays
+  %p_true = getelementptr ptr, ptr %objects, i64 3
+  %true = load ptr, ptr %p_true
+  %locked = icmp eq ptr %got, %true
+  br i1 %locked, label %claim, label %drop_feeds_all
+claim:
+  store i64 1, ptr %busy_at
+  br label %fill
 
 ; ---- the table
 fill:
@@ -232,7 +256,7 @@ after:
 read:
   %c = phi i64 [ 0, %after ], [ %c1, %read_next ]
   %read_all = icmp eq i64 %c, %outputs
-  br i1 %read_all, label %give, label %read_one
+  br i1 %read_all, label %unguard, label %read_one
 read_one:
   %c1 = add i64 %c, 1
   %p_c = getelementptr ptr, ptr %results, i64 %c
@@ -253,8 +277,19 @@ unread:
   br label %read_next
 read_next:
   br label %read
+unguard:
+  br i1 %must_lock, label %unlock, label %give_all
+unlock:
+  store i64 0, ptr %busy_at
+  %p_unlock = getelementptr i64, ptr %busy_at, i64 2
+  %unlock_it = load ptr, ptr %p_unlock
+  %freed = call ptr @PyObject_VectorcallDict(ptr %unlock_it, ptr %call, i64 0, ptr null)
+  call void @Py_DecRef(ptr %freed)
+  br label %give_all
+give_all:
+  br label %give
 give:
-  %g = phi i64 [ 0, %read ], [ %g1, %give_one ]
+  %g = phi i64 [ 0, %give_all ], [ %g1, %give_one ]
   %given_all = icmp eq i64 %g, %feeds
   br i1 %given_all, label %outcome, label %give_one
 give_one:

@@ -18,6 +18,7 @@ import platform
 import sys
 from functools import lru_cache
 
+from graphflow_compiler.codegen import thread_choice
 from graphflow_compiler.codegen.jit import Engine, compile_module
 
 #: Where the lines of the threads begin, and their size for one thread.
@@ -47,15 +48,16 @@ def control_bytes(threads: int) -> int:
 def pool_code() -> Engine:
     """The worker, launch and barrier functions: ``graphflow_barrier(ctl, thread, threads)`` and so on.
 
-    The last is made known to LLVM, for entries to call. Dims of a launch are preceded by five words: control block,
-    threads, flags of the steps (see `threaded_entry`), threaded entry, one-thread entry.
+    The last is made known to LLVM, for entries to call. Dims of a launch are preceded by six words: the block of
+    `thread_choice`, control block, threads, flags of the steps (see `threaded_entry`), threaded entry, one-thread entry.
     """
     import llvmlite.binding as llvm
 
     machine = platform.machine()
     declaration, pause = _PAUSE[machine]
-    text = _TEXT
-    for name, value in (("PAUSE", pause), ("FUTEX", _FUTEX[machine]), ("SPINS", _SPINS), ("PATIENCE", _PATIENCE)):
+    text = thread_choice.TEXT + _TEXT
+    numbers = {"FUTEX": _FUTEX[machine], "SPINS": _SPINS, "PATIENCE": _PATIENCE, "BRIEF": thread_choice.BRIEF}
+    for name, value in ("PAUSE", pause), *numbers.items():
         text = text.replace(name, str(value))
     engine = compile_module([f"{declaration}\n{text}"])
     llvm.add_symbol("graphflow_barrier", engine.address("graphflow_barrier"))
@@ -65,6 +67,7 @@ def pool_code() -> Engine:
 _TEXT = """
 declare i64 @syscall(i64, ...)
 declare i32 @sched_yield()
+declare i32 @clock_gettime(i32, ptr)
 
 ; waits until the counter at %p is at least %want
 define internal void @await(ptr %p, i64 %want) {
@@ -184,17 +187,70 @@ run:
   br label %wait
 }
 
+define internal i64 @nanoseconds() {
+  %time = alloca [2 x i64]
+  %ignored = call i32 @clock_gettime(i32 1, ptr %time)
+  %seconds = load i64, ptr %time
+  %p_rest = getelementptr i64, ptr %time, i64 1
+  %rest = load i64, ptr %p_rest
+  %whole = mul i64 %seconds, 1000000000
+  %ns = add i64 %whole, %rest
+  ret i64 %ns
+}
+
+; a run on all threads or on one
 define i32 @graphflow_launch(ptr %table, ptr %dims, i64 %thread, i64 %threads) {
+entry:
+  %p_choice = getelementptr i64, ptr %dims, i64 -6
+  %choice = load ptr, ptr %p_choice
+  %threaded = call i1 @graphflow_choice_next(ptr %choice)
+  %start = call i64 @nanoseconds()
+  br i1 %threaded, label %all, label %one
+all:
+  %p_brief = getelementptr i64, ptr %choice, i64 BRIEF
+  %brief = load i64, ptr %p_brief
+  %s_all = call i32 @team(ptr %table, ptr %dims, i64 %brief)
+  br label %ran
+one:
+  %p_alone = getelementptr i64, ptr %dims, i64 -1
+  %alone = load ptr, ptr %p_alone
+  %s_one = call i32 %alone(ptr %table, ptr %dims, i64 0, i64 1)
+  br label %ran
+ran:
+  %status = phi i32 [ %s_all, %all ], [ %s_one, %one ]
+  %succeeded = icmp eq i32 %status, 0
+  br i1 %succeeded, label %note, label %done
+note:
+  %end = call i64 @nanoseconds()
+  %took = sub i64 %end, %start
+  call void @graphflow_choice_note(ptr %choice, i1 %threaded, i64 %took)
+  br label %done
+done:
+  ret i32 %status
+}
+
+define internal i32 @team(ptr %table, ptr %dims, i64 %brief) {
 entry:
   %p_ctl = getelementptr i64, ptr %dims, i64 -5
   %ctl = load ptr, ptr %p_ctl
   %p_alone = getelementptr i64, ptr %dims, i64 -1
   %alone = load ptr, ptr %p_alone
+  %is_brief = icmp ne i64 %brief, 0
+  br i1 %is_brief, label %brief_run, label %take
+brief_run: ; it would be over before a sleeper is awake: that one is woken for the runs that may follow
+  %p_resting = getelementptr i8, ptr %ctl, i64 64
+  %resting = load atomic i32, ptr %p_resting seq_cst, align 64
+  %someone = icmp ne i32 %resting, 0
+  br i1 %someone, label %wake_only, label %take
+wake_only:
+  %r0 = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %ctl, i64 129, i32 2147483647, ptr null, ptr null, i64 0)
+  br label %by_itself
+take:
   %p_taken = getelementptr i8, ptr %ctl, i64 192
   %was = cmpxchg ptr %p_taken, i32 0, i32 1 seq_cst seq_cst
   %free = extractvalue { i32, i1 } %was, 1
   br i1 %free, label %start, label %by_itself
-by_itself: ; another session has the pool
+by_itself: ; this too where another session has the pool
   %status1 = call i32 %alone(ptr %table, ptr %dims, i64 0, i64 1)
   ret i32 %status1
 start:
@@ -218,8 +274,9 @@ start:
   %asleep = load atomic i32, ptr %p_asleep seq_cst, align 64
   %sleepers = icmp ne i32 %asleep, 0
   br i1 %sleepers, label %wake, label %work
-wake: ; and give way at once: a worker may be queued on this very core
+wake:
   %r = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %ctl, i64 129, i32 2147483647, ptr null, ptr null, i64 0)
+  ; give way at once: a worker may be queued on this very core
   %ignored = call i32 @sched_yield()
   br label %work
 work:

@@ -1,0 +1,141 @@
+"""Whether a run takes all threads or one, decided in native code: whichever has been faster lately, since results are the same.
+
+A plan that is too small, or a neighbour that keeps a core busy, makes several threads the slower way. The way that is not
+taken is tried again for a few runs: soon after a change, which noise may have made, then ever more rarely. What counts is the
+median of the last runs of each: single ones are disturbed by whatever else the machine does. The first after a change is left
+out, as it finds the workers asleep, or not yet.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+#: In a block of int64s: runs since the last trial was about to begin, 1 if all threads are the faster way, the way of the
+#: last run (-1: none), runs noted of each way, runs from one trial to the next, 1 if a run is too short to wait for a worker
+#: to wake, times of each way.
+_RUNS, _THREADED, _LAST, _NOTED, _PERIOD, BRIEF, _TIMES = 0, 1, 2, 3, 5, 6, 7
+_TRIAL = 4  # runs before a trial, and of one
+_KEPT = 9
+_FIRST_PERIOD = 20
+#: A trial of one thread costs its runs once more; one of all threads shows that a neighbour has gone.
+_LONGEST_PERIOD, _LONGEST_ALONE = 512, 128
+_NEVER = 1 << 62
+# With the times that are missing alternately short and long, the median of all is that of those there are.
+_NO_TIMES = tuple(_NEVER if i % 2 else 0 for i in range(_KEPT))
+
+
+def new_choice(brief: bool, always: bool = False) -> np.ndarray[Any, Any]:
+    """The block of one plan. `always`: all threads, without trials."""
+    runs, period = (2 * _TRIAL, _NEVER) if always else (0, _FIRST_PERIOD)
+    return np.array([runs, 1, -1, 0, 0, period, int(brief), *_NO_TIMES, *_NO_TIMES], np.int64)
+
+
+def takes_threads(choice: np.ndarray[Any, Any]) -> bool:
+    """Whether the next run that is no trial takes all threads."""
+    return bool(choice[_THREADED])
+
+
+def _median() -> str:
+    """``i64 median(ptr)`` of an odd number of numbers, by a network that sorts them (odd-even transposition)."""
+    lines = ["define internal i64 @median(ptr %p) {"]
+    for i in range(_KEPT):
+        lines += [f"  %p{i} = getelementptr i64, ptr %p, i64 {i}", f"  %v{i}_0 = load i64, ptr %p{i}"]
+    version = [0] * _KEPT
+    for a, b in ((i, i + 1) for turn in range(_KEPT) for i in range(turn % 2, _KEPT - 1, 2)):
+        x, y = f"%v{a}_{version[a]}", f"%v{b}_{version[b]}"
+        version[a] += 1
+        version[b] += 1
+        lines += [
+            f"  %v{a}_{version[a]} = call i64 @llvm.smin.i64(i64 {x}, i64 {y})",
+            f"  %v{b}_{version[b]} = call i64 @llvm.smax.i64(i64 {x}, i64 {y})",
+        ]
+    middle = _KEPT // 2
+    return "\n".join([*lines, f"  ret i64 %v{middle}_{version[middle]}", "}", ""])
+
+
+#: ``i1 graphflow_choice_next(ptr choice)`` says whether the run that now begins takes all threads, and
+#: ``graphflow_choice_note(choice, threaded, nanoseconds)`` hears what it took.
+TEXT = (
+    "declare i64 @llvm.smin.i64(i64, i64)\ndeclare i64 @llvm.smax.i64(i64, i64)\n"
+    + _median()
+    + f"""
+define i1 @graphflow_choice_next(ptr %choice) {{
+  %runs = load i64, ptr %choice
+  %p_usual = getelementptr i64, ptr %choice, i64 {_THREADED}
+  %usual = load i64, ptr %p_usual
+  %since = sub i64 %runs, {_TRIAL}
+  %trial = icmp ult i64 %since, {_TRIAL}
+  %threads = icmp ne i64 %usual, 0
+  %threaded = xor i1 %threads, %trial
+  ret i1 %threaded
+}}
+
+define void @graphflow_choice_note(ptr %choice, i1 %threaded, i64 %took) {{
+entry:
+  %p_period = getelementptr i64, ptr %choice, i64 {_PERIOD}
+  %period = load i64, ptr %p_period
+  %runs = load i64, ptr %choice
+  %runs1 = add i64 %runs, 1
+  %over = icmp sge i64 %runs1, %period
+  %following = select i1 %over, i64 0, i64 %runs1
+  store i64 %following, ptr %choice
+  %way = zext i1 %threaded to i64
+  %p_last = getelementptr i64, ptr %choice, i64 {_LAST}
+  %last = load i64, ptr %p_last
+  store i64 %way, ptr %p_last
+  %one = getelementptr i64, ptr %choice, i64 {_TIMES}
+  %all = getelementptr i64, ptr %choice, i64 {_TIMES + _KEPT}
+  %same = icmp eq i64 %last, %way
+  br i1 %same, label %keep, label %decide
+keep:
+  %number_at = add i64 %way, {_NOTED}
+  %p_number = getelementptr i64, ptr %choice, i64 %number_at
+  %number = load i64, ptr %p_number
+  %number1 = add i64 %number, 1
+  store i64 %number1, ptr %p_number
+  %slot = urem i64 %number, {_KEPT}
+  %times = select i1 %threaded, ptr %all, ptr %one
+  %p_time = getelementptr i64, ptr %times, i64 %slot
+  store i64 %took, ptr %p_time
+  br label %decide
+decide: ; not while a trial is under way
+  %p_ones = getelementptr i64, ptr %choice, i64 {_NOTED}
+  %ones = load i64, ptr %p_ones
+  %p_alls = getelementptr i64, ptr %choice, i64 {_NOTED + 1}
+  %alls = load i64, ptr %p_alls
+  %some_one = icmp ne i64 %ones, 0
+  %some_all = icmp ne i64 %alls, 0
+  %known = and i1 %some_one, %some_all
+  %trial_over = icmp uge i64 %runs, {2 * _TRIAL - 1}
+  %ready = and i1 %known, %trial_over
+  br i1 %ready, label %compare, label %done
+compare:
+  %one_takes = call i64 @median(ptr %one)
+  %all_take = call i64 @median(ptr %all)
+  %threads = icmp sle i64 %all_take, %one_takes
+  %now = zext i1 %threads to i64
+  %p_usual = getelementptr i64, ptr %choice, i64 {_THREADED}
+  %before = load i64, ptr %p_usual
+  %changes = icmp ne i64 %now, %before
+  br i1 %changes, label %change, label %confirm
+change:
+  store i64 %now, ptr %p_usual
+  store i64 {2 * _TRIAL}, ptr %choice
+  store i64 {_FIRST_PERIOD}, ptr %p_period
+  br label %done
+confirm:
+  %just = icmp eq i64 %runs, {2 * _TRIAL - 1}
+  br i1 %just, label %rarer, label %done
+rarer:
+  %twice = mul i64 %period, 2
+  %longest = select i1 %threads, i64 {_LONGEST_PERIOD}, i64 {_LONGEST_ALONE}
+  %next = call i64 @llvm.smin.i64(i64 %twice, i64 %longest)
+  store i64 %next, ptr %p_period
+  br label %done
+done:
+  ret void
+}}
+"""
+)
