@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from driver import OURS, ROOT, TITLES, Load, Run, Side, Worker, WorkerError, time_processes, time_steps
+from driver import OURS, ROOT, TITLES, Load, Run, Side, Timing, Worker, WorkerError, time_processes, time_steps
 from workloads import WORKLOADS
 
 FORMULA = "`mean(tanh(2x+1)*sigmoid(x)+exp(-x*x))`"
@@ -41,6 +41,8 @@ SPEEDUPS = {
     "matmul-1024": ("matmul 1024x1024x1024", 1.7),
     "mlp-128": ("MLP 784-128-64-10, Adam step, batch 128", 1.7),
 }
+# Libraries that keep compiled code between processes only if told to, and their variant that was.
+KEEPS_IF_TOLD, KEPT = {"jax"}, "kept"
 SAME_BITS = (*WORKLOADS, "digits", "kernels")
 
 
@@ -155,16 +157,19 @@ def _digits(sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], b
     runs: dict[tuple[str, str], Run] = {}
     for name, side in sides.items():
         command = [side.python, "-c", sample] if name == OURS else side.command("--digits", file)
-        if name in (OURS, "jax"):
+        if name == OURS:
             runs[name, "cold"] = Run(side, command, prints=False, cache=None)
             runs[name, "warm"] = Run(side, command, prints=False, cache=caches / name)
         elif name == "pytensor":  # its own folder, filled by the first run; a cold one takes it half a minute of C++
             runs[name, "warm"] = Run(side, command, prints=False, cache=caches / name)
         else:  # nothing kept between processes
             runs[name, "both"] = Run(side, command, prints=False, cache=None)
+        if name in KEEPS_IF_TOLD:
+            runs[name, KEPT] = Run(side, command, prints=False, cache=caches / name, keep=True)
     _say("digits")
     timing = time_processes("digits", runs, effort.processes)
     results.notes += timing.notes
+    _note_kept(timing, "digits", results)
     for kind in ("cold", "warm"):
         _add(results, f"digits {kind}", {side: timing.best(side, kind, "both") for side in sides})
 
@@ -176,9 +181,20 @@ def _first_step(
         _say("first step")
         commands = {name: side.command("--first", "mlp-32") for name, side in sides.items()}
         runs = {(name, ""): Run(side, commands[name], True, caches / f"first-{name}") for name, side in sides.items()}
+        for name in KEEPS_IF_TOLD & sides.keys():
+            runs[name, KEPT] = Run(sides[name], commands[name], True, caches / f"first-{name}-kept", keep=True)
         timing = time_processes("first step", runs, effort.processes)
         results.notes += timing.notes
-        _add(results, "first", {side: timing.best(side) for side in sides})
+        _note_kept(timing, "first step", results)
+        _add(results, "first", {side: timing.best(side, "") for side in sides})
+
+
+def _note_kept(timing: Timing, what: str, results: Results) -> None:
+    """The table has libraries as they are installed; beside it stands what they take if told to keep compiled code."""
+    for side in KEEPS_IF_TOLD:
+        seconds = timing.best(side, KEPT)
+        if seconds is not None:
+            results.notes.append(f"{what}: {TITLES[side]}, told to keep compiled code between processes, takes {seconds:.2f} s")
 
 
 def _kernels(side: Side, effort: Effort, wanted: Callable[[str], bool], results: Results) -> None:

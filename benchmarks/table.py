@@ -41,6 +41,7 @@ def _explained(effort: Effort) -> str:
     return (
         f"Medians of {rounds}, each peer by its fastest variant (eager or compiled, C or numba). The ratio is our time\n"
         "divided by that of the fastest framework; numpy is none, but for the import. Bold: the target is missed.\n"
+        "Libraries are as installed: graphflow and PyTensor keep compiled code between processes, the others do not.\n"
         "Whole processes of peers that take over twice the fastest peer's time are timed twice only."
     )
 
