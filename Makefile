@@ -17,6 +17,7 @@ $(BIN)/python:
 
 $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[samples,viz]'
+	$(BIN)/python -m compileall -q graphflow compiler runtime  # as pip does for all that is not editable
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python

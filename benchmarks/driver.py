@@ -55,6 +55,7 @@ class Side:
         """The child's environment. In `cache` libraries keep compiled code that do so as installed, and with `keep` those too
         that have to be told; None: wherever they do by default."""
         found = {**os.environ, **more}
+        found.pop("PYTHONDONTWRITEBYTECODE", None)  # installed libraries have theirs
         if self.python != sys.executable:
             found.pop("PYTHONPATH", None)
         if self.name == OURS:

@@ -62,31 +62,22 @@ def main(epochs: int = EPOCHS, folder: str | None = ".") -> float:
     train_x, train_y, test_x, test_y = load()
     graph, g = build()
     rng = np.random.default_rng(15)
-    bars = _progress(epochs)
     with tf.Session(graph=graph) as session:
         session.run(g["init"])
         step = session.make_callable([g["loss"], g["train"]], feed_list=[g["x"], g["y"]])
-        for _ in bars:
+        for epoch in range(1, epochs + 1):
             order = rng.permutation(len(train_x))
             for i in range(0, len(order) - BATCH + 1, BATCH):
                 batch = order[i : i + BATCH]
                 loss, _ = step(train_x[batch], train_y[batch])
-            if hasattr(bars, "set_postfix"):
-                bars.set_postfix(loss=f"{loss:.4f}")
+            if epoch % 5 == 0 or epoch == epochs:
+                print(f"epoch {epoch:2} of {epochs}: loss {loss:.4f}", flush=True)
         accuracy = float(np.mean(session.run(g["predicted"], {g["x"]: test_x}) == test_y))
     print(f"test accuracy {accuracy:.2%} on {len(test_x)} images, {time.perf_counter() - start:.2f} s in all")
     if folder is not None:
         for path in _pictures(graph, Path(folder)):
             print(f"wrote {path}")
     return accuracy
-
-
-def _progress(epochs: int):
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return range(epochs)
-    return tqdm(range(epochs), desc="training", unit="epoch", file=sys.stdout)
 
 
 def _pictures(graph: tf.Graph, folder: Path) -> list[Path]:

@@ -80,7 +80,6 @@ THIRD_PARTY = {
     "networkx": ("graphflow.viz",),
     "pygraphviz": ("graphflow.viz",),
     "ml_dtypes": ("graphflow.dtypes",),
-    "tqdm": ("graphflow.train", "graphflow.cli"),
     "IPython": ("graphflow.viz",),
 }
 
