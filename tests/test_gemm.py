@@ -13,12 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+import graphflow as gf
 from graphflow.dtypes import DType, as_dtype, bool_, float32
+from graphflow.errors import CompileError
 from graphflow_compiler.access import add, mul
 from graphflow_compiler.codegen.gemm import gemm_scratch_elements, gemm_to_llvm
-from graphflow_compiler.codegen.gemm_tile import choose_blocking, cut_rows, cut_table
+from graphflow_compiler.codegen.gemm_tile import choose_blocking, choose_tile, cut_rows, cut_table
 from graphflow_compiler.codegen.jit import Engine, compile_module
 from graphflow_compiler.codegen.llvm_text import Target, host_target
+from graphflow_compiler.compilation import compile
+from graphflow_compiler.frontend import Signature, generalise
 from graphflow_compiler.ir.loops import Buffer, Const, GemmKernel, IConst, IDim, Index, IVar, Var
 from graphflow_compiler.ir.loops_build import LoopBuilder
 from graphflow_compiler.ir.loops_verify import verify_kernel
@@ -51,6 +55,7 @@ class Product:
         epilogue: Callable[[LoopBuilder, Product], None] | None = None,
         extra: dict[str, Array] | None = None,
         seed: int = 0,
+        panel: int = 0,
     ) -> None:
         rng = np.random.default_rng(seed)
         self.values = {"m": m, "n": n, "k": k, "t": batch}
@@ -85,7 +90,12 @@ class Product:
             builder.build(),
             tuple(buffers),
             tuple(x for x in "mnkt" if x not in known),
+            b_panel=panel,
         )
+        self.stored_b = self.b
+        if panel:
+            padded = np.pad(self.b[0], ((0, 0), (0, -n % panel)))
+            self.stored_b = np.ascontiguousarray(padded.reshape(k, -1, panel).swapaxes(0, 1))
 
     def random(self, rng: np.random.Generator, *shape: int) -> Array:
         if self.dtype.is_integer:
@@ -109,7 +119,7 @@ class Product:
         sizes = {**self.values, **values}
         count = sizes["t"] * sizes["m"] * sizes["n"]
         result = guarded(count, self.dtype)
-        arrays = [self.a, self.b, result, *self.extra.values()]
+        arrays = [self.a, self.stored_b, result, *self.extra.values()]
         scratch = gemm_scratch_elements(self.kernel, target)
         if scratch is not None:
             arrays.append(guarded(scratch * threads, self.dtype))
@@ -152,6 +162,14 @@ def check(product: Product, threads: int = 1, target: Target | None = None) -> A
     return got
 
 
+def in_panels(m: int, n: int, k: int, dtype: str = "float32", target: Target | None = None, **more: Any) -> Product:
+    """A product whose B is stored in panels, as constants are."""
+    size, target = as_dtype(dtype).size, target or host_target()
+    return Product(
+        m, n, k, dtype, panel=choose_tile(target, size, m if "m" in more["known"] else None, n).columns, broadcast="b", **more
+    )
+
+
 TRANSPOSES = ["NN", "NT", "TN", "TT"]
 SHAPES = [(1, 1, 1), (7, 10, 5), (5, 1, 9), (1, 33, 40), (25, 100, 31), (32, 128, 64)]
 
@@ -186,6 +204,56 @@ def test_random_sizes(transpose: str) -> None:
 )
 def test_blocks(m: int, n: int, k: int, known: str, transpose: str) -> None:
     check(Product(m, n, k, "float32", transpose, known=known), threads=2)
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 4])
+def test_few_rows(m: int) -> None:
+    for n in (1, 9, 16, 40, 96, 100, 128, 300):
+        for transpose in TRANSPOSES:
+            check(Product(m, n, 50, transpose=transpose), threads=1 + n % 3)
+    check(Product(m, 120, 2300), threads=2)
+
+
+@pytest.mark.parametrize("known", ["mnkt", "nkt"])
+@pytest.mark.parametrize("m", [1, 3, 6, 40])
+def test_constants_in_panels(m: int, known: str) -> None:
+    for n, k, transpose, dtype in [
+        (17, 5, "NN", "float32"),
+        (40, 70, "TN", "float32"),
+        (300, 600, "NN", "float32"),
+        (200, 2300, "NN", "float32"),
+        (61, 1100, "TN", "float64"),
+    ]:
+        product = in_panels(m, n, k, dtype, known=known, transpose=transpose)
+        np.testing.assert_array_equal(check(product, threads=2), Product(m, n, k, dtype, transpose, known=known).run())
+
+
+def test_constants_in_panels_on_other_machines() -> None:
+    for bits, registers in [(128, 16), (512, 32)]:
+        target = replace(host_target(), vector_bits=bits, vector_registers=registers)
+        check(in_panels(20, 75, 33, target=target, known="nkt"), 2, target)
+
+
+def test_constant_weights_are_stored_as_they_are_read() -> None:
+    w = np.random.default_rng(0).standard_normal((300, 100)).astype(np.float32)
+    with gf.Graph().as_default() as graph, gf.Session() as session:
+        x = gf.placeholder(gf.float32, [None, 300])
+        weights = gf.constant(w)
+        y = gf.nn.relu(gf.matmul(x, weights) + 1.0)
+        for rows in (1, 2, 50):
+            a = np.random.default_rng(rows).standard_normal((rows, 300)).astype(np.float32)
+            np.testing.assert_allclose(session.run(y, {x: a}), np.maximum(a @ w + 1, 0), rtol=1e-4, atol=1e-4)
+            assert session.run([y, weights], {x: a})[1].tolist() == w.tolist()
+    plan = compile(graph, Signature((y,), (x,), generalise((x,), ((7, 300),)), {}))
+    (stored,) = (b.array for b in plan.buffers if b.array is not None and b.array.ndim == 3)
+    assert stored.shape[1] == 300 and stored.shape[0] * stored.shape[2] >= 100 > (stored.shape[0] - 1) * stored.shape[2]
+    np.testing.assert_array_equal(stored.swapaxes(0, 1).reshape(300, -1)[:, :100], w)
+
+
+def test_only_a_plain_matrix_is_stored_in_panels() -> None:
+    for product in (Product(4, 40, 40, transpose="NT"), Product(4, 40, 40, batch=3)):
+        with pytest.raises(CompileError, match="stored in panels"):
+            verify_kernel(replace(product.kernel, b_panel=16))
 
 
 @pytest.mark.parametrize("transpose", ["NN", "TT"])

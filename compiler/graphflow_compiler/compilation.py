@@ -40,6 +40,7 @@ from graphflow_compiler.ir.program import (
 )
 from graphflow_compiler.lower import lower
 from graphflow_compiler.lower.emit import Argument, FailureCode, Partial, Scratch, used_dims
+from graphflow_compiler.panels import Panels, with_panels
 from graphflow_compiler.passes.fusion import fuse
 from graphflow_compiler.passes.pipeline import Dump, run_passes
 from graphflow_compiler.passes.rewrite import PassContext
@@ -152,9 +153,11 @@ class _Planner:
     def variable(self, name: str, t: TensorType) -> int:
         return self.buffer(("variable", name), PlanBuffer("variable", t, product(t.shape or ()), name))
 
-    def home(self, v: Value | Partial) -> int:
+    def home(self, v: Value | Partial | Panels) -> int:
         """The buffer that holds the stored value v."""
         here = len(self.steps)
+        if isinstance(v, Panels):
+            return self.buffer(v, v.buffer())
         if isinstance(v, Partial):
             return self.buffer(v, PlanBuffer("temporary", TensorType(v.dtype, (v.count,)), v.count, start=here, end=here))
         base = self.graph.storage(v)
@@ -283,10 +286,11 @@ class _Planner:
         failures: tuple[FailureCode, ...],
         work: Dim,
     ) -> None:
+        kernel, stored = with_panels(kernel, arguments, self.graph, self.options.target)
         verify_kernel(kernel)
         numbers = []
         reads, writes = [], []
-        for a, formal in zip(arguments, kernel.buffers, strict=True):
+        for a, formal in zip(stored, kernel.buffers, strict=True):
             if isinstance(a, Scratch):
                 numbers.append(self.scratch(TensorType(a.dtype, ()), a.count))
             else:

@@ -18,6 +18,13 @@ def kernel_to_llvm(kernel: Kernel, target: Target) -> str:
     return loops_to_llvm(kernel, target)
 
 
+def panel_of_constant(kernel: GemmKernel, target: Target) -> int:
+    """Columns in the panels in which a constant B is best stored, 0: as it is."""
+    from graphflow_compiler.codegen import gemm_tile
+
+    return gemm_tile.panel_of_constant(kernel, target)
+
+
 def scratch_elements(kernel: Kernel, target: Target) -> int | None:
     """Elements of scratch per thread that the function takes in one more pointer after its buffers; None if it takes none."""
     if isinstance(kernel, GemmKernel):

@@ -333,7 +333,10 @@ class _GemmWriter:
         copying: Flag = False
         if blocking.pack_b != "none":
             packed = Rows(lines.at(element, self.b_scratch, lines.mul(within, blocking.panel_room)), self.columns)
-        if blocking.pack_b != "transpose":
+        if kernel_panel := self.kernel.b_panel:
+            first_term = lines.add(lines.mul(panel, self.k), self.sums.start)
+            here = Rows(lines.at(element, self.b, lines.mul(first_term, kernel_panel)), kernel_panel)
+        elif blocking.pack_b != "transpose":
             here = Rows(lines.at(element, self.b_here, lines.mul(within, self.columns)), self.n)
             copying = lines.both(lines.both(self.copies, whole), lines.compare("eq", place.number, 0))
         if blocking.pack_b == "transpose":

@@ -48,14 +48,27 @@ _NARROW_TILES: dict[tuple[int, int], tuple[int, int, tuple[int, ...]]] = {
 }
 
 
-def choose_tile(target: Target, element_bytes: int, columns: int | None) -> Tile:
-    """The tile for a machine and an element size. `columns` of the product, None where known only at run time."""
+#: A product of so few rows is as fast as B can be read: a tile of all its rows and many vectors reads more of each row of B.
+_FEW_ROWS = 4
+
+
+def choose_tile(target: Target, element_bytes: int, rows: int | None, columns: int | None) -> Tile:
+    """The tile for a machine and an element size. `rows`, `columns` of the product, None where known only at run time."""
     vector_bytes = target.vector_bits // 8
     lanes = vector_bytes // element_bytes if columns != 1 else 1
     narrow = columns is not None and columns <= lanes
     known = _NARROW_TILES if narrow else _TILES
-    rows, vectors, heights = known.get((vector_bytes, target.vector_registers), (4, 1, (4, 1)))
-    return Tile(rows, vectors, lanes, heights)
+    tallest, vectors, heights = known.get((vector_bytes, target.vector_registers), (4, 1, (4, 1)))
+    if rows and rows <= _FEW_ROWS and not narrow and columns is not None:
+        return Tile(rows, _wide(_ceil_div(columns, lanes), vectors, tallest * vectors // rows), lanes, (rows,))
+    return Tile(tallest, vectors, lanes, heights)
+
+
+def _wide(vectors: int, least: int, most: int) -> int:
+    """How many of a row's `vectors` a tile takes: as many as make whole panels."""
+    if vectors <= most:
+        return max(least, vectors)
+    return next((v for v in range(most, least, -1) if vectors % v == 0), least)
 
 
 # ---------------------------------------------------------------------------------------------- rows into tiles
@@ -125,6 +138,7 @@ class Blocking:
     pack_b  "none": rows of B are read where they are. "first tile": the first row tile of a block reads B where it is
             and writes it, panel by panel, to scratch for the others (a copy that hides behind its arithmetic).
             "transpose": B is stored transposed, and its panels are transposed into scratch before the row tiles run.
+            A constant B of any size to speak of is stored in panels (`panel_of_constant`): "none".
     edge    the last panel is not whole, and is copied to scratch to be read like the others.
     pack_a  row tiles copied to scratch at a time, of an A that is stored transposed; 0: read where it is.
     depth   terms of the sum in one block; 0: all.
@@ -169,10 +183,19 @@ _PACKED_BLOCK_BYTES = 1024 * 4096
 _PACK_A_TILES = 16  # whole cache lines of A are read for 16 x 6 rows
 
 
+def panel_of_constant(kernel: GemmKernel, target: Target) -> int:
+    """Columns in the panels in which a constant B is best stored, 0: as it is."""
+    n, k = constant(kernel.n), constant(kernel.k)
+    if n is None or k is None or kernel.transpose_b or constant(kernel.b_batch_stride) != 0:
+        return 0
+    tile = choose_tile(target, kernel.dtype.size, constant(kernel.m), n)
+    return tile.columns if n > tile.columns and k * n * kernel.dtype.size > _PACK_B_BYTES else 0
+
+
 def choose_blocking(kernel: GemmKernel, target: Target) -> Blocking:
     m, n, k = constant(kernel.m), constant(kernel.n), constant(kernel.k)
     size = kernel.dtype.size
-    tile = choose_tile(target, size, n)
+    tile = choose_tile(target, size, m, n)
     one_panel = n is not None and n <= tile.columns
     pack_a = 0
     deep = k is None or k > _PACK_A_DEPTH
@@ -190,12 +213,12 @@ def choose_blocking(kernel: GemmKernel, target: Target) -> Blocking:
     pack_b: Literal["none", "first tile", "transpose"] = "none"
     if kernel.transpose_b:
         pack_b = "transpose"
-    elif n is not None and not one_panel and (m is None or m > tile.rows):
+    elif not kernel.b_panel and n is not None and not one_panel and (m is None or m > tile.rows):
         aligned = n * size % 64 == 0  # else every row of a panel spans two cache lines
         if terms * n * size > (_PACK_ALIGNED_B_BYTES if aligned else _PACK_B_BYTES):
             pack_b = "first tile"
     width = 0
-    if pack_b != "none":
+    if pack_b != "none" or kernel.b_panel:
         panels = max(1, (_PACKED_BLOCK_BYTES if pack_a else _BLOCK_BYTES) // (terms * size * tile.columns))
         if n:  # blocks of equal width
             panels = _ceil_div(_ceil_div(n, tile.columns), _ceil_div(_ceil_div(n, tile.columns), panels))
@@ -209,7 +232,8 @@ def choose_blocking(kernel: GemmKernel, target: Target) -> Blocking:
         height = _SUMS_HEIGHT if m is None or m > _SUMS_HEIGHT else 0
         if not width:
             width = _SUMS_WIDTH if n is None else min(_SUMS_WIDTH, _round_up(max(n, 1), tile.columns))
-    edge = pack_b != "transpose" and not one_panel and (n is None or n % tile.columns != 0)
+    stored = kernel.b_panel or pack_b == "transpose"  # as whole panels
+    edge = not stored and not one_panel and (n is None or n % tile.columns != 0)
     panel_room = terms * tile.columns
     # one whole vector more than its elements: see pack_row_tiles
     tile_room = terms * tile.rows + _round_up(tile.rows, tile.lanes)

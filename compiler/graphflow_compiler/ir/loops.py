@@ -226,10 +226,11 @@ class GemmKernel:
 
     Stored layouts: A is [batch, m, k], or [batch, k, m] where `transpose_a`; B is [batch, k, n], or [batch, n, k] where
     `transpose_b`; both row-major and dense. The operand of batch b starts at ``b * a_batch_stride`` (elements; 0
-    broadcasts one matrix). `epilogue` is straight-line (Let, Store, Check): it sees the `IVar`s ``b``, ``i``, ``j`` and
-    the `Var` ``acc`` of `accumulate_dtype` and stores the results; lanes run along ``j``. Same function signature as a
-    LoopKernel; `buffers` lists a, b and everything the epilogue touches. The sum over k runs in one fixed order for each
-    element, whatever the tile or thread. k = 0 gives acc = 0.
+    broadcasts one matrix). With `b_panel`, B is one matrix stored as [panels, k, b_panel], the last panel filled up with
+    zeros: a constant is stored as it is read. `epilogue` is straight-line (Let, Store, Check): it sees the `IVar`s ``b``,
+    ``i``, ``j`` and the `Var` ``acc`` of `accumulate_dtype` and stores the results; lanes run along ``j``. Same function
+    signature as a LoopKernel; `buffers` lists a, b and everything the epilogue touches. The sum over k runs in one fixed
+    order for each element, whatever the tile or thread. k = 0 gives acc = 0.
     """
 
     name: str
@@ -249,6 +250,7 @@ class GemmKernel:
     buffers: tuple[Buffer, ...]
     dims: tuple[str, ...]
     comments: tuple[str, ...] = field(default=())
+    b_panel: int = 0
 
 
 Kernel: TypeAlias = LoopKernel | GemmKernel

@@ -94,7 +94,7 @@ def kernel_to_text(kernel: Kernel) -> str:
         lines.append(f"  {b.name}: {b.dtype.name}[{index_to_text(b.count)}] {mode}")
     if isinstance(kernel, GemmKernel):
         a = f"{kernel.a}{'^T' if kernel.transpose_a else ''}"
-        b_ = f"{kernel.b}{'^T' if kernel.transpose_b else ''}"
+        b_ = f"{kernel.b}{'^T' if kernel.transpose_b else ''}{f' in panels of {kernel.b_panel}' if kernel.b_panel else ''}"
         sizes = ", ".join(f"{n}={index_to_text(getattr(kernel, n))}" for n in ("batch", "m", "n", "k"))
         lines.append(f"  acc: {kernel.accumulate_dtype.name}[b, i, j] = {a} x {b_}  {sizes}")
         _statements(kernel.epilogue, "    ", lines)

@@ -15,6 +15,7 @@ from graphflow_compiler.ir.loops import (
     For,
     GemmKernel,
     IBinary,
+    IConst,
     IData,
     IDim,
     Index,
@@ -154,6 +155,8 @@ def verify_kernel(kernel: Kernel) -> None:
     v = _Verifier(kernel)
     if isinstance(kernel, GemmKernel):
         v.define("acc", kernel.accumulate_dtype)
+        if kernel.b_panel and (kernel.transpose_b or kernel.b_batch_stride != IConst(0)):
+            v.fail("only one matrix that is not transposed is stored in panels")
         v.block(kernel.epilogue, {"b", "i", "j"}, vector=True, parallel=True)
     else:
         v.block(kernel.body, set(), vector=False, parallel=False)
