@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from graphflow.core.kinds import TensorType
+from graphflow.errors import CompileError
 from graphflow.shapes import Dim, Shape, SymDim, evaluate, product
 from graphflow_compiler.ir.program import Constraint
 from graphflow_compiler.lower.emit import FailureCode
@@ -43,13 +44,14 @@ class PlanBuffer:
 class Step:
     """One kernel call: which function, which buffers, what it stands for. ``copy n`` copies n bytes, buffer to buffer.
 
+    `dims`: the sizes and other numbers that the function takes after its buffers, polynomials in the plan's symbols.
     `reads`, `writes`: those of `buffers` that it reads or writes. `is_parallel`: threads may share it.
     """
 
     function: str
     kind: str
     buffers: tuple[int, ...]
-    dims: tuple[str, ...]
+    dims: tuple[Dim, ...]
     origin: tuple[str, ...]
     flops: Dim
     failures: tuple[FailureCode, ...] = ()
@@ -187,9 +189,35 @@ def call_lines(i: int, step: Step, symbols: Sequence[str], thread: str, threads:
     if step.function.startswith("copy "):
         target, source = f"ptr %b{step.buffers[1]}", f"ptr %b{step.buffers[0]}"
         return [f"  call void @llvm.memcpy.p0.p0.i64({target}, {source}, i64 {step.function[5:]}, i1 false)"]
-    arguments = [f"ptr %b{b}" for b in step.buffers] + [f"i64 %d{symbols.index(d)}" for d in step.dims]
+    lines: list[str] = []
+    arguments = [f"ptr %b{b}" for b in step.buffers]
+    for k, d in enumerate(step.dims):
+        arguments.append(f"i64 {_size(d, symbols, f'%z{i}.{k}', lines)}")
     arguments += [f"i64 {thread}", f"i64 {threads}"]
-    return [f"  %r{i} = call i32 @{step.function}({', '.join(arguments)})"]
+    return [*lines, f"  %r{i} = call i32 @{step.function}({', '.join(arguments)})"]
+
+
+def _size(d: Dim, symbols: Sequence[str], name: str, lines: list[str]) -> str:
+    """The i64 of a polynomial in the sizes ``%d0``...; `name` begins the names of what its lines compute."""
+    if isinstance(d, int):
+        return str(d)
+    total = ""
+    for t, (monomial, c) in enumerate(d.terms):
+        factors = [str(c)] if c != 1 or not monomial else []
+        for a in monomial:
+            if not isinstance(a, str):
+                raise CompileError(f"the entry cannot work out the size {d}")
+            factors.append(f"%d{symbols.index(a)}")
+        product_ = factors[0]
+        for f, factor in enumerate(factors[1:]):
+            lines.append(f"  {name}.{t}.{f} = mul i64 {product_}, {factor}")
+            product_ = f"{name}.{t}.{f}"
+        if total:
+            lines.append(f"  {name}.{t} = add i64 {total}, {product_}")
+            total = f"{name}.{t}"
+        else:
+            total = product_
+    return total
 
 
 def symbol_sources(feed_types: Sequence[TensorType]) -> dict[str, tuple[int, int]]:
