@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -57,6 +57,8 @@ class Options:
     """What compilation depends on besides the signature."""
 
     target: Target = field(default_factory=host_target)
+    #: Is told name and text of each distinct kernel as it is written.
+    on_kernel: Callable[[str, str], None] = lambda name, text: None
 
 
 def compile(graph: Graph, signature: Signature, options: Options | None = None) -> Plan:
@@ -347,7 +349,9 @@ class _Planner:
         self.dump.write("loops", partial(kernel_to_text, kernel))
         text = kernel_to_llvm(kernel, self.options.target)
         name = "gf_" + hashlib.sha256(text.encode()).hexdigest()[:16]
-        self.texts.setdefault(name, text.replace("@kernel(", f"@{name}("))
+        if name not in self.texts:
+            self.texts[name] = text.replace("@kernel(", f"@{name}(")
+            self.options.on_kernel(name, self.texts[name])
         return name
 
 
