@@ -289,7 +289,6 @@ class _Planner:
         failures: tuple[FailureCode, ...],
         work: Dim,
     ) -> None:
-        verify_kernel(kernel)
         numbers = []
         reads, writes = [], []
         for a, formal in zip(arguments, kernel.buffers, strict=True):
@@ -309,8 +308,11 @@ class _Planner:
         skeleton = None
         if isinstance(kernel, LoopKernel):
             skeleton = Skeleton.of(kernel, [self.buffers[n].count for n in numbers])
-            if skeleton is not None:
-                self.alike.setdefault(skeleton.kernel, []).append((len(self.steps), skeleton, kernel))
+        members = [] if skeleton is None else self.alike.setdefault(skeleton.kernel, [])
+        if not members:  # what is well formed does not depend on numbers
+            verify_kernel(kernel)
+        if skeleton is not None:
+            members.append((len(self.steps), skeleton, kernel))
         self.steps.append(
             Step(
                 self.emit(kernel) if skeleton is None else "",

@@ -76,13 +76,21 @@ class LoopBuilder(FunctionBuilder[Atom]):
         return tuple(self._blocks[0])
 
     def _let(self, value: Expr, dtype: DType) -> Atom:
-        for known in self._known:
-            found = known.get(value)
-            if found is not None and found.dtype is dtype:
+        # To hash an expression is most of the work here: it is done once where only one block is open.
+        *outer, inner = self._known
+        for known in outer:
+            if known:
+                found = known.get(value)
+                if found is not None and found.dtype is dtype:
+                    return found
+        var = Var(f"v_{self._count + 1}", dtype)
+        found = inner.setdefault(value, var)
+        if found is not var:
+            if found.dtype is dtype:
                 return found
-        var = Var(self.fresh(), dtype)
+            inner[value] = var
+        self._count += 1
         self._blocks[-1].append(Let(var.name, dtype, value))
-        self._known[-1][value] = var
         self._definitions[var.name] = value
         return var
 
