@@ -306,13 +306,15 @@ class _Planner:
         if isinstance(kernel, GemmKernel) and count is not None:
             numbers.append(self.scratch(TensorType(kernel.accumulate_dtype, ()), count))
         skeleton = None
+        known = False
         if isinstance(kernel, LoopKernel):
             skeleton = Skeleton.of(kernel, [self.buffers[n].count for n in numbers])
-        members = [] if skeleton is None else self.alike.setdefault(skeleton.kernel, [])
-        if not members:  # what is well formed does not depend on numbers
+            if skeleton is not None:
+                members = self.alike.setdefault(skeleton.kernel, [])
+                known = bool(members)
+                members.append((len(self.steps), skeleton, kernel))
+        if not known:  # whether a kernel is well formed does not depend on its numbers
             verify_kernel(kernel)
-        if skeleton is not None:
-            members.append((len(self.steps), skeleton, kernel))
         self.steps.append(
             Step(
                 self.emit(kernel) if skeleton is None else "",
