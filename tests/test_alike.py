@@ -71,6 +71,24 @@ def test_large_static_extents_share_and_short_ones_do_not() -> None:
         np.testing.assert_allclose(found, np.exp(x * np.float32(3.5)) - 0.5, rtol=1e-5, atol=1e-6)
 
 
+def test_initial_values_share() -> None:
+    """Their seeds and scales differ in a dozen numbers; their loops are long enough to take them."""
+
+    def plan(count: int) -> PlanSteps:
+        with gf.Graph().as_default() as graph:
+            gf.set_random_seed(7)
+            made = [gf.truncated_normal([20 + 9 * k, 64], stddev=0.1 + 0.3 * k) for k in range(3)]
+            return PlanSteps(graph, made[:count], {})
+
+    together, alone = plan(3), plan(1)
+    assert len(together.plan.kernels) == 1
+    for threads in (1, 3):
+        found, _ = together.run([], threads)
+        assert [a.shape for a in found] == [(20, 64), (29, 64), (38, 64)]
+        assert found[0].tobytes() == alone.run([], 1)[0][0].tobytes()
+        np.testing.assert_allclose([a.std() for a in found], [0.088, 0.352, 0.616], rtol=0.1)
+
+
 def test_what_stays_apart() -> None:
     assert functions(scaled(3.5), lambda x: gf.exp(x * 2.5) + 0.5) == 2  # another operation
     assert functions(scaled(3.5), scaled(2.0)) == 2  # LLVM adds instead

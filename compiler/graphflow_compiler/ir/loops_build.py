@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -36,6 +38,7 @@ from graphflow_compiler.ir.loops import (
 
 Combine = Literal["add", "mul", "max", "min", "and", "or"]
 _HALVES = (float16, bfloat16)
+_NAN_BITS = struct.pack("<d", math.nan)
 _NUMPY = NumpyBuilder()
 #: Integer operations without a result where the divisor is 0.
 _DIVISIONS = ("floordiv", "mod", "truncdiv", "truncmod")
@@ -97,7 +100,10 @@ class LoopBuilder(FunctionBuilder[Atom]):
     # ------------------------------------------------------------------ ScalarBuilder
     def const(self, value: float | int | bool, dtype: DType) -> Atom:
         if dtype.is_floating:
-            return Const(float(value), dtype)
+            number = float(value)
+            if number != number and struct.pack("<d", number) == _NAN_BITS:
+                number = math.nan  # equal to itself as an object only: so that expressions with it are equal
+            return Const(number, dtype)
         return Const(bool(value) if dtype.is_bool else int(value), dtype)
 
     def dtype(self, x: Atom) -> DType:

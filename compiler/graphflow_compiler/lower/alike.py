@@ -37,10 +37,11 @@ from graphflow_compiler.ir.loops import (
     Var,
 )
 
-#: A static extent below this stays: short loops are written for their length.
-_SHORT = 1024
-#: More numbers than this cost registers that the loop needs.
-_MOST_NUMBERS = 6
+#: Statements to execute below which a static extent stays: short loops are written for their length.
+_SHORT = 16_384
+#: Numbers take registers from the loop, or are read from the stack: so many are given, or one in so many statements.
+_FEW_NUMBERS = 6
+_STATEMENTS_EACH = 12
 #: Operations in which LLVM makes nothing of a constant that it could not make of an argument.
 _PLAIN = {float32: ("add", "sub", "mul"), float64: ("add", "sub", "mul")} | dict.fromkeys(
     (int32, uint32, int64, uint64), ("add", "sub", "xor")
@@ -84,7 +85,7 @@ class Skeleton:
             body.append(s)
         extent: Index = loop.extent
         length: Dim | None = None
-        if not isinstance(extent, IConst) or extent.value >= _SHORT:
+        if not isinstance(extent, IConst) or extent.value * len(body) >= _SHORT:
             length = next((n for b, n in zip(kernel.buffers, counts, strict=True) if b.count == extent), None)
             if length is not None and not _is_simple(length):
                 return None
@@ -105,10 +106,10 @@ def together(skeletons: Sequence[Skeleton]) -> tuple[LoopKernel, list[tuple[Dim,
     first = skeletons[0]
     columns = list(zip(*(s.numbers for s in skeletons), strict=True))
     passed = [k for k, column in enumerate(columns) if len({_bits(c) for c in column}) > 1]
-    if len(passed) > _MOST_NUMBERS:
-        return None
     loop = first.kernel.body[0]
     assert isinstance(loop, For)
+    if len(passed) > max(_FEW_NUMBERS, len(loop.body) // _STATEMENTS_EACH):
+        return None
     stays = {_name(k): c for k, c in enumerate(first.numbers) if k not in passed}
     body = tuple(_restored(s, stays) for s in loop.body)
     before: list[Statement] = []
