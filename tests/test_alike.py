@@ -188,11 +188,12 @@ def test_the_entry_works_out_sizes() -> None:
     n, m = size("n"), size("m")
     step = Step("f", "map", (4,), (n, 7, 3 * n, n * m - 2 * m + 5), (), 0)
     *lines, call = call_lines(2, step, ("m", "n"), "%thread", "%threads")
-    assert call.endswith(f"(ptr %b4, i64 %d1, i64 7, i64 %z2.2.0.0, i64 {lines[-1].split()[0]}, i64 %thread, i64 %threads)")
-    values = {"%d0": 11, "%d1": 13}
+    last = lines[-1].split()[0]
+    assert call.endswith(f"(ptr %b2.4, i64 %d2.1, i64 7, i64 %z2.2.0.0, i64 {last}, i64 %thread, i64 %threads)")
+    values = {"%d2.0": 11, "%d2.1": 13}
     for line in lines:
-        name, _, op, _, a, b = line.replace(",", "").split()
-        x, y = (values.get(t) if t.startswith("%") else int(t) for t in (a, b))
-        assert x is not None and y is not None
-        values[name] = x * y if op == "mul" else x + y
-    assert values["%z2.2.0.0"] == 39 and values[lines[-1].split()[0]] == 13 * 11 - 22 + 5
+        name, _, op, _, *operands = line.replace(",", "").split()
+        if op in ("mul", "add"):
+            x, y = (values[t] if t.startswith("%") else int(t) for t in operands)
+            values[name] = x * y if op == "mul" else x + y
+    assert values["%z2.2.0.0"] == 39 and values[last] == 13 * 11 - 22 + 5

@@ -110,7 +110,7 @@ space["serve"](source, sink)
 
 def greeting() -> bytes:
     """What a helper reads first from its standard input."""
-    return json.dumps({"path": sys.path, "program": __file__}).encode() + b"\n"
+    return json.dumps({"path": [str(p) for p in sys.path], "program": __file__}).encode() + b"\n"
 
 
 def job_for(text: str, cpu: str, features: str) -> bytes:
