@@ -44,6 +44,8 @@ class SymDim:
         return self * -1 + other
 
     def __mul__(self, other: Dim) -> Dim:
+        if isinstance(other, int) and other:
+            return self if other == 1 else SymDim(tuple([(m, c * other) for m, c in self.terms]))
         return _from_terms(
             (tuple(sorted((*m1, *m2), key=_atom_text)), c1 * c2) for m1, c1 in self.terms for m2, c2 in _terms_of(other)
         )
@@ -252,7 +254,11 @@ def substitute(d: Dim, sizes: Mapping[str, Dim]) -> Dim:
 
 
 def product(dims: Iterable[Dim]) -> Dim:
+    known = 1
     total: Dim = 1
     for d in dims:
-        total = total * d
-    return total
+        if isinstance(d, int):
+            known *= d
+        else:
+            total = d * total
+    return total * known

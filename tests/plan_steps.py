@@ -48,13 +48,13 @@ class PlanSteps:
                 ctypes.memmove(used[1].ctypes.data, used[0].ctypes.data, int(step.function[5:]))
                 continue
             if call is not None:
-                code = call(step.function, used, [sizes[d] for d in step.dims])
+                code = call(step.function, used, [evaluate(d, sizes) for d in step.dims])
                 if code:
                     return outputs, next((f.op, f.message) for f in step.failures if f.code == code)
                 continue
             types = [ctypes.c_void_p] * len(used) + [ctypes.c_int64] * (len(step.dims) + 2)
             function = ctypes.CFUNCTYPE(ctypes.c_int32, *types)(self.engine.address(step.function))
-            arguments = [*(a.ctypes.data for a in used), *(sizes[d] for d in step.dims)]
+            arguments = [*(a.ctypes.data for a in used), *(evaluate(d, sizes) for d in step.dims)]
             code = max(function(*arguments, t, threads) for t in reversed(range(threads)))
             if code:
                 return outputs, next((f.op, f.message) for f in step.failures if f.code == code)

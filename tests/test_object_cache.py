@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import graphflow as gf
 from graphflow.cli import main
 from graphflow.errors import CompileError
-from graphflow_compiler.codegen import workers
+from graphflow_compiler.codegen import jit, link, workers
 from graphflow_compiler.codegen.jit import compile_module, compile_units
+from graphflow_compiler.codegen.llvm_text import host_target
 from graphflow_compiler.codegen.object_cache import ObjectCache, key_of, object_cache
-from graphflow_compiler.codegen.object_code import answer_of
+from graphflow_compiler.codegen.object_code import answer_of, object_code
 
 KEY = bytes(range(32))
 CODE = b"not really machine code" * 100
@@ -234,38 +241,140 @@ def test_units_call_each_other_and_are_found_one_by_one(folder: Path) -> None:
         compile_units([caller, "define i32 @h() {\n  ret i32 0\n}\n"])
 
 
-def test_shares() -> None:
-    assert workers.share_out([10] * 50, 8) == [list(range(50))]  # nothing that would pay
-    shares = workers.share_out([60_000] * 40, 4)
-    assert sorted(i for share in shares for i in share) == list(range(40)) and len(shares) == 4
-    assert len(shares[0]) > len(shares[1])  # the others have to start first
+TEXTS = [module(v) for v in range(12)]
+BAD = "define i32 @f() { ret i64 0 }"
 
 
-def test_workers_make_the_same_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    from graphflow_compiler.codegen.llvm_text import host_target
-
-    texts = [module(v) for v in range(12)]
-    target = host_target()
-    monkeypatch.setenv("GRAPHFLOW_COMPILE_WORKERS", "0")
-    alone = workers.emit_all(texts, target.cpu, target.features)
+@pytest.fixture
+def crew(monkeypatch: pytest.MonkeyPatch) -> Iterator[workers.Crew]:
+    """Helpers of the test's own, of whom there may be two, and who start for any text."""
+    made = workers.Crew()
+    monkeypatch.setattr(workers, "_crew", made)
+    monkeypatch.setattr(workers, "_EARLY", 1)
     monkeypatch.setenv("GRAPHFLOW_COMPILE_WORKERS", "2")
-    monkeypatch.setattr(workers, "_START", 0)
-    monkeypatch.setattr(workers, "_LEAST", 1)
-    asked: list[int] = []
-    job_for = workers.job_for
-    monkeypatch.setattr(workers, "job_for", lambda texts, *rest: asked.append(len(texts)) or job_for(texts, *rest))
-    assert workers.emit_all(texts, target.cpu, target.features) == alone
-    assert len(asked) == 2
-    with pytest.raises(RuntimeError, match="ret i64"):
-        workers.emit_all([*texts, *["define i32 @f() { ret i64 0 }"] * 6], target.cpu, target.features)
+    yield made
+    made.dismiss()
+
+
+def begun(*texts: str) -> dict[str, workers.Job]:
+    target = host_target()
+    found = {}
+    for text in texts:
+        job = workers.begin(text, target.cpu, target.features)
+        assert job is not None
+        found[text] = job
+    return found
+
+
+def emitted(texts: Sequence[str], jobs: Mapping[str, workers.Job] | None = None) -> list[bytes]:
+    target = host_target()
+    return workers.emit_all(texts, target.cpu, target.features, jobs)
+
+
+@pytest.fixture(scope="module")
+def alone() -> list[bytes]:
+    target = host_target()
+    return [object_code(text, target.cpu, target.features) for text in TEXTS]
+
+
+def test_helpers_make_the_same_code(crew: workers.Crew, alone: list[bytes]) -> None:
+    jobs = begun(*TEXTS)
+    assert all(job.done.wait(60) for job in jobs.values())
+    assert [job.code for job in jobs.values()] == alone
+    assert len({job.helper for job in jobs.values()}) <= 2 and None not in {job.helper for job in jobs.values()}
+    assert emitted(TEXTS, jobs) == alone
+    assert emitted(TEXTS[3:5], jobs) == alone[3:5]
+
+
+def test_what_nobody_has_begun_is_compiled_here(
+    crew: workers.Crew, monkeypatch: pytest.MonkeyPatch, alone: list[bytes]
+) -> None:
+    assert emitted(TEXTS) == alone
     monkeypatch.setattr(workers, "COMMAND", "raise SystemExit(3)")
-    assert workers.emit_all(texts, target.cpu, target.features) == alone
+    assert emitted(TEXTS, begun(*TEXTS)) == alone
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    assert workers.emit_all(texts, target.cpu, target.features) == alone
+    assert emitted(TEXTS, begun(*TEXTS[:5])) == alone
+    monkeypatch.setenv("GRAPHFLOW_COMPILE_WORKERS", "0")
+    target = host_target()
+    assert workers.begin(TEXTS[0], target.cpu, target.features) is None
+    assert emitted(TEXTS) == alone
+    assert crew.waiting() == 0
+
+
+def test_a_text_that_is_refused(crew: workers.Crew, alone: list[bytes]) -> None:
+    jobs = begun(BAD)
+    assert jobs[BAD].done.wait(60) and jobs[BAD].code is None
+    more = begun(*TEXTS)  # the helper lives
+    with pytest.raises(RuntimeError, match="ret i64"):
+        emitted([BAD, *TEXTS], jobs | more)
+    with pytest.raises(RuntimeError, match="ret i64"):
+        emitted([BAD, *TEXTS])
+    assert crew.waiting() == 0  # nobody wants the others any more
+    assert emitted(TEXTS) == alone
+
+
+@pytest.mark.parametrize("then", ["", "time.sleep(100)", "sys.stdout.write('x' * 5)", "sys.stdout.write('x' * 50)", "1 / 0"])
+def test_helpers_that_fail(crew: workers.Crew, monkeypatch: pytest.MonkeyPatch, then: str, alone: list[bytes]) -> None:
+    """They take a job, and do not answer, or with something else."""
+    command = f"import sys, time; sys.stdin.buffer.readline(); print('ready', flush=True); sys.stdin.buffer.read(20); {then}"
+    monkeypatch.setattr(workers, "COMMAND", command)
+    monkeypatch.setattr(workers, "_PATIENCE", 0.5)
+    jobs = begun(TEXTS[0])
+    deadline = time.monotonic() + 60
+    while jobs[TEXTS[0]].helper is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert emitted(TEXTS, jobs) == alone
+
+
+def test_helpers_without_work_end(crew: workers.Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_IDLE", 0.05)
+    jobs = begun(*TEXTS)
+    helpers = {job.helper for job in jobs.values() if job.done.wait(60)}
+    deadline = time.monotonic() + 60
+    while crew.count() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert crew.count() == 0 and all(h is not None and h.poll() is not None for h in helpers)
+
+
+def test_the_largest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [workers.Job("x" * n, "", "") for n in (3, 9, 1, 7)]
+    crew = workers.Crew()
+    crew.add(jobs)
+    assert crew.waiting() == 20
+    assert [crew.take(), crew.take(jobs[2:]), crew.take(), crew.take(jobs[:1]), crew.take()] == [
+        jobs[1], jobs[3], jobs[0], None, jobs[2]
+    ]  # fmt: skip
+
+
+def test_units_begin_while_the_plan_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is begun is what `link` wants compiled, and nothing that the disk has."""
+    began: list[str] = []
+    asked: list[str] = []
+    units = link.compile_units
+    monkeypatch.setenv("GRAPHFLOW_COMPILE_WORKERS", "1")
+    monkeypatch.setattr(jit, "begin", lambda text, *_: began.append(text))
+    monkeypatch.setattr(link, "compile_units", lambda texts, **options: asked.extend(texts) or units(texts, **options))
+
+    def first_run() -> None:
+        with gf.Graph().as_default() as graph:
+            xs = [gf.placeholder(gf.float32, [None, 3 + k]) for k in range(20)]
+            fetches = [gf.reduce_sum(gf.tanh(x) * gf.sigmoid(x), axis=1) for x in xs]
+            fetches.append(gf.matmul(xs[0], gf.constant(np.ones((3, 4), np.float32))))
+        with gf.Session(graph=graph) as session:
+            session.run(fetches, {x: np.ones((2, 3 + k), np.float32) for k, x in enumerate(xs)})
+
+    first_run()
+    assert began and set(began) <= set(asked)
+    began.clear()
+    gc.collect()  # the first session's code goes
+    first_run()
+    assert not began
 
 
 def test_answers_are_checked() -> None:
     one = (3).to_bytes(8, "little") + b"abc"
-    assert answer_of(one * 2, 2) == [b"abc", b"abc"]
-    for bad in (b"", one, one[:-1] + one, one * 3, one * 2 + b"x", b"\xff" * 16):
-        assert answer_of(bad, 2) is None
+    assert answer_of(io.BytesIO(one + b"more").read) == b"abc"
+    assert answer_of(io.BytesIO(b"\xff" * 8).read) is None
+    for bad in (b"", one[:-1], one[:4], bytes(8), b"\xfe" * 16, b"x" * 16):
+        with pytest.raises(ValueError):
+            answer_of(io.BytesIO(bad).read)

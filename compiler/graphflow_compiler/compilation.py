@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,7 +14,7 @@ from graphflow.core.graph import Graph
 from graphflow.core.kinds import Contraction, Elementwise, Host, TensorType
 from graphflow.dtypes import bool_, string, uint64
 from graphflow.errors import CompileError
-from graphflow.shapes import Dim, product
+from graphflow.shapes import Dim, product, size
 from graphflow_compiler import frontend
 from graphflow_compiler.access import dim_index
 from graphflow_compiler.codegen.emit import Target, host_target, kernel_to_llvm, scratch_elements
@@ -39,6 +39,7 @@ from graphflow_compiler.ir.program import (
     unknown_sizes,
 )
 from graphflow_compiler.lower import lower
+from graphflow_compiler.lower.alike import Skeleton, together
 from graphflow_compiler.lower.emit import Argument, FailureCode, Partial, Scratch, used_dims
 from graphflow_compiler.panels import Panels, with_panels
 from graphflow_compiler.passes.fusion import fuse
@@ -57,6 +58,8 @@ class Options:
     """What compilation depends on besides the signature."""
 
     target: Target = field(default_factory=host_target)
+    #: Is told name and text of each distinct kernel as it is written.
+    on_kernel: Callable[[str, str], None] = lambda name, text: None
 
 
 def compile(graph: Graph, signature: Signature, options: Options | None = None) -> Plan:
@@ -137,6 +140,8 @@ class _Planner:
         self.number: dict[Any, int] = {}
         self.texts: dict[str, str] = {}
         self.steps: list[Step] = []
+        # Kernels that may share a function with others: by what must be the same, their steps, numbers and texts to be.
+        self.alike: dict[LoopKernel, list[tuple[int, Skeleton, LoopKernel]]] = {}
 
     # ------------------------------------------------------------------ buffers
     def buffer(self, key: Any, made: PlanBuffer) -> int:
@@ -199,6 +204,7 @@ class _Planner:
             else:
                 self.group(item)
             items += [item] * (len(self.steps) - len(items))
+        self.emit_alike()
         for v in self.program.feeds:
             self.home(v.out())
         for i in range(len(self.program.outputs)):
@@ -206,7 +212,7 @@ class _Planner:
         feeds = sorted(self.program.feeds, key=lambda n: int(n.attrs.key))
         reads = [b.key for b in self.buffers if b.kind == "variable"]
         states = {n.attrs.key for n in self.program.nodes if n.op is VARIABLE_STATE}
-        used_sizes = {name for s in self.steps for name in s.dims}
+        used_sizes = {name for s in self.steps for d in s.dims if not isinstance(d, int) for name in d.names()}
         for b in self.buffers:
             if not isinstance(b.count, int):
                 used_sizes |= b.count.names()
@@ -254,10 +260,10 @@ class _Planner:
             target = self.output(item.output) if item.output >= 0 else self.variable(item.variable, t)
         for b in (source, target):
             self.extend(b)
-        size = bytes_of(t)
-        if isinstance(size, int):  # the entry copies it itself
+        nbytes = bytes_of(t)
+        if isinstance(nbytes, int):  # the entry copies it itself
             self.steps.append(
-                Step(f"copy {size}", "copy", (source, target), (), item.source.node.origin, 0, (), (source,), (target,))
+                Step(f"copy {nbytes}", "copy", (source, target), (), item.source.node.origin, 0, (), (source,), (target,))
             )
             return
         kernel = copy_kernel(t)
@@ -267,7 +273,7 @@ class _Planner:
                 name,
                 "copy",
                 (source, target),
-                kernel.dims,
+                tuple(map(size, kernel.dims)),
                 item.source.node.origin,
                 0,
                 (),
@@ -287,7 +293,6 @@ class _Planner:
         work: Dim,
     ) -> None:
         kernel, stored = with_panels(kernel, arguments, self.graph, self.options.target)
-        verify_kernel(kernel)
         numbers = []
         reads, writes = [], []
         for a, formal in zip(stored, kernel.buffers, strict=True):
@@ -304,13 +309,22 @@ class _Planner:
         count = scratch_elements(kernel, self.options.target)
         if isinstance(kernel, GemmKernel) and count is not None:
             numbers.append(self.scratch(TensorType(kernel.accumulate_dtype, ()), count))
-        name = self.emit(kernel)
+        skeleton = None
+        known = False
+        if isinstance(kernel, LoopKernel):
+            skeleton = Skeleton.of(kernel, [self.buffers[n].count for n in numbers])
+            if skeleton is not None:
+                members = self.alike.setdefault(skeleton.kernel, [])
+                known = bool(members)
+                members.append((len(self.steps), skeleton, kernel))
+        if not known:  # whether a kernel is well formed does not depend on its numbers
+            verify_kernel(kernel)
         self.steps.append(
             Step(
-                name,
+                self.emit(kernel) if skeleton is None else "",
                 kind,
                 tuple(numbers),
-                kernel.dims,
+                tuple(map(size, kernel.dims)),
                 origin,
                 work,
                 failures,
@@ -324,12 +338,28 @@ class _Planner:
         here = len(self.steps)
         return self.buffer(("scratch", here, len(self.buffers)), PlanBuffer("scratch", t, count, start=here, end=here))
 
+    def emit_alike(self) -> None:
+        """The functions of the kernels that were put aside, now that it is known which of them go together."""
+        for members in self.alike.values():
+            made = together([skeleton for _, skeleton, _ in members]) if len(members) > 1 else None
+            if made is None:
+                for at, _, kernel in members:
+                    self.steps[at] = replace(self.steps[at], function=self.emit(kernel))
+                continue
+            shared, passed = made
+            verify_kernel(shared)
+            name = self.emit(shared)
+            for (at, _, _), dims in zip(members, passed, strict=True):
+                self.steps[at] = replace(self.steps[at], function=name, dims=dims)
+
     def emit(self, kernel: Kernel) -> str:
         """The function's name, from the content of its code: kernels that do the same share one function."""
         self.dump.write("loops", partial(kernel_to_text, kernel))
         text = kernel_to_llvm(kernel, self.options.target)
         name = "gf_" + hashlib.sha256(text.encode()).hexdigest()[:16]
-        self.texts.setdefault(name, text.replace("@kernel(", f"@{name}("))
+        if name not in self.texts:
+            self.texts[name] = text.replace("@kernel(", f"@{name}(")
+            self.options.on_kernel(name, self.texts[name])
         return name
 
 

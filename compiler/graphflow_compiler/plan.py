@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from graphflow.core.kinds import TensorType
+from graphflow.errors import CompileError
 from graphflow.shapes import Dim, Shape, SymDim, evaluate, product
 from graphflow_compiler.ir.program import Constraint
 from graphflow_compiler.lower.emit import FailureCode
@@ -43,13 +44,14 @@ class PlanBuffer:
 class Step:
     """One kernel call: which function, which buffers, what it stands for. ``copy n`` copies n bytes, buffer to buffer.
 
+    `dims`: the sizes and other numbers that the function takes after its buffers, polynomials in the plan's symbols.
     `reads`, `writes`: those of `buffers` that it reads or writes. `is_parallel`: threads may share it.
     """
 
     function: str
     kind: str
     buffers: tuple[int, ...]
-    dims: tuple[str, ...]
+    dims: tuple[Dim, ...]
     origin: tuple[str, ...]
     flops: Dim
     failures: tuple[FailureCode, ...] = ()
@@ -143,12 +145,11 @@ def entry_text(
     name: str = "graphflow_entry",
     stamp: Callable[[int], Sequence[str]] = lambda number: (),
 ) -> str:
-    """The entry: loads each address and size once, calls the kernels in order, leaves at the first failure.
+    """The entry: calls the kernels in order, leaves at the first failure.
 
     `stamp` gives lines that take a time stamp: 0 and 1 first of all, ``2 + 2 * i`` before step i and ``3 + 2 * i`` after it.
     """
-    head, *loads = prologue(steps, symbols, name)
-    lines = [head, *stamp(0), *stamp(1), *loads]
+    lines = [head(name), *stamp(0), *stamp(1)]
     for i, s in enumerate(steps):
         lines += [*stamp(2 + 2 * i), *call_lines(i, s, symbols, "%thread", "%threads"), *stamp(3 + 2 * i)]
         if s.failures:
@@ -167,29 +168,61 @@ def failure_lines(i: int) -> list[str]:
     ]
 
 
-def prologue(steps: Sequence[Step], symbols: Sequence[str], name: str) -> list[str]:
-    """The head of an entry, then lines down to where ``%b0``... are the buffers and ``%d0``... the sizes."""
-    lines = [
+def head(name: str) -> str:
+    """The first lines of an entry."""
+    return (
         "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)\n"
         f"define i32 @{name}(ptr noalias %table, ptr noalias %dims, i64 %thread, i64 %threads) {{\nstart:"
-    ]
-    for b in sorted({b for s in steps for b in s.buffers}):
-        lines.append(f"  %p{b} = getelementptr ptr, ptr %table, i64 {b}")
-        lines.append(f"  %b{b} = load ptr, ptr %p{b}")
-    for i, _ in enumerate(symbols):
-        lines.append(f"  %q{i} = getelementptr i64, ptr %dims, i64 {i}")
-        lines.append(f"  %d{i} = load i64, ptr %q{i}")
-    return lines
+    )
 
 
 def call_lines(i: int, step: Step, symbols: Sequence[str], thread: str, threads: str) -> list[str]:
-    """The call of step i, whose status is ``%r<i>``; a copy has none."""
+    """The call of step i, whose status is ``%r<i>``; a copy has none.
+
+    Addresses and sizes are loaded for each call: all of them at the start would be kept on the stack anyway, and that costs
+    LLVM a third of its time for an entry.
+    """
+    lines: list[str] = []
+    buffers = {b: _loaded("ptr", "table", b, f"%b{i}.{b}", lines) for b in dict.fromkeys(step.buffers)}
     if step.function.startswith("copy "):
-        target, source = f"ptr %b{step.buffers[1]}", f"ptr %b{step.buffers[0]}"
-        return [f"  call void @llvm.memcpy.p0.p0.i64({target}, {source}, i64 {step.function[5:]}, i1 false)"]
-    arguments = [f"ptr %b{b}" for b in step.buffers] + [f"i64 %d{symbols.index(d)}" for d in step.dims]
+        target, source = f"ptr {buffers[step.buffers[1]]}", f"ptr {buffers[step.buffers[0]]}"
+        return [*lines, f"  call void @llvm.memcpy.p0.p0.i64({target}, {source}, i64 {step.function[5:]}, i1 false)"]
+    names = {name for d in step.dims if not isinstance(d, int) for name in d.names()}
+    sizes = {name: _loaded("i64", "dims", k, f"%d{i}.{k}", lines) for k, name in enumerate(symbols) if name in names}
+    arguments = [f"ptr {buffers[b]}" for b in step.buffers]
+    for k, d in enumerate(step.dims):
+        arguments.append(f"i64 {_size(d, sizes, f'%z{i}.{k}', lines)}")
     arguments += [f"i64 {thread}", f"i64 {threads}"]
-    return [f"  %r{i} = call i32 @{step.function}({', '.join(arguments)})"]
+    return [*lines, f"  %r{i} = call i32 @{step.function}({', '.join(arguments)})"]
+
+
+def _loaded(kind: str, array: str, place: int, name: str, lines: list[str]) -> str:
+    lines.append(f"  {name}.at = getelementptr {kind}, ptr %{array}, i64 {place}")
+    lines.append(f"  {name} = load {kind}, ptr {name}.at")
+    return name
+
+
+def _size(d: Dim, sizes: Mapping[str, str], name: str, lines: list[str]) -> str:
+    """The i64 of a polynomial in sizes; `name` begins the names of what its lines compute."""
+    if isinstance(d, int):
+        return str(d)
+    total = ""
+    for t, (monomial, c) in enumerate(d.terms):
+        factors = [str(c)] if c != 1 or not monomial else []
+        for a in monomial:
+            if not isinstance(a, str):
+                raise CompileError(f"the entry cannot work out the size {d}")
+            factors.append(sizes[a])
+        product_ = factors[0]
+        for f, factor in enumerate(factors[1:]):
+            lines.append(f"  {name}.{t}.{f} = mul i64 {product_}, {factor}")
+            product_ = f"{name}.{t}.{f}"
+        if total:
+            lines.append(f"  {name}.{t} = add i64 {total}, {product_}")
+            total = f"{name}.{t}"
+        else:
+            total = product_
+    return total
 
 
 def symbol_sources(feed_types: Sequence[TensorType]) -> dict[str, tuple[int, int]]:

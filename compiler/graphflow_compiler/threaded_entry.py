@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from graphflow.shapes import evaluate
-from graphflow_compiler.plan import Plan, Step, call_lines, failure_lines, prologue
+from graphflow_compiler.plan import Plan, Step, call_lines, failure_lines, head
 
 BARRIER, PARALLEL = 1, 2
 #: What precedes the sizes in memory: choice, control block, threads, flags, threaded entry, entry for one thread.
@@ -26,7 +26,7 @@ def threaded_entry_text(steps: Sequence[Step], symbols: Sequence[str]) -> str:
 
     A failed check is written to the control block; whoever passes the barrier after it leaves.
     """
-    lines = ["declare void @graphflow_barrier(ptr, i64, i64)", *prologue(steps, symbols, "graphflow_entry")]
+    lines = ["declare void @graphflow_barrier(ptr, i64, i64)", head("graphflow_entry")]
     lines += [
         "  %p_ctl = getelementptr i64, ptr %dims, i64 -5",
         "  %ctl = load ptr, ptr %p_ctl",

@@ -18,9 +18,9 @@ from graphflow.dtypes import DType, bfloat16
 from graphflow.errors import InternalError, InvalidArgumentError, NumericError, OutOfMemoryError
 from graphflow.shapes import evaluate
 from graphflow_compiler.codegen.dispatch import MISMATCH
-from graphflow_compiler.codegen.link import LinkedPlan, link
+from graphflow_compiler.codegen.link import Ahead, LinkedPlan, link
 from graphflow_compiler.codegen.thread_choice import new_choice
-from graphflow_compiler.compilation import CannotCompile, compile
+from graphflow_compiler.compilation import CannotCompile, Options, compile
 from graphflow_compiler.frontend import Signature, generalise
 from graphflow_compiler.plan import Plan, SizeMismatch
 from graphflow_compiler.profile_entry import profile_entry_text
@@ -64,9 +64,9 @@ class Statistics:
 class CompiledPlan:
     """A plan with its machine code. Engines live as long as anything can call into them."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, ahead: Ahead | None = None) -> None:
         self.plan = plan
-        self.code = link(plan.kernels, plan.entry_text)
+        self.code = link(plan.kernels, plan.entry_text, ahead)
         self.entry = self.code.entry
 
     @cached_property
@@ -325,7 +325,9 @@ class NativeExecutable:
         found = self.plans.get(key)
         if found is None:
             signature = Signature(self.fetches, self.feeds, general, variable_shapes)
-            found = self.plans[key] = CompiledPlan(compile(self.graph, signature))
+            with Ahead() as ahead:
+                plan = compile(self.graph, signature, Options(on_kernel=ahead.add))
+                found = self.plans[key] = CompiledPlan(plan, ahead)
             while len(self.plans) > MAX_PLANS:  # bound plans keep theirs alive for as long as they are used
                 del self.plans[next(iter(self.plans))]
             self.statistics.plans_compiled += 1

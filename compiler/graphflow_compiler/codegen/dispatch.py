@@ -62,7 +62,7 @@ class Builtins:
             address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
             assert address is not None
             llvm.add_symbol(name, address)
-        self._engine = compile_module([TEXT])
+        self._engine = compile_module([TEXT], more_follows=True)
         self._new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
             ("PyCFunction_NewEx", ctypes.pythonapi)
         )

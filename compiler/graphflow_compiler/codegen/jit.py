@@ -15,7 +15,7 @@ from graphflow.errors import CompileError
 from graphflow_compiler.codegen.llvm_text import Target, host_target
 from graphflow_compiler.codegen.object_cache import key_of, object_cache
 from graphflow_compiler.codegen.object_code import make_machine
-from graphflow_compiler.codegen.workers import emit_all
+from graphflow_compiler.codegen.workers import Job, begin, emit_all, expect, forget
 
 _lock = threading.Lock()  # LLVM's global state is not meant to be shared
 _DECLARED = re.compile(r"^declare [^@]*@([\w.$]+)\(", re.MULTILINE)
@@ -53,16 +53,39 @@ class Engine:
             self._finalizer()
 
 
-def compile_module(texts: Sequence[str], target: Target | None = None) -> Engine:
+def compile_module(texts: Sequence[str], target: Target | None = None, more_follows: bool = False) -> Engine:
     """Compiles LLVM IR texts as one module for this machine, or takes its code from the cache on disk.
+
+    `more_follows`: if it is not there, neither will be what is compiled next.
 
     Raises:
         CompileError: the text is not valid IR, or it declares a function that this process does not have.
     """
-    return compile_units(["\n".join(texts)], target)
+    return compile_units(["\n".join(texts)], target, more_follows=more_follows)
 
 
-def compile_units(texts: Sequence[str], target: Target | None = None) -> Engine:
+class Begun:
+    """Units on which compiling has begun while the passes still write others. Whoever begins them compiles them, too."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+
+    def add(self, text: str) -> None:
+        target = host_target()
+        cache = object_cache()
+        if cache is None or not cache.has(key_of(text, target.cpu, target.features)):
+            job = begin(text, target.cpu, target.features)
+            if job is not None:
+                self.jobs[text] = job
+
+    def forget(self) -> None:
+        """What nobody has begun is not wanted any more."""
+        forget(self.jobs.values())
+
+
+def compile_units(
+    texts: Sequence[str], target: Target | None = None, begun: Begun | None = None, more_follows: bool = False
+) -> Engine:
     """As `compile_module` for several modules that may call each other's functions, each kept in the cache by itself."""
     import llvmlite.binding as llvm
 
@@ -75,7 +98,9 @@ def compile_units(texts: Sequence[str], target: Target | None = None) -> Engine:
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in codes}
         found = [key in codes for key in keys]
         if missing:
-            codes |= zip(missing, _emit(list(missing.values()), target), strict=True)
+            if more_follows and cache is not None:
+                expect()
+            codes |= zip(missing, _emit(list(missing.values()), target, begun), strict=True)
             if cache is not None:
                 for key in missing:
                     cache.put(key, codes[key])
@@ -100,9 +125,9 @@ def external_symbols(texts: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def _emit(texts: list[str], target: Target) -> list[bytes]:
+def _emit(texts: list[str], target: Target, begun: Begun | None = None) -> list[bytes]:
     try:
-        return emit_all(texts, target.cpu, target.features)
+        return emit_all(texts, target.cpu, target.features, {} if begun is None else begun.jobs)
     except RuntimeError as e:
         raise CompileError(f"LLVM refuses the module: {e}") from None
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from graphflow.errors import CompileError
-from graphflow_compiler.codegen.jit import Engine, compile_units
+from graphflow_compiler.codegen.jit import Begun, Engine, compile_units
 
 _lock = threading.RLock()
 #: Function name (which is the hash of its code) -> the engine that holds it, for as long as some plan keeps that alive.
@@ -17,7 +17,7 @@ _holders: weakref.WeakValueDictionary[str, Engine] = weakref.WeakValueDictionary
 #: Text from which a kernel (a matmul, mostly) is a unit of its own: another graph with the same kernel finds it on disk.
 _LARGE = 20_000
 #: Text of small kernels that make a unit together: LLVM takes 3 ms for a unit however small.
-_TOGETHER = 100_000
+_TOGETHER = 50_000
 _DEFINE = re.compile(r"^define i32 @([\w.]+)\(([^)]*)\)", re.MULTILINE)
 
 
@@ -31,7 +31,33 @@ class LinkedPlan:
     found: int  # how many of them the cache on disk had
 
 
-def link(kernels: Mapping[str, str], entry_text: str) -> LinkedPlan:
+class Ahead:
+    """Kernels of a plan as they are written: units that are complete are compiled while the passes go on."""
+
+    def __init__(self) -> None:
+        self.begun = Begun()
+        self._small: list[str] = []
+
+    def __enter__(self) -> Ahead:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.begun.forget()
+
+    def add(self, name: str, text: str) -> None:
+        """The next kernel that is new to the plan."""
+        if name in _holders:
+            return
+        if len(text) >= _LARGE:
+            self.begun.add(text)
+            return
+        if sum(map(len, self._small)) >= _TOGETHER:  # as in `_units`: a unit is full when the next one opens
+            self.begun.add("\n".join(self._small))
+            self._small = []
+        self._small.append(text)
+
+
+def link(kernels: Mapping[str, str], entry_text: str, ahead: Ahead | None = None) -> LinkedPlan:
     """Compiles the kernels that no living plan has, and the entry that calls them all. Raises CompileError."""
     import llvmlite.binding as llvm
 
@@ -50,7 +76,8 @@ def link(kernels: Mapping[str, str], entry_text: str) -> LinkedPlan:
         last = units.pop() if units and sum(len(kernels[name]) for name in units[-1]) < _LARGE else []
         elsewhere = [_declaration(text) for name, text in kernels.items() if name not in last]
         texts = ["\n".join(kernels[name] for name in unit) for unit in units]
-        made = compile_units([*texts, "\n".join([*elsewhere, *(kernels[name] for name in last), entry_text])])
+        texts.append("\n".join([*elsewhere, *(kernels[name] for name in last), entry_text]))
+        made = compile_units(texts, begun=None if ahead is None else ahead.begun)
         for name in fresh:
             _holders[name] = made
         engines[id(made)] = made

@@ -73,6 +73,10 @@ class ObjectCache:
             os.utime(path)  # it was used: others go first
         return data[_HEADER:]
 
+    def has(self, key: bytes) -> bool:
+        """Whether there is a file for the key, sound or not."""
+        return self._is_trusted() and self._path(key).exists()
+
     def put(self, key: bytes, code: bytes) -> None:
         """Keeps an object file, if the folder can be written."""
         if not self._is_trusted(create=True):

@@ -1,6 +1,6 @@
-"""LLVM text to an object file, and the program of a worker process that does it.
+"""LLVM text to an object file, and the program of a process that helps with it.
 
-This module imports nothing of ours, and llvmlite only when used, so that a worker is ready in the time llvmlite takes.
+This module imports nothing of ours, and llvmlite only when used, so that a helper is ready in the time llvmlite takes.
 """
 
 from __future__ import annotations
@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import struct
 import sys
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, BinaryIO
 
 #: Raised whenever the passes or options below change, since object files made before are then stale.
 PIPELINE = 1
+#: Bytes of object code beyond which it is none.
+_LARGEST = 1 << 28
 
 
 @lru_cache(maxsize=4)
@@ -73,40 +76,56 @@ def _one_declaration_each(text: str) -> str:
     return "\n".join(lines)
 
 
-def serve(job: dict[str, Any]) -> None:
-    """What a worker does: object files of ``job["texts"]`` to standard output, each after its length."""
-    found = [object_code(text, job["cpu"], job["features"]) for text in job["texts"]]
-    for code in found:
-        sys.stdout.buffer.write(struct.pack("<q", len(code)) + code)
-    sys.stdout.buffer.flush()
+def serve(source: BinaryIO, sink: BinaryIO) -> None:
+    """What a helper does: for each job, the object file after its length, or a length of -1 where LLVM refuses the text."""
+    import llvmlite.binding  # noqa: F401 - so that it is ready before the first job
+
+    sink.write(READY)
+    sink.flush()
+    while len(head := source.read(8)) == 8:
+        job = json.loads(source.read(struct.unpack("<q", head)[0]))
+        try:
+            code = object_code(job["text"], job["cpu"], job["features"])
+        except RuntimeError:  # whoever asked compiles it again, and hears why
+            sink.write(struct.pack("<q", -1))
+        else:
+            sink.write(struct.pack("<q", len(code)) + code)
+        sink.flush()
 
 
-#: The worker's command: `sys.path` is the parent's, so that it finds the same llvmlite.
+#: What a helper writes first, once it can work.
+READY = b"ready\n"
+#: The helper's command: `sys.path` is the parent's, so that it finds the same llvmlite.
 COMMAND = """
 import json, sys
-job = json.load(sys.stdin.buffer)
+source, sink = sys.stdin.buffer, sys.stdout.buffer
+job = json.loads(source.readline())
 sys.path[:] = job["path"]
 space = {"__name__": "object_code"}
 with open(job["program"], encoding="utf-8") as f:
     exec(compile(f.read(), job["program"], "exec"), space)
-space["serve"](job)
+space["serve"](source, sink)
 """
 
 
-def job_for(texts: list[str], cpu: str, features: str) -> bytes:
-    """What a worker reads from its standard input."""
-    job = {"texts": texts, "cpu": cpu, "features": features, "path": sys.path, "program": __file__}
-    return json.dumps(job).encode()
+def greeting() -> bytes:
+    """What a helper reads first from its standard input."""
+    return json.dumps({"path": [str(p) for p in sys.path], "program": __file__}).encode() + b"\n"
 
 
-def answer_of(data: bytes, count: int) -> list[bytes] | None:
-    """The object files that a worker wrote; None if that is not what it wrote."""
-    found, at = [], 0
-    while at + 8 <= len(data):
-        (size,) = struct.unpack_from("<q", data, at)
-        at += 8
-        if size < 0 or at + size > len(data):
-            return None
-        found.append(data[at : at + size])
-        at += size
-    return found if at == len(data) and len(found) == count else None
+def job_for(text: str, cpu: str, features: str) -> bytes:
+    """What it reads for each job."""
+    data = json.dumps({"text": text, "cpu": cpu, "features": features}).encode()
+    return struct.pack("<q", len(data)) + data
+
+
+def answer_of(read: Callable[[int], bytes]) -> bytes | None:
+    """The object file that a helper writes; None where LLVM refuses the text. Raises ValueError for anything else."""
+    head = read(8)
+    size = struct.unpack("<q", head)[0] if len(head) == 8 else 0
+    if size == -1:
+        return None
+    code = read(size) if 0 < size <= _LARGEST else b""
+    if not code or len(code) != size:
+        raise ValueError("this is no answer")
+    return code

@@ -1,93 +1,242 @@
-"""Compiling many units at once, in processes: LLVM holds one lock for all threads of a process."""
+"""Compiling many units at once, in processes: LLVM holds one lock for all threads of a process.
+
+A plan's units wait in one place, from which the processes that help and, once it has nothing else to do, this process take
+the largest that is left. Helpers start when enough waits, or when `expect` says that it will, so that they are ready by the
+time the passes have written the first kernels. A thread of this process talks to each of them, and ends one that has had
+nothing to do for a while.
+"""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import logging
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from graphflow_compiler.codegen.object_code import COMMAND, answer_of, job_for, object_code
+from graphflow_compiler.codegen.object_code import COMMAND, READY, answer_of, greeting, job_for, object_code
 
 _log = logging.getLogger("graphflow")
 
-#: LLVM compiles some 1.2 MB of text a second; a worker starts in the time of this much.
+#: LLVM compiles some 1.2 MB of text a second; a helper starts in the time of this much.
 _START = 150_000
-#: A worker must have this much to do, or starting it is no gain.
+#: A helper must have this much to do, or starting it is no gain.
 _LEAST = 50_000
-#: Seconds after which a worker is taken for lost, and its share compiled here.
+#: Text that waits while the passes still write more, from which a helper starts.
+_EARLY = 60_000
+#: Seconds after which a helper is taken for lost, and its unit compiled here.
 _PATIENCE = 120.0
+#: Seconds after which a helper without work ends.
+_IDLE = 3.0
 
 
-def emit_all(texts: Sequence[str], cpu: str, features: str) -> list[bytes]:
-    """The object file of each text. Raises RuntimeError with LLVM's words."""
-    shares = share_out([len(t) for t in texts], _processes())
-    mine = list(shares[0])
-    found: dict[int, bytes] = {}
-    with ExitStack() as stack:
-        workers = []
-        for share in shares[1:]:
+@dataclass(eq=False)
+class Job:
+    """A text to compile. `code` stays None where a helper could not do it; then this process does."""
+
+    text: str
+    cpu: str
+    features: str
+    code: bytes | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+    helper: subprocess.Popen[bytes] | None = None
+
+
+class Crew:
+    """The helpers of this process and what waits for them."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: list[Job] = []
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._helpers = 0
+
+    def add(self, jobs: Sequence[Job]) -> None:
+        with self._changed:
+            self._waiting += jobs
+            self._changed.notify_all()
+
+    def waiting(self) -> int:
+        """The text that nobody has taken, in characters."""
+        with self._changed:
+            return sum(len(job.text) for job in self._waiting)
+
+    def count(self) -> int:
+        """How many helpers there are, ready or starting."""
+        return self._helpers
+
+    def take(self, among: Sequence[Job] | None = None) -> Job | None:
+        """The largest job that waits, of some or all."""
+        with self._changed:
+            best = max(self._waiting if among is None else [j for j in self._waiting if j in among], key=_size, default=None)
+            if best is not None:
+                self._waiting.remove(best)
+            return best
+
+    def start(self, count: int) -> None:
+        """Sees to it that there are `count` helpers, or as many as may be."""
+        for _ in range(min(count, _limit()) - self._helpers):
+            with self._changed:
+                self._helpers += 1
             try:
-                worker = stack.enter_context(_started(job_for([texts[i] for i in share], cpu, features)))
-            except OSError as e:
+                threading.Thread(target=self._help, name="graphflow compiling", daemon=True).start()
+            except RuntimeError as e:  # no more threads, or the interpreter is about to end
                 _log.info("no process for compiling: %s", e)
-                mine += share
-            else:
-                workers.append((share, worker))
-        for i in mine:
-            found[i] = object_code(texts[i], cpu, features)
-        for share, worker in workers:
-            try:
-                data, _ = worker.communicate(timeout=_PATIENCE)
-            except subprocess.TimeoutExpired:
-                data = b""
-            answer = answer_of(data, len(share))
-            if answer is None:  # it was killed, or a text is bad: then LLVM says so here
-                _log.info("a process for compiling failed with status %s", worker.poll())
-                answer = [object_code(texts[i], cpu, features) for i in share]
-            found |= zip(share, answer, strict=True)
-    return [found[i] for i in range(len(texts))]
+                with self._changed:
+                    self._helpers -= 1
+                return
 
-
-@contextmanager
-def _started(job: bytes) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker that compiles `job`. It does not outlive the block. Raises OSError."""
-    with tempfile.TemporaryFile() as file:  # a pipe would have us wait until the worker reads
-        file.write(job)
-        file.seek(0)
-        command = [sys.executable, "-S", "-c", COMMAND]
-        worker = subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    with worker:
+    def _help(self) -> None:
+        process = None
         try:
-            yield worker
+            process = _process()
+            with self._changed:
+                self._processes.add(process)
+            if _read(process, len(READY)) == READY:
+                self._serve(process)
+        except (OSError, ValueError) as e:  # there is no such program, it has ended, or it speaks another language
+            _log.info("a process for compiling is lost: %s", e)
         finally:
-            worker.kill()
+            if process is not None:
+                _end(process)
+            with self._changed:
+                self._helpers -= 1
+                if process is not None:
+                    self._processes.discard(process)
+
+    def _serve(self, process: subprocess.Popen[bytes]) -> None:
+        while True:
+            with self._changed:
+                if not self._changed.wait_for(lambda: self._waiting, _IDLE):
+                    return
+                job = self.take()
+            assert job is not None
+            job.helper = process
+            try:
+                _write(process, job_for(job.text, job.cpu, job.features))
+                job.code = answer_of(lambda count: _read(process, count))
+            finally:
+                job.done.set()
+
+    def drop(self, jobs: Iterable[Job]) -> None:
+        """Nobody waits for these any more."""
+        gone = set(jobs)
+        with self._changed:
+            self._waiting = [job for job in self._waiting if job not in gone]
+
+    def finish(self, jobs: Sequence[Job]) -> list[bytes]:
+        """The object file of each job. Raises RuntimeError with LLVM's words."""
+        elsewhere = set(jobs)
+        while (job := self.take(jobs)) is not None:
+            elsewhere.discard(job)
+            job.code = object_code(job.text, job.cpu, job.features)
+        for job in elsewhere:
+            if not job.done.wait(_PATIENCE) and job.helper is not None:
+                job.helper.kill()
+            if job.code is None:  # the helper is lost, or the text is bad: then LLVM says so here
+                job.code = object_code(job.text, job.cpu, job.features)
+        return [job.code for job in jobs if job.code is not None]
+
+    def dismiss(self) -> None:
+        """Ends the helpers."""
+        with self._changed:
+            processes = list(self._processes)
+        for process in processes:
+            with contextlib.suppress(OSError):
+                process.kill()
+            process.wait()
 
 
-def share_out(sizes: Sequence[int], processes: int) -> list[list[int]]:
-    """Which process compiles which texts: the first share is this process's own. Processes that would not pay are left out."""
-    for count in range(processes, 1, -1):
-        loads = [0] + [_START] * (count - 1)
-        shares: list[list[int]] = [[] for _ in loads]
-        for i in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
-            least = loads.index(min(loads))
-            loads[least] += sizes[i]
-            shares[least].append(i)
-        if all(load - _START >= _LEAST for load in loads[1:]):
-            return shares
-    return [list(range(len(sizes)))]
+def _size(job: Job) -> int:
+    return len(job.text)
 
 
-def _processes() -> int:
-    """How many processes may compile: the processors, or GRAPHFLOW_COMPILE_WORKERS and this one."""
+def _process() -> subprocess.Popen[bytes]:
+    """A new helper. Raises OSError."""
+    process = subprocess.Popen(
+        [sys.executable, "-S", "-c", COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    _write(process, greeting())
+    return process
+
+
+def _write(process: subprocess.Popen[bytes], data: bytes) -> None:
+    assert process.stdin is not None
+    process.stdin.write(data)
+    process.stdin.flush()
+
+
+def _read(process: subprocess.Popen[bytes], count: int) -> bytes:
+    assert process.stdout is not None
+    return process.stdout.read(count)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(OSError):
+        process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+_crew = Crew()
+atexit.register(lambda: _crew.dismiss())
+
+
+def _forget() -> None:
+    global _crew
+    _crew = Crew()  # a forked process has neither the threads nor the right to the pipes
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def expect() -> None:
+    """Much is about to be compiled: a helper starts at once."""
+    _crew.start(1)
+
+
+def begin(text: str, cpu: str, features: str) -> Job | None:
+    """Has a text compiled while this process goes on to write others; None if nobody is there to do it."""
+    if not _limit():
+        return None
+    job = Job(text, cpu, features)
+    _crew.add([job])
+    _crew.start(_crew.waiting() // _EARLY)
+    return job
+
+
+def emit_all(texts: Sequence[str], cpu: str, features: str, begun: Mapping[str, Job] | None = None) -> list[bytes]:
+    """The object file of each text, of which some may have begun. Raises RuntimeError with LLVM's words."""
+    known = begun or {}
+    jobs = [known.get(text) or Job(text, cpu, features) for text in texts]
+    _crew.add([job for job in jobs if job.text not in known])
+    _crew.start((_crew.waiting() - _START) // _LEAST - 1)
+    try:
+        return _crew.finish(jobs)
+    finally:
+        _crew.drop(jobs)
+
+
+def forget(jobs: Iterable[Job]) -> None:
+    """What `begin` returned is not wanted any more."""
+    _crew.drop(jobs)
+
+
+def _limit() -> int:
+    """How many helpers there may be: one less than processors, or GRAPHFLOW_COMPILE_WORKERS."""
     asked = os.environ.get("GRAPHFLOW_COMPILE_WORKERS", "")
     if asked.isdigit():
-        return 1 + int(asked)
+        return int(asked)
     if not os.path.basename(sys.executable or "").startswith("python"):
-        return 1  # embedded: nobody knows what that program would do
+        return 0  # embedded: nobody knows what that program would do
     if hasattr(os, "sched_getaffinity"):
-        return min(len(os.sched_getaffinity(0)), 8)
-    return min(os.cpu_count() or 1, 8)
+        return min(len(os.sched_getaffinity(0)), 8) - 1
+    return min(os.cpu_count() or 1, 8) - 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -36,6 +38,7 @@ from graphflow_compiler.ir.loops import (
 
 Combine = Literal["add", "mul", "max", "min", "and", "or"]
 _HALVES = (float16, bfloat16)
+_NAN_BITS = struct.pack("<d", math.nan)
 _NUMPY = NumpyBuilder()
 #: Integer operations without a result where the divisor is 0.
 _DIVISIONS = ("floordiv", "mod", "truncdiv", "truncmod")
@@ -76,20 +79,31 @@ class LoopBuilder(FunctionBuilder[Atom]):
         return tuple(self._blocks[0])
 
     def _let(self, value: Expr, dtype: DType) -> Atom:
-        for known in self._known:
-            found = known.get(value)
-            if found is not None and found.dtype is dtype:
+        # To hash an expression is most of the work here: it is done once where only one block is open.
+        *outer, inner = self._known
+        for known in outer:
+            if known:
+                found = known.get(value)
+                if found is not None and found.dtype is dtype:
+                    return found
+        var = Var(f"v_{self._count + 1}", dtype)
+        found = inner.setdefault(value, var)
+        if found is not var:
+            if found.dtype is dtype:
                 return found
-        var = Var(self.fresh(), dtype)
+            inner[value] = var
+        self._count += 1
         self._blocks[-1].append(Let(var.name, dtype, value))
-        self._known[-1][value] = var
         self._definitions[var.name] = value
         return var
 
     # ------------------------------------------------------------------ ScalarBuilder
     def const(self, value: float | int | bool, dtype: DType) -> Atom:
         if dtype.is_floating:
-            return Const(float(value), dtype)
+            number = float(value)
+            if number != number and struct.pack("<d", number) == _NAN_BITS:
+                number = math.nan  # equal to itself as an object only: so that expressions with it are equal
+            return Const(number, dtype)
         return Const(bool(value) if dtype.is_bool else int(value), dtype)
 
     def dtype(self, x: Atom) -> DType:

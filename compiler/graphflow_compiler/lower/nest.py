@@ -134,6 +134,10 @@ def _runs(group: Group) -> dict[int, tuple[int, ...]]:
     patterns: set[frozenset[int]] = set()
     for n in group.nodes:
         level = group.levels[n]
+        here = n.types[0].shape
+        whole = level == ELEMENT and isinstance(n.op.kind, Elementwise) and squeezed(here) == group.space
+        if whole and all(v is not None and v.shape == here for v in n.inputs):
+            continue  # it walks all axes together
         if not is_reducing(group, n):
             index = index_of_shape(n.types[0].shape or (), variables(group, level))
             for a in accesses(n, index):

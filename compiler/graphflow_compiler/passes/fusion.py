@@ -331,10 +331,15 @@ class _Fuser:
                     used_outside[base] = None
         for v in self.program.roots():
             used_outside[self.storage(v)] = None
+        outputs_of: dict[int, list[Value]] = {}
+        for v in used_outside:
+            draft = self.draft_of.get(v.node)
+            if draft is not None:
+                outputs_of.setdefault(draft.id, []).append(v)
         groups: list[Group] = []
         for draft in self._ordered():
             nodes = tuple(sorted(draft.nodes, key=lambda n: n.id))
-            outputs = tuple(v for v in used_outside if self.draft_of.get(v.node) is draft)
+            outputs = tuple(outputs_of.get(draft.id, ()))
             inputs = external_inputs(nodes)
             groups.append(Group(len(groups), draft.kind, nodes, draft.space, draft.reduced, draft.levels, inputs, outputs))
         return KernelGraph(self.program, tuple(groups), self.aliases, tuple(dict.fromkeys(self.not_fused)))

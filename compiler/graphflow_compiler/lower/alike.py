@@ -1,0 +1,171 @@
+"""Kernels alike but for their numbers become one function, which is given the numbers.
+
+The updates of all biases, the initial values of all weights, a scaling here and there: loops over every element of a flat
+range that do the same and differ in how many elements there are, or in a factor. LLVM takes some ten milliseconds for
+each, and such a loop runs no slower when its extent and a factor are arguments. (Loops over rows are: how long a row is
+decides how they are cut into vectors.) Numbers in which no two kernels of the plan differ stay constants.
+
+`Skeleton.of` takes a kernel apart into what must be the same and its numbers; `together` makes the one kernel of several
+with the same skeleton. Numbers travel as sizes do, in i64 arguments: as their value or, floating, as their bits.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from graphflow.dtypes import float32, float64, int32, int64, uint32, uint64
+from graphflow.shapes import Dim
+from graphflow_compiler.ir.loops import (
+    Binary,
+    Bitcast,
+    Const,
+    For,
+    FromIndex,
+    IBinary,
+    IConst,
+    IDim,
+    Index,
+    Let,
+    Load,
+    LoopKernel,
+    Statement,
+    Store,
+    Var,
+)
+
+#: Statements to execute below which a static extent stays: short loops are written for their length.
+_SHORT = 16_384
+#: Numbers take registers from the loop, or are read from the stack: so many are given, or one in so many statements.
+_FEW_NUMBERS = 6
+_STATEMENTS_EACH = 12
+#: Operations in which LLVM makes nothing of a constant that it could not make of an argument.
+_PLAIN = {float32: ("add", "sub", "mul"), float64: ("add", "sub", "mul")} | dict.fromkeys(
+    (int32, uint32, int64, uint64), ("add", "sub", "xor")
+)
+#: ... except of these.
+_SPECIAL = (0, 1, -1, 2)
+_LARGEST = float(np.finfo(np.float32).max)
+_EXTENT = IDim("extent")
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """A kernel with variables in the places of its numbers. `numbers`: what stands there, in order."""
+
+    kernel: LoopKernel
+    numbers: tuple[Const, ...]
+    extent: Dim | None  # None: it stays in the kernel
+
+    @classmethod
+    def of(cls, kernel: LoopKernel, counts: Sequence[Dim]) -> Skeleton | None:
+        """The skeleton of a kernel whose buffers hold `counts` elements; None if it is no loop over a flat range."""
+        if len(kernel.body) != 1:
+            return None
+        loop = kernel.body[0]
+        if not isinstance(loop, For) or loop.kind != "vector" or not loop.parallel:
+            return None
+        numbers: list[Const] = []
+        body: list[Statement] = []
+        for s in loop.body:
+            if isinstance(s, For) or (isinstance(s, Store) and _has_size(s.index)):
+                return None
+            if isinstance(s, Let):
+                e = s.value
+                if isinstance(e, (Load, FromIndex)):
+                    if _has_size(e.index):
+                        return None
+                elif isinstance(e, Binary) and (isinstance(e.a, Const) or isinstance(e.b, Const)):
+                    a, b = (_taken(x, numbers) if isinstance(x, Const) and _is_plain(x, e.op) else x for x in (e.a, e.b))
+                    if a is not e.a or b is not e.b:
+                        s = replace(s, value=Binary(e.op, a, b))
+            body.append(s)
+        extent: Index = loop.extent
+        length: Dim | None = None
+        if not isinstance(extent, IConst) or extent.value * len(body) >= _SHORT:
+            length = next((n for b, n in zip(kernel.buffers, counts, strict=True) if b.count == extent), None)
+            if length is not None and not _is_simple(length):
+                return None
+        if length is None and not isinstance(extent, IConst):
+            return None
+        buffers = tuple(replace(b, count=_EXTENT) if length is not None and b.count == extent else b for b in kernel.buffers)
+        if any(_has_size(b.count) and b.count is not _EXTENT for b in buffers):
+            return None
+        dims: tuple[str, ...] = ()
+        if length is not None:
+            loop = replace(loop, extent=_EXTENT)
+            dims = (_EXTENT.name,)
+        return cls(LoopKernel("kernel", buffers, dims, (replace(loop, body=tuple(body)),)), tuple(numbers), length)
+
+
+def together(skeletons: Sequence[Skeleton]) -> tuple[LoopKernel, list[tuple[Dim, ...]]] | None:
+    """One kernel for all of several with the same `kernel`, and the sizes that each passes to it; None if too much differs."""
+    first = skeletons[0]
+    columns = list(zip(*(s.numbers for s in skeletons), strict=True))
+    passed = [k for k, column in enumerate(columns) if len({_bits(c) for c in column}) > 1]
+    loop = first.kernel.body[0]
+    assert isinstance(loop, For)
+    if len(passed) > max(_FEW_NUMBERS, len(loop.body) // _STATEMENTS_EACH):
+        return None
+    stays = {_name(k): c for k, c in enumerate(first.numbers) if k not in passed}
+    body = tuple(_restored(s, stays) for s in loop.body)
+    before: list[Statement] = []
+    for k in passed:
+        dtype = first.numbers[k].dtype
+        argument = IDim(_name(k))
+        if dtype.is_floating:
+            whole = int32 if dtype is float32 else int64
+            before.append(Let(f"{_name(k)}_bits", whole, FromIndex(argument, whole)))
+            before.append(Let(_name(k), dtype, Bitcast(Var(f"{_name(k)}_bits", whole), dtype)))
+        else:
+            before.append(Let(_name(k), dtype, FromIndex(argument, dtype)))
+    dims = (*first.kernel.dims, *(_name(k) for k in passed))
+    sizes = [(*(() if s.extent is None else (s.extent,)), *(_bits(s.numbers[k]) for k in passed)) for s in skeletons]
+    return replace(first.kernel, dims=dims, body=(*before, replace(loop, body=body))), sizes
+
+
+def _name(k: int) -> str:
+    return f"number_{k}"
+
+
+def _taken(x: Const, numbers: list[Const]) -> Var:
+    numbers.append(x)
+    return Var(_name(len(numbers) - 1), x.dtype)
+
+
+def _restored(s: Statement, stays: dict[str, Const]) -> Statement:
+    if not isinstance(s, Let) or not isinstance(s.value, Binary):
+        return s
+    e = s.value
+    a, b = (stays.get(x.name, x) if isinstance(x, Var) else x for x in (e.a, e.b))
+    return s if a is e.a and b is e.b else replace(s, value=Binary(e.op, a, b))
+
+
+def _is_plain(x: Const, op: str) -> bool:
+    if op not in _PLAIN.get(x.dtype, ()) or x.value in _SPECIAL:
+        return False
+    return not x.dtype.is_floating or abs(x.value) <= _LARGEST
+
+
+def _bits(x: Const) -> int:
+    """The number as the i64 argument that it travels in."""
+    if x.dtype is float32:
+        return int(struct.unpack("<i", struct.pack("<f", x.value))[0])
+    if x.dtype is float64:
+        return int(struct.unpack("<q", struct.pack("<d", x.value))[0])
+    value = int(x.value)
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def _has_size(index: Index) -> bool:
+    if isinstance(index, IBinary):
+        return _has_size(index.a) or _has_size(index.b)
+    return isinstance(index, IDim)
+
+
+def _is_simple(d: Dim) -> bool:
+    """Whether the entry can work it out: a polynomial, without quotients and the like."""
+    return isinstance(d, int) or all(isinstance(a, str) for monomial, _ in d.terms for a in monomial)
