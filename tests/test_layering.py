@@ -23,6 +23,7 @@ LEAVES = (
     "graphflow.errors",
     "graphflow.config",
     "graphflow.provenance",
+    "graphflow.records",
     "graphflow.dtypes",
     "graphflow.shapes",
 )

@@ -7,7 +7,6 @@ lowering turns them into addresses. One definition serves both.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from graphflow.core.kinds import (
@@ -22,6 +21,7 @@ from graphflow.core.kinds import (
     View,
 )
 from graphflow.dtypes import int64
+from graphflow.records import record
 from graphflow.shapes import Dim, Shape, SymDim
 from graphflow_compiler.ir.kernels import squeezed
 from graphflow_compiler.ir.loops import IBinary, IConst, IDim, Index, IVar
@@ -133,7 +133,7 @@ def pieces(node: Node, index: IndexTuple) -> list[Piece]:
     return [Piece(p.source, tuple(convert(i) for i in p.index), p.bounds) for p in found]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Access:
     """Operand `operand` is read at `index`; `exact` where nothing but that one element is ever read there."""
 

@@ -6,7 +6,7 @@ import gc
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from graphflow.core.graph import Graph
 from graphflow.core.kinds import Contraction, Elementwise, Host, TensorType
 from graphflow.dtypes import bool_, string, uint64
 from graphflow.errors import CompileError
+from graphflow.records import record
 from graphflow.shapes import Dim, product, size
 from graphflow_compiler import frontend
 from graphflow_compiler.access import dim_index
@@ -53,7 +54,7 @@ class CannotCompile(Exception):
     """The program has something that native code does not do yet; the reference backend runs it instead."""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Options:
     """What compilation depends on besides the signature."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from graphflow.core.graph import Operation, Tensor
 from graphflow.core.kinds import (
@@ -21,6 +20,7 @@ from graphflow.core.kinds import (
 )
 from graphflow.dtypes import bool_
 from graphflow.errors import BuildError, InvalidArgumentError, UninitializedVariableError
+from graphflow.records import record
 from graphflow.shapes import Dim, DimPolicy, Shape, SymDim, size, substitute
 from graphflow_compiler.ir.program import (
     FEED,
@@ -37,7 +37,7 @@ from graphflow_compiler.ir.program import (
 )
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Signature:
     """What a program is made for: the fetches, the fed tensors and what is known of the fed arrays' shapes.
 

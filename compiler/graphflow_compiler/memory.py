@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from graphflow.records import record
 
 ALIGNMENT = 64  # one cache line, and enough for the widest vector
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class LiveRange:
     """A buffer of `size` bytes that is needed from step `start` to step `end`, both included."""
 

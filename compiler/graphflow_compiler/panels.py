@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from graphflow.core.kinds import TensorType
+from graphflow.records import record
 from graphflow_compiler.codegen.emit import Target, panel_of_constant
 from graphflow_compiler.ir.kernels import KernelGraph
 from graphflow_compiler.ir.loops import GemmKernel, Kernel, Let, Load
@@ -15,7 +16,7 @@ from graphflow_compiler.lower.emit import Argument
 from graphflow_compiler.plan import PlanBuffer
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Panels:
     """The constant matrix [k, n] of a buffer stored as [panels, k, columns], the last panel filled up with zeros."""
 

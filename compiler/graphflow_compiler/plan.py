@@ -7,13 +7,13 @@ every buffer, `dims` the run-time sizes. It returns 0, or ``step * 65536 + code`
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from graphflow.core.kinds import TensorType
 from graphflow.errors import CompileError
+from graphflow.records import record
 from graphflow.shapes import Dim, Shape, SymDim, evaluate, product
 from graphflow_compiler.ir.program import Constraint
 from graphflow_compiler.lower.emit import FailureCode
@@ -22,7 +22,7 @@ from graphflow_compiler.memory import LiveRange, plan_arena
 BufferKind = Literal["feed", "output", "variable", "constant", "temporary", "scratch", "run_index", "is_initialized"]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PlanBuffer:
     """`key`: the index of the feed or output, or the variable's name. `count` elements of `dtype`; temporaries live from
     step `start` to step `end`."""
@@ -40,7 +40,7 @@ class PlanBuffer:
         return self.count * self.type.dtype.size
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Step:
     """One kernel call: which function, which buffers, what it stands for. ``copy n`` copies n bytes, buffer to buffer.
 
@@ -68,7 +68,7 @@ class SizeMismatch(Exception):
         self.constraint = constraint
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Plan:
     """A compiled signature. `symbols` are the run-time sizes in the order of the entry's `dims`; `symbol_source` says
     which axis of which feed gives each."""

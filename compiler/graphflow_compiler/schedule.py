@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
 
 from graphflow.core.kinds import ArgReduction, Assertion, Contraction, Elementwise, Gather, Scatter
+from graphflow.records import record
 from graphflow.shapes import Shape
 from graphflow_compiler.access import accesses, index_of_shape, squeezed_variables
 from graphflow_compiler.ir.kernels import ELEMENT, Group, KernelGraph, is_external
@@ -13,7 +13,7 @@ from graphflow_compiler.ir.loops import IVar
 from graphflow_compiler.ir.program import VARIABLE_STATE, Node, Value
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Copy:
     """A step that copies a stored value: to output `output`, to variable `variable`, or aside to a temporary."""
 
@@ -23,7 +23,7 @@ class Copy:
     aside: bool = False
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Schedule:
     """`steps` in order. `in_place` maps a value to the variable state whose storage it takes over. `output_home` maps a
     value to the output that it is computed straight into."""

@@ -7,8 +7,8 @@ which `step_flags` works out when a plan is bound.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from graphflow.records import record
 from graphflow.shapes import evaluate
 from graphflow_compiler.plan import Plan, Step, call_lines, failure_lines, head
 
@@ -82,7 +82,7 @@ def plan_nanoseconds(plan: Plan, sizes: Mapping[str, int]) -> float:
     return sum(step_nanoseconds(plan, s, sizes) for s in plan.steps)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Access:
     """Bytes [start, end) of a place; threads may meet there if the places are the same."""
 

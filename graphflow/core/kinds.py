@@ -8,14 +8,14 @@ steer shapes (the target of a Reshape), known symbolically: a Dim for a scalar o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
 from graphflow.dtypes import DType
+from graphflow.records import record
 from graphflow.shapes import Dim, Shape
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class TensorType:
     """dtype and shape of a tensor; shape None means unknown rank (only on the user's graph, never in a Program)."""
 
@@ -36,7 +36,7 @@ class TensorType:
 ShapeValue: TypeAlias = "Dim | tuple[Dim, ...]"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class LowerContext:
     """What a payload may look at: attributes, types, and the values of shape operands (None elsewhere)."""
 
@@ -59,7 +59,7 @@ class IndexBuilder(Protocol):
     def mod(self, a: Any, b: Any) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Piece:
     """Where lower <= position < upper (per listed axis of the *output* index), the element is `inputs[source][index]`."""
 
@@ -73,7 +73,7 @@ class Piece:
 ScalarRule: TypeAlias = Callable[..., Any]  # (b: ScalarBuilder[S], attrs, *inputs: S) -> S  (or a tuple for several outputs)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Elementwise:
     """out[i] = rule(b, attrs, *inputs[i]), inputs broadcast as in numpy. One output.
 
@@ -89,7 +89,7 @@ class Elementwise:
         return self.check_message if isinstance(self.check_message, str) else self.check_message(attrs)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Reduction:
     """Over ``attrs.axis`` (tuple of non-negative ints; `keepdims` in attrs): finish(combine(prepare(x) ...), count).
 
@@ -103,19 +103,19 @@ class Reduction:
     finish: ScalarRule | None = None  # (b, attrs, accumulated, count: S of the same dtype) -> S
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ArgReduction:
     """First index of the largest or smallest element along ``attrs.axis`` (an int), as ``attrs.output_type``."""
 
     which: Literal["max", "min"]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class View:
     """The same elements in the same row-major order under another shape. One input that matters: the first."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class IndexMap:
     """Data movement: out[index] is read from an input at a computed index, else `fill`.
 
@@ -127,14 +127,14 @@ class IndexMap:
     fill: Callable[[LowerContext], float | int | bool] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Generate:
     """out[index] = rule(b, ctx, index: tuple of S as int64) from the position alone, and `inputs` that are scalars (0-d)."""
 
     rule: Callable[..., Any]  # (b, ctx, index: tuple[S, ...], *scalar_inputs: S) -> S
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Random:
     """Random numbers: rule(b, ctx, draw, *scalar inputs) with ``draw(k)`` the k-th (0..3) uniform uint32 of this element.
 
@@ -144,17 +144,17 @@ class Random:
     rule: Callable[..., Any]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Contraction:
     """[..., m, k] x [..., k, n], transposed where ``attrs.transpose_a`` / ``attrs.transpose_b``; batch dims broadcast."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Gather:
     """out[a..., i..., b...] = params[a..., indices[i...], b...] along ``attrs.axis`` (int). Indices are checked."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Scatter:
     """inputs: base [n, ...], indices [k...], updates [k..., ...]: base with updates combined in, in index order.
 
@@ -164,19 +164,19 @@ class Scatter:
     combine: Literal["set", "add", "sub", "mul", "div", "min", "max"]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ShapeOf:
     """Integers that follow from the input *types* alone (Shape, Size, Rank): see OpDef.shape_value, which gives them."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Source:
     """No inputs: "constant" (attrs.value: TensorValue), "placeholder", "variable"."""
 
     what: Literal["constant", "placeholder", "variable"]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class StateUpdate:
     """Gives variables new values. `refs` are the input positions of the variables (type: their current value).
 
@@ -188,22 +188,22 @@ class StateUpdate:
     expand: Callable[..., Any]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class VariableIsInitialized:
     """True if the variable (input 0) has a value in the session."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Assertion:
     """Effect: the run fails with InvalidArgumentError unless every element of input 0 is true; the rest is shown."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class NoOp:
     """Only orders others."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Host:
     """Runs `OpDef.reference` on the host between native segments (py_func, Print, data-dependent shapes, sorting)."""
 
@@ -230,7 +230,7 @@ class ExpandContext(Protocol):
     def reshape(self, value: Any, shape: Shape) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Composite:
     """Made of other ops: ``expand(p: ExpandContext, *values) -> value or tuple of values``.
 
@@ -263,7 +263,7 @@ Kind: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Algebra:
     """Facts that generic rewrite rules use.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from graphflow.core.kinds import NO_ALGEBRA, Algebra, Kind, ShapeValue, Source, StateUpdate, TensorType
 from graphflow.dtypes import DType, as_dtype
+from graphflow.records import record
 from graphflow.shapes import Dim, DimPolicy, Shape
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class TensorValue:
         return f"TensorValue({a.tolist() if a.size <= 8 else '...'}, {as_dtype(a.dtype).name}{a.shape})"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class NoAttrs:
     """For ops without attributes. Attrs classes are frozen dataclasses whose fields are int, float, bool, str, None,
     DType, TensorValue, Dim tuples (shapes) or tuples of these; that is also what the file format can hold."""
@@ -105,7 +106,7 @@ GradResult: TypeAlias = "Sequence[Tensor | IndexedSlices | None]"
 GradFn: TypeAlias = "Callable[..., GradResult]"  # (op: Operation, *output gradients: Tensor | None) -> one per input
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class NotDifferentiable:
     """The op passes no gradient; `gradients` gives None for what lies behind it."""
 
@@ -119,7 +120,7 @@ def not_differentiable(reason: str) -> NotDifferentiable:
 # ---------------------------------------------------------------------------------------------- samples
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Sample:
     """One case of the generated tests: op(attrs)(inputs) against `reference`, and its gradient in float64.
 
@@ -140,7 +141,7 @@ class Sample:
 # ---------------------------------------------------------------------------------------------- the definition
 
 
-@dataclass(frozen=True, eq=False)
+@record(frozen=True, eq=False)
 class OpDef:
     """Everything graphflow knows of one op. See docs/add-an-op.md.
 

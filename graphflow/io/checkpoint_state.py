@@ -12,9 +12,10 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from graphflow.io.durable import write_durably
+from graphflow.records import record
 
 _LOG = logging.getLogger("graphflow")
 
@@ -23,7 +24,7 @@ SUFFIX = ".safetensors"
 _LIMIT = 1 << 24  # bytes of a state file
 
 
-@dataclass
+@record
 class CheckpointState:
     """The content of the file ``checkpoint``."""
 

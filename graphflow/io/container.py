@@ -17,7 +17,7 @@ import math
 import mmap
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NoReturn
 
 import numpy as np
@@ -25,6 +25,7 @@ import numpy as np
 from graphflow.dtypes import DType, as_dtype
 from graphflow.errors import CorruptFileError, FormatError, VersionError
 from graphflow.io.durable import write_durably
+from graphflow.records import record
 
 FORMAT_VERSION = 1
 MAX_HEADER = 100_000_000  # the limit of the safetensors package
@@ -112,7 +113,7 @@ def _packed_strings(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 # ---------------------------------------------------------------------------------------------- reading
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Entry:
     """One tensor of the table: element type and shape as the user sees them, and its bytes in the file."""
 
@@ -123,7 +124,7 @@ class Entry:
     strings: bool = False
 
 
-@dataclass
+@record
 class Container:
     """A validated file. `tensor(name)` gives copy-on-write views of the mapped file (strings are copied)."""
 

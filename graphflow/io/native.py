@@ -12,7 +12,7 @@ import hashlib
 import importlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from graphflow.core.graph import Graph, Operation, Tensor
 from graphflow.errors import ArgumentError, CorruptFileError, FormatError
 from graphflow.io.container import Container, bad, canonical_json, parse_json, read_container, write_container
 from graphflow.io.graph_json import graph_from_json, graph_to_json, is_variable
+from graphflow.records import record
 from graphflow.shapes import format_shape
 
 
@@ -34,7 +35,7 @@ def _producer() -> str:
         return "graphflow"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Signature:
     """Names for the tensors that a caller feeds and fetches."""
 
@@ -42,7 +43,7 @@ class Signature:
     outputs: dict[str, Tensor] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Loaded:
     """What a file held. `variables` maps the name of each variable's operation to its value."""
 

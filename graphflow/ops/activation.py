@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from graphflow.ops.elementwise import (
 )
 from graphflow.ops.unary import abs as absolute
 from graphflow.ops.unary import erf, exp, negative, square
+from graphflow.records import record
 
 # ---------------------------------------------------------------------------------------------- tanh and sigmoid
 
@@ -149,7 +149,7 @@ def relu6(features: Any, name: str | None = None) -> Tensor:
     return build_unary(RELU6, features, name, "features")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class LeakyReluAttrs:
     alpha: float = 0.2
 
@@ -308,7 +308,7 @@ def softsign(features: Any, name: str | None = None) -> Tensor:
     return build_unary(SOFTSIGN, features, name, "features")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class GeluAttrs:
     approximate: bool = False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from graphflow.ops.shape_ops import shape as shape
 from graphflow.ops.shape_ops import shape_n as shape_n
 from graphflow.ops.shape_ops import shape_tensor
 from graphflow.ops.shape_ops import size as size
+from graphflow.records import record
 from graphflow.shapes import GRAPH_POLICY, Dim, SymDim, format_shape, fresh_dim, maximum, minimum, product
 
 # ---------------------------------------------------------------------------------------------- identity
@@ -69,7 +69,7 @@ def _refuse(op: Operation, grad: Tensor) -> list[Tensor]:
     raise GradientError(f"Gradient explicitly disabled. Reason: {op.attrs.message} (operation '{op.name}')")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PreventGradientAttrs:
     message: str = ""
 
@@ -215,7 +215,7 @@ def reshape(tensor: Any, shape: Any, name: str | None = None) -> Tensor:
 # ---------------------------------------------------------------------------------------------- axes of size 1
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ExpandDimsAttrs:
     axis: int
 
@@ -262,7 +262,7 @@ def expand_dims(input: Any, axis: Any = None, name: str | None = None, dim: Any 
     return build(EXPAND_DIMS, (convert_to_tensor(input),), ExpandDimsAttrs(static_int(where, "expand_dims: axis")), name)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class SqueezeAttrs:
     """The axes to remove; none given means all of size 1."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,17 +11,18 @@ from graphflow.core.kinds import Generate, ShapeOf, ShapeValue, TensorType
 from graphflow.core.registry import OpDef, Sample, not_differentiable, register
 from graphflow.core.tensor import Tensor
 from graphflow.dtypes import ALL, DType, int32, int64
+from graphflow.records import record
 from graphflow.shapes import Shape
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AxisAttrs:
     """An axis; negative ones count from the end."""
 
     axis: int = -1
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AxisSizeAttrs:
     """An axis; negative ones count from the end. The size comes as `out_type`."""
 
@@ -51,7 +51,7 @@ AXIS_SIZE = register(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PositionAttrs:
     shape: Shape
     axis: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,11 +30,12 @@ from graphflow.dtypes import (
 from graphflow.errors import DTypeError
 from graphflow.ops.binary import maximum, minimum
 from graphflow.ops.elementwise import build_unary
+from graphflow.records import record
 
 _NUMBERS = tuple(d for d in ALL if d is not string)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class CastAttrs:
     dtype: DType
 
@@ -172,7 +172,7 @@ def _bound(limit: Any, source: DType, target: DType) -> Any:
     return int(limit) if source.is_integer else np.asarray(float(limit)).astype(source.numpy_dtype)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class BitcastAttrs:
     dtype: DType
 

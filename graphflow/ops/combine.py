@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from graphflow.dtypes import NUMERIC
 from graphflow.errors import ArgumentError, ShapeError
 from graphflow.ops.compare import greater, less, logical_or, where_v2
 from graphflow.ops.elementwise import allowed, brackets, broadcast, mismatch, refuse, spread, sum_to_like, unequal
+from graphflow.records import record
 
 # ---------------------------------------------------------------------------------------------- many summands
 
@@ -112,7 +112,7 @@ def _sum(inputs: Sequence[Any], name: str) -> Tensor:
 # ---------------------------------------------------------------------------------------------- bias
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class BiasAddAttrs:
     data_format: str = "NHWC"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from graphflow.ops.elementwise import (
     unary_infer,
     unequal,
 )
+from graphflow.records import record
 from graphflow.shapes import Shape
 
 _BOOL = not_differentiable("its result is not a number")
@@ -83,7 +83,7 @@ def greater_equal(x: Any, y: Any, name: str | None = None) -> Tensor:
     return build_binary(GREATER_EQUAL, x, y, name)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ApproximateEqualAttrs:
     tolerance: float = 1e-5
 

@@ -6,7 +6,6 @@ import builtins
 import itertools
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from graphflow.core.registry import InferContext, OpDef, Sample, not_differentia
 from graphflow.core.tensor import Operation, Tensor
 from graphflow.dtypes import ALL, FLOATS, DType, as_dtype, bool_, string
 from graphflow.errors import ArgumentError, DTypeError
+from graphflow.records import record
 
 # ---------------------------------------------------------------------------------------------- order only
 
@@ -149,7 +149,7 @@ def _shown(texts: builtins.tuple[str | None, ...], arrays: Sequence[Any], limit:
     return [f"[{summarize(next(rest), limit) if text is None else text}]" for text in texts]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AssertAttrs:
     """`texts`: the data of the message in order; None stands for the next input."""
 
@@ -202,7 +202,7 @@ def Assert(condition: Any, data: Any, summarize: int | None = None, name: str | 
     return build_op(ASSERT, (test, *tensors), AssertAttrs(texts, summarize), name)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PrintAttrs:
     message: str = ""
     texts: builtins.tuple[str | None, ...] = ()
@@ -261,7 +261,7 @@ def Print(
 # ---------------------------------------------------------------------------------------------- check_numerics
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class MessageAttrs:
     message: str = ""
 
@@ -341,7 +341,7 @@ def verify_tensor_all_finite(
 # ---------------------------------------------------------------------------------------------- Python functions
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PyFuncAttrs:
     """`token`: the key of the function in this process; a Python function cannot be written to a file."""
 

@@ -6,7 +6,6 @@ training step needs come from one pass over the rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from graphflow.ops.softmax import (
     softmax,
     through_softmax,
 )
+from graphflow.records import record
 from graphflow.shapes import Shape, format_shape
 
 _LABEL_TYPES = (int32, int64)
@@ -143,7 +143,7 @@ SOFTMAX_CROSS_ENTROPY = register(
 # ---------------------------------------------------------------------------------------------- class indices
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ClassesAttrs:
     """The number of classes as the error shows it: a number, or ``?``."""
 

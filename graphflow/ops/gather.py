@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,10 +25,11 @@ from graphflow.ops.scatter import row_positions, unsorted_segment_sum
 from graphflow.ops.scatter import scatter_nd as scatter_nd
 from graphflow.ops.shape_ops import merged_shape, shape_tensor
 from graphflow.ops.slicing import slice_axis
+from graphflow.records import record
 from graphflow.shapes import format_shape
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class GatherAttrs:
     """`dense_gradient`: the gradient is a tensor, not IndexedSlices, also along axis 0 (indexing by ``x[t]``)."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,11 @@ from graphflow.ops.arguments import normal_axis, static_int, whole
 from graphflow.ops.shape_ops import shape, shape_tensor
 from graphflow.ops.splitting import split as split
 from graphflow.ops.splitting import split_by, unstack
+from graphflow.records import record
 from graphflow.shapes import Dim, SymDim, format_shape
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class JoinAttrs:
     axis: int
 
@@ -239,7 +239,7 @@ parallel_stack = stack
 # ---------------------------------------------------------------------------------------------- pad
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PadAttrs:
     paddings: tuple[tuple[int, int], ...]
     constant: float | int | bool = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,11 @@ from graphflow.errors import ArgumentError, DTypeError, ShapeError
 from graphflow.ops.axis import axis_size
 from graphflow.ops.elementwise import brackets
 from graphflow.ops.reduce import sum_to_like
+from graphflow.records import record
 from graphflow.shapes import Dim, Shape, format_shape, fresh_dim
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class MatMulAttrs:
     """Whether the last two axes of an operand are swapped before the product."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -18,12 +17,13 @@ from graphflow.ops.axis import PositionAttrs
 from graphflow.ops.elementwise import brackets
 from graphflow.ops.reduce import ReduceAttrs, axis_values, check_axes, reduce_sum
 from graphflow.ops.softmax import check_float
+from graphflow.records import record
 from graphflow.shapes import fresh_dim
 
 # ---------------------------------------------------------------------------------------------- argmax and argmin
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ArgAttrs:
     axis: int = 0
     output_type: DType = int64
@@ -221,7 +221,7 @@ def top_k(input: Any, k: Any = 1, sorted: bool = True, name: str | None = None) 
 # ---------------------------------------------------------------------------------------------- in_top_k
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class TopAttrs:
     k: int
 
@@ -312,7 +312,7 @@ def in_top_k(predictions: Any, targets: Any, k: Any, name: str | None = None) ->
 # ---------------------------------------------------------------------------------------------- running sums
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class CumulativeAttrs:
     axis: int = 0
     exclusive: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,13 @@ from graphflow.dtypes import ALL, FLOATS, INTEGERS, DType, as_dtype, bool_, floa
 from graphflow.errors import ArgumentError, DTypeError, ShapeError
 from graphflow.ops.arguments import normal_axis, static_int
 from graphflow.ops.axis import PositionAttrs
+from graphflow.records import record
 from graphflow.shapes import Dim, fresh_dim
 
 # ---------------------------------------------------------------------------------------------- one-hot
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class OneHotAttrs:
     axis: int
 
@@ -167,7 +167,7 @@ def where_indices(condition: Any, name: str | None = None) -> Tensor:
     return build(WHERE, (convert_to_tensor(condition),), NO_ATTRS, name)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class UniqueAttrs:
     out_idx: DType = int32
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, Sample, not_d
 from graphflow.core.tensor import Tensor
 from graphflow.dtypes import FLOATS, DType, as_dtype, float32, float64, int32, int64, uint32, uint64
 from graphflow.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.records import record
 from graphflow.shapes import fresh_dim
 
 # ---------------------------------------------------------------------------------------------- seeds
@@ -48,7 +48,7 @@ def get_seed(op_seed: int | None) -> tuple[int | None, int | None]:
     return (0, 2**31 - 1) if seeds == (0, 0) else seeds
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class RandomAttrs:
     """The key of the generator; see `core.philox.draws` for the mark of ops without any seed."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from graphflow.dtypes import ALL
 from graphflow.errors import ArgumentError, ShapeError
 from graphflow.ops.arguments import normal_axis, shape_operand, static_ints
 from graphflow.ops.shape_ops import shape_tensor
+from graphflow.records import record
 from graphflow.shapes import Shape, format_shape, fresh_dim
 
 
@@ -26,7 +26,7 @@ def _random(seed: int, s: tuple[int, ...]) -> np.ndarray[Any, Any]:
 # ---------------------------------------------------------------------------------------------- transpose
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class TransposeAttrs:
     perm: tuple[int, ...]
 
@@ -227,7 +227,7 @@ def tile(input: Any, multiples: Any, name: str | None = None) -> Tensor:
 # ---------------------------------------------------------------------------------------------- reverse and roll
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ReverseAttrs:
     axis: tuple[int, ...]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -15,10 +14,11 @@ from graphflow.core.tensor import Operation, Tensor
 from graphflow.dtypes import NUMERIC, DType, as_dtype, bool_, float32, int64
 from graphflow.errors import ArgumentError, DTypeError
 from graphflow.ops.elementwise import refuse
+from graphflow.records import record
 from graphflow.shapes import Shape, format_shape, fresh_dim, product, static_shape
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ReduceAttrs:
     """`axis`: the reduced axes, ascending and not negative; `keepdims`: they stay, with size 1."""
 

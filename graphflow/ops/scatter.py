@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,11 @@ from graphflow.dtypes import FLOATS, INTEGERS, DType, int32
 from graphflow.errors import ArgumentError, ShapeError
 from graphflow.ops.arguments import shape_operand
 from graphflow.ops.shape_ops import merged_shape, shape, shape_tensor
+from graphflow.records import record
 from graphflow.shapes import Dim, format_shape, fresh_dim, product
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class SegmentAddAttrs:
     """Whether rows of negative index are left out instead of being an error."""
 

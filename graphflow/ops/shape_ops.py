@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,11 @@ from graphflow.core.kinds import ShapeOf, ShapeValue, TensorType
 from graphflow.core.registry import InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.core.tensor import Tensor
 from graphflow.dtypes import ALL, DType, as_dtype, int32
+from graphflow.records import record
 from graphflow.shapes import fresh_dim, product, static_shape
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class OutTypeAttrs:
     out_type: DType = int32
 

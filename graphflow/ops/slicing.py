@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,13 @@ from graphflow.dtypes import ALL
 from graphflow.errors import ArgumentError, ShapeError
 from graphflow.ops.arguments import shape_operand, static_int
 from graphflow.ops.shape_ops import shape_tensor
+from graphflow.records import record
 from graphflow.shapes import Dim, Shape, format_shape, fresh_dim, maximum, minimum, never_negative
 
 newaxis = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class StridedSliceAttrs:
     """Bit k of a mask speaks of entry k of begin, end and strides, as in TensorFlow."""
 
@@ -33,7 +33,7 @@ class StridedSliceAttrs:
     shrink_axis_mask: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AxisSlice:
     """What is taken from one input axis: `size` elements from `start` in steps of `stride`; start None: not known yet."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -14,10 +13,11 @@ from graphflow.core.kinds import Composite, ShapeValue, Source, TensorType
 from graphflow.core.registry import InferContext, OpDef, Sample, TensorValue, not_differentiable, register
 from graphflow.core.tensor import Operation, Tensor
 from graphflow.dtypes import ALL, DType, as_dtype
+from graphflow.records import record
 from graphflow.shapes import Shape, as_internal, format_shape
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ConstAttrs:
     value: TensorValue
 
@@ -56,7 +56,7 @@ CONST = register(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PlaceholderAttrs:
     dtype: DType
     shape: Shape | None
@@ -92,7 +92,7 @@ def placeholder(dtype: Any, shape: Any = None, name: str | None = None) -> Tenso
     return build(PLACEHOLDER, (), PlaceholderAttrs(as_dtype(dtype).base_dtype, as_internal(shape)), name)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PlaceholderWithDefaultAttrs:
     shape: Shape | None
 

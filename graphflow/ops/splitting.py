@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,13 @@ from graphflow.core.tensor import Operation, Tensor
 from graphflow.dtypes import ALL
 from graphflow.errors import ArgumentError, ShapeError
 from graphflow.ops.arguments import normal_axis, static_int, static_ints
+from graphflow.records import record
 from graphflow.shapes import Dim, Shape
 
 # ---------------------------------------------------------------------------------------------- one part
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PartAttrs:
     """Elements start to start + size of one axis. Dims, where the axis is as long as a run says."""
 
@@ -69,7 +69,7 @@ PART = register(
 # ---------------------------------------------------------------------------------------------- split
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class SplitAttrs:
     """`num` equal parts, or parts of the given sizes (then num is how many)."""
 
@@ -206,7 +206,7 @@ def _completed(x: Tensor, axis: int, sizes: list[int]) -> tuple[int, ...]:
 # ---------------------------------------------------------------------------------------------- unstack
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class UnpackAttrs:
     axis: int
     num: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from graphflow.core.registry import InferContext, NoAttrs, OpDef, Sample, not_di
 from graphflow.core.tensor import Tensor
 from graphflow.dtypes import ALL, NUMERIC, DType, as_dtype, bool_, int32, int64
 from graphflow.errors import DTypeError, ShapeError
+from graphflow.records import record
 from graphflow.shapes import Shape, SymDim, as_internal
 
 _ASSIGNED = "an assignment changes a variable; it is no function of it"
@@ -58,7 +58,7 @@ def check_dtype(ctx: InferContext, name: str, found: DType, wanted: DType, like:
 # ---------------------------------------------------------------------------------------------- the variable
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class VariableAttrs:
     dtype: DType
     shape: Shape | None
@@ -117,7 +117,7 @@ def is_variable_initialized(ref: Any, name: str | None = None) -> Tensor:
 # ---------------------------------------------------------------------------------------------- assignment
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AssignAttrs:
     validate_shape: bool = True
 
@@ -220,7 +220,7 @@ def assign_sub(ref: Any, value: Any, use_locking: bool | None = None, name: str 
 # ---------------------------------------------------------------------------------------------- counting
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class CountAttrs:
     limit: int
 

@@ -7,7 +7,6 @@ the rows that occur are touched.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from graphflow.dtypes import FLOATS
 from graphflow.errors import ShapeError
 from graphflow.ops.state import check_dtype, merge_shapes, plain_shape
 from graphflow.ops.state_rows import ROWS_ADD, ROWS_UPDATE, rows_infer
+from graphflow.records import record
 
 Formula = Callable[..., Sequence[Any]]  # (attrs, *refs, *scalars, grad), Terms or arrays -> the new values of the refs
 
@@ -86,7 +86,7 @@ def _gradient_descent(attrs: Any, var: Any, alpha: Any, grad: Any) -> Sequence[A
     return (var - grad * alpha,)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class MomentumAttrs:
     use_nesterov: bool = False
 

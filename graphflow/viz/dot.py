@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from graphflow.core.graph import Graph, Operation, Tensor
 from graphflow.core.kinds import Source, StateUpdate
 from graphflow.core.registry import TensorValue
+from graphflow.records import record
 from graphflow.viz.grouping import MAX_NODES, Box, boxes, is_variable
 from graphflow.viz.palette import Look, look_of, looks
 from graphflow.viz.text import EDGE, FONT, attributes, quoted, shortened, type_text
@@ -80,7 +81,7 @@ def to_dot(
 # ---------------------------------------------------------------------------------------------- nodes and scopes
 
 
-@dataclass
+@record
 class _Scope:
     boxes: list[Box] = field(default_factory=list)
     inner: dict[str, _Scope] = field(default_factory=dict)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from graphflow.core.graph import Operation
 from graphflow.core.kinds import NoOp, Source, StateUpdate
+from graphflow.records import record
 
 MAX_NODES = 300  # Graphviz needs a second for 1,000 nodes and minutes for 3,000; nobody reads 300
 
 
-@dataclass
+@record
 class Box:
     """One node of the picture: an op, a variable with its helpers, an optimizer, or a folded scope."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from graphflow.records import record
 from graphflow.shapes import Dim
 from graphflow.viz.text import EDGE, FONT, attributes, escaped, shortened
 
@@ -17,7 +17,7 @@ _FILLS = ("#cdebc5", "#e6e4f7", "#f9d5e0", "#fdf3b5", "#d9eeee", "#efd9f5", "#fb
 _HEAT = ("#ffffff", "#fff3d6", "#ffe0a8", "#ffc57a", "#ff9f5c", "#f4744f")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class KernelBox:
     """One kernel as the picture shows it; the order of the boxes is the order of execution.
 

@@ -7,7 +7,6 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from graphflow.core.graph import Graph, Operation, Tensor
 from graphflow.dtypes import DType, bfloat16
 from graphflow.errors import InternalError, InvalidArgumentError, NumericError, OutOfMemoryError
+from graphflow.records import record
 from graphflow.shapes import evaluate
 from graphflow_compiler.codegen.dispatch import MISMATCH
 from graphflow_compiler.codegen.link import Ahead, LinkedPlan, link
@@ -51,7 +51,7 @@ _WAKING_WORK = 100_000
 Shapes = tuple[tuple[int, ...], ...]
 
 
-@dataclass
+@record
 class Statistics:
     """What a session has compiled and run."""
 

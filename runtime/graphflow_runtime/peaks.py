@@ -6,7 +6,7 @@ import ctypes
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from graphflow.dtypes import DType, float32, float64, int32, int64
+from graphflow.records import record
 from graphflow_compiler.codegen.jit import Engine, compile_module
 from graphflow_compiler.codegen.llvm_text import host_target
 from graphflow_compiler.codegen.peak_text import TRAFFIC_UNROLL, arithmetic_text, chains, lanes_of, traffic_text
@@ -54,7 +55,7 @@ def computing_dtype(dtype: DType) -> DType:
     return int64 if dtype.size == 8 else int32
 
 
-@dataclass
+@record
 class Peaks:
     """The best speeds of one thread. Each is measured (some milliseconds; memory: some hundred) when it is first asked for.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import numpy as np
 
 from graphflow.core.graph import Graph
+from graphflow.records import record
 from graphflow_runtime.chrome_trace import chrome_trace
 from graphflow_runtime.peaks import peaks
 from graphflow_runtime.tracing import Trace, Work
@@ -18,7 +19,7 @@ from graphflow_runtime.tracing import Trace, Work
 _SHOWN = 3
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class ProfileRow:
     """A kernel; without native code, an operation.
 
@@ -46,7 +47,7 @@ class ProfileRow:
     bound: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Profile:
     """What `Session.profile` gives. ``print(profile)`` shows a table, slowest kernels first.
 

@@ -9,7 +9,6 @@ import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -19,6 +18,7 @@ from graphflow.core import context
 from graphflow.core.graph import Graph, Operation, Tensor
 from graphflow.core.kinds import Source
 from graphflow.errors import FeedError, SessionClosedError, UnimplementedError
+from graphflow.records import record
 from graphflow_compiler.frontend import needed_operations
 from graphflow_runtime.executable import Executable
 from graphflow_runtime.failures import unfed
@@ -45,7 +45,7 @@ MAX_PREPARED = 1024
 _CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class SessionStatistics:
     """What a session has done so far.
 
@@ -63,7 +63,7 @@ class SessionStatistics:
     bound_sizes: int = 0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class DeviceAttributes:
     """What `Session.list_devices` tells of a device."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from graphflow.config import DeviceStats, NodeStats, StepStats
 from graphflow.core.graph import Operation
 from graphflow.core.kinds import Contraction, Elementwise, Host
 from graphflow.dtypes import DType, float32, float64
+from graphflow.records import record
 from graphflow.shapes import evaluate
 from graphflow_compiler.frontend import variable_of
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Work:
     """What a kernel or an operation does in one run.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from graphflow.dtypes import bool_
+from graphflow.records import record
 from graphflow_compiler.codegen.instructions import Instructions, Value
 from graphflow_compiler.codegen.lines import Lines
 from graphflow_compiler.codegen.llvm_text import lanes_type, literal, scalar_type, splat
@@ -13,7 +13,7 @@ from graphflow_compiler.codegen.vector import VectorEmitter
 from graphflow_compiler.ir.loops import Accumulator
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Running:
     """One set of running values, `lanes` of each."""
 

@@ -8,9 +8,10 @@ stack, the body runs there, and the valid lanes of its results are copied back. 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from graphflow.dtypes import DType
+from graphflow.records import record
 from graphflow_compiler.codegen.llvm_text import memory_type
 from graphflow_compiler.codegen.shape_of_loops import lane_step
 from graphflow_compiler.codegen.vector import DIVISIONS, Value, VectorEmitter
@@ -18,7 +19,7 @@ from graphflow_compiler.ir.loops import Binary, Check, Index, Let, Load, Stateme
 from graphflow_compiler.ir.loops_hoist import index_names
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Access:
     """A place that lanes read or write side by side. (The same place is one access, also if it is read and written.)"""
 
@@ -66,7 +67,7 @@ def needs_mask(body: Sequence[Statement]) -> bool:
     return False
 
 
-@dataclass
+@record
 class BounceEmitter(VectorEmitter):
     """Loads and stores of `places` are at lane 0's index from the pointers there."""
 
@@ -96,7 +97,7 @@ class BounceEmitter(VectorEmitter):
         return self.address(start, memory_type(dtype), self.indices[self.lane_variable])
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class BounceBuffers:
     """Room on the stack for one vector of each access, and where each access is at the moment."""
 

@@ -11,9 +11,8 @@ inner loop, `gemm_epilogue` what follows it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from graphflow.dtypes import DType
+from graphflow.records import record
 from graphflow_compiler.codegen.gemm_epilogue import Epilogue, Spot
 from graphflow_compiler.codegen.gemm_pack import Lanes, pack_last_panel, pack_row_tiles, pack_transposed_panels
 from graphflow_compiler.codegen.gemm_shares import Range, Run, cut, share_out
@@ -52,7 +51,7 @@ def _element(dtype: DType, accumulate: DType) -> str:
     return _ELEMENTS[dtype.name]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _SumBlock:
     """Terms [start, start + count) of the sums. `first`, `last`: whether there is no block before, after."""
 
@@ -62,7 +61,7 @@ class _SumBlock:
     last: Flag
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _TilePlace:
     """Where a tile is: which tile of the thread, its first row, which run it is of (if there are several)."""
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from graphflow.records import record
 from graphflow_compiler.codegen.gemm_pack import Lanes
 from graphflow_compiler.codegen.gemm_sums import Rows
 from graphflow_compiler.codegen.gemm_text import NestLines, Size
@@ -12,7 +11,7 @@ from graphflow_compiler.codegen.vector import VectorEmitter
 from graphflow_compiler.ir.loops import GemmKernel, IBinary, IData, Index, IVar, Store
 
 
-@dataclass
+@record
 class _TileEmitter(VectorEmitter):
     """Constant parts of an address are left to the addressing modes."""
 
@@ -21,7 +20,7 @@ class _TileEmitter(VectorEmitter):
         return self.lines.at(memory, pointer, offset)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Spot:
     """The first element of a tile."""
 
@@ -30,7 +29,7 @@ class Spot:
     column: Size
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Epilogue:
     """Writes the epilogue for tiles whose sums lie in memory.
 

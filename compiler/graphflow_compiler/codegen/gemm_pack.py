@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from graphflow.records import record
 from graphflow_compiler.codegen.gemm_text import NestLines, Size
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Lanes:
     """`count` elements of LLVM type `element`. One lane is a scalar."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from graphflow.records import record
 from graphflow_compiler.codegen.gemm_text import Flag, NestLines, Size
 from graphflow_compiler.codegen.gemm_tile import Blocking, cut_rows, cut_table
 
@@ -12,7 +12,7 @@ Range: TypeAlias = tuple[Size, Size]
 """[first, last)."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Run:
     """`tiles` row tiles of one height, the first starting at `row`."""
 
@@ -21,7 +21,7 @@ class Run:
     tiles: Size
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Share:
     """The batches and column panels of a thread, and its rows: cut into `runs` if m is known, else `rows`."""
 

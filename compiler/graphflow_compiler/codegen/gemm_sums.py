@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from graphflow.records import record
 from graphflow_compiler.codegen.gemm_pack import Lanes
 from graphflow_compiler.codegen.gemm_text import NestLines, Size
 
@@ -21,7 +21,7 @@ Sums: TypeAlias = list[list[str]]
 """The accumulators of a tile: [row][vector]."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class RowTile:
     """The rows of A of one tile: term k of row r is at ``pointer + offsets[r] + k * step``."""
 
@@ -33,7 +33,7 @@ class RowTile:
         return RowTile(self.pointer, self.offsets[:height], self.step)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Rows:
     """Rows as wide as a panel: row i starts at ``pointer + i * step``. Terms of B, or sums."""
 
@@ -41,7 +41,7 @@ class Rows:
     step: Size
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class SumLoop:
     """Writes the sums of one register tile."""
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
+from graphflow.records import record
 from graphflow_compiler.codegen.instructions import Lines
 
 Size: TypeAlias = int | str
@@ -31,7 +32,7 @@ _COMPARE = {
 }
 
 
-@dataclass
+@record
 class NestLines(Lines):
     """`Lines` with structured control flow and remembered arithmetic.
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from graphflow.records import record
 from graphflow_compiler.codegen.llvm_text import Target
 from graphflow_compiler.ir.loops import GemmKernel, IBinary, IConst, IDim, Index, IVar, Let, Load, Store, Var
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Tile:
     """The accumulators held in registers: `rows` x `vectors` vectors of `lanes` elements.
 
@@ -98,7 +98,7 @@ def cut_rows(rows: int, tallest: int) -> tuple[tuple[int, int], ...]:
     return best[1] if best else ()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class CutTable:
     """How to cut a number of rows known at run time: tiles of the tallest height until fewer than `length` rows are
     left, then what the entry of the rest says: how many tiles of each height, in fields of `bits` bits."""
@@ -131,7 +131,7 @@ def cut_table(heights: tuple[int, ...]) -> CutTable:
 
 
 # ---------------------------------------------------------------------------------------------- blocking
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Blocking:
     """What is copied into scratch, and the block sizes. All offsets and sizes are in elements.
 

@@ -10,9 +10,10 @@ is left there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from graphflow.errors import CompileError
+from graphflow.records import record
 from graphflow_compiler.codegen.accumulators import Running
 from graphflow_compiler.codegen.gpu_schedule import (
     MOST_THREADS,
@@ -31,7 +32,7 @@ from graphflow_compiler.ir.loops import For, Let, Load, LoopKernel, Statement, S
 from graphflow_compiler.ir.loops_hoist import hoist_invariants
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class GpuFunction:
     """A kernel as LLVM text, and what a launch of it needs. `intrinsics`: the functions that the text declares."""
 
@@ -47,7 +48,7 @@ def loops_to_gpu(kernel: LoopKernel, name: str) -> GpuFunction:
     return _Function(hoist_invariants(flat), name, launch).function()
 
 
-@dataclass
+@record
 class _Function:
     kernel: LoopKernel
     name: str

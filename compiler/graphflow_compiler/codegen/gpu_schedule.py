@@ -12,10 +12,11 @@ the same order on every GPU.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from graphflow.errors import CompileError
+from graphflow.records import record
 from graphflow_compiler.codegen.shape_of_loops import every_statement
 from graphflow_compiler.ir.index import iadd, ifloordiv, imod, imul, substituted_index
 from graphflow_compiler.ir.loops import (
@@ -41,7 +42,7 @@ MOST_THREADS = 256
 FLAT = "g"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Launch:
     """How many blocks and threads a kernel wants. `extents`: of its parallel loops; `widths`: of the loops that the threads
     of a block share. Any number of blocks gives the same bits; the number of threads decides the order of reductions."""
@@ -184,7 +185,7 @@ def _is_within(index: Index, start: Index, extents: Mapping[str, Index]) -> bool
     return True
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class _Flat:
     """Puts the one variable where those of the nest were: alone where they made its row-major number."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from graphflow.dtypes import DType
+from graphflow.records import record
 from graphflow_compiler.codegen.accumulators import Running
 from graphflow_compiler.codegen.gpu_schedule import MOST_THREADS, WARP
 from graphflow_compiler.codegen.instructions import Instructions, Value
@@ -19,7 +20,7 @@ _SHUFFLE = "llvm.nvvm.shfl.sync.down.i32"
 _WARPS = MOST_THREADS // WARP
 
 
-@dataclass
+@record
 class Block:
     """The threads of a block while their kernel is written.
 

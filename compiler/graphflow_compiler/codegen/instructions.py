@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from graphflow.core.emit import COMPARE
 from graphflow.dtypes import DType, bfloat16, bool_, float16, float32, float64, int32
 from graphflow.errors import CompileError
+from graphflow.records import record
 from graphflow_compiler.codegen.lines import Lines
 from graphflow_compiler.codegen.llvm_text import lanes_type, literal, scalar_type, splat
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Value:
     """An SSA value (or a literal, where `constant`): one lane or many."""
 
@@ -51,7 +51,7 @@ def _intrinsic(name: str, dtype: DType, lanes: int, count: int) -> tuple[str, st
 __all__ = ["Instructions", "Lines", "Value"]
 
 
-@dataclass
+@record
 class Instructions:
     """Emits operations for vectors of `width` lanes; operands of one lane are splat where they meet a vector."""
 

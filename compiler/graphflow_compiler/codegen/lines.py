@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
+
+from graphflow.records import record
 
 Size: TypeAlias = int | str
 """An i64: a Python int where it is known at compile time, else the name of an SSA value."""
 
 
-@dataclass
+@record
 class Lines:
     """The text of one function being written, and the declarations it needs."""
 
@@ -93,7 +95,7 @@ class Lines:
         return self.pure("select", f"i1 {test}", f"i64 {a}", f"i64 {b}")
 
 
-@dataclass
+@record
 class LoopLines(Lines):
     """Lines that write what is `pure` once, and before all loops in which its operands do not change.
 

@@ -6,9 +6,9 @@ import re
 import threading
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from graphflow.errors import CompileError
+from graphflow.records import record
 from graphflow_compiler.codegen.jit import Begun, Engine, compile_units
 
 _lock = threading.RLock()
@@ -21,7 +21,7 @@ _TOGETHER = 50_000
 _DEFINE = re.compile(r"^define i32 @([\w.]+)\(([^)]*)\)", re.MULTILINE)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class LinkedPlan:
     """Machine code of a plan. `engines` must live as long as `entry` may be called."""
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from graphflow.dtypes import DType
+from graphflow.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Target:
     """The machine code is made for: CPU name, its features, the width of its vectors and how many registers hold them."""
 

@@ -8,8 +8,9 @@ which hides the latency of the addition; they are combined in a fixed tree.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from graphflow.records import record
 from graphflow_compiler.codegen.accumulators import Running, combined
 from graphflow_compiler.codegen.bounce import Access, BounceBuffers, BounceEmitter, accesses, needs_mask
 from graphflow_compiler.codegen.interleave import interleave
@@ -45,7 +46,7 @@ def loops_to_llvm(kernel: LoopKernel, target: Target) -> str:
     return _Function(ordered, target).text()
 
 
-@dataclass
+@record
 class _Function:
     kernel: LoopKernel
     target: Target

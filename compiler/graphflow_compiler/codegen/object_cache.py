@@ -17,10 +17,10 @@ import os
 import stat
 import tempfile
 import time
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from graphflow.records import record
 from graphflow_compiler.codegen.object_code import PIPELINE
 
 _log = logging.getLogger("graphflow")
@@ -36,7 +36,7 @@ _ABANDONED = 3600.0
 _PRUNE_EVERY = 50
 
 
-@dataclass
+@record
 class Usage:
     """What the cache holds: its folder (None: it is off), number of files, bytes, and the most bytes it may hold."""
 

@@ -10,9 +10,8 @@ it declares is in INTRINSICS, which the tests put through LLVM and ptxas for eac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from graphflow.errors import CompileError
+from graphflow.records import record
 from graphflow_compiler.codegen.gpu_loops import loops_to_gpu
 from graphflow_compiler.codegen.gpu_schedule import Launch
 from graphflow_compiler.ir.loops import GemmKernel, Kernel
@@ -20,7 +19,7 @@ from graphflow_compiler.ir.loops import GemmKernel, Kernel
 TRIPLE = "nvptx64-nvidia-cuda"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class GpuTarget:
     """A machine to make PTX for. `ptx`: the version of the language, which the driver must know; LLVM falls back to an older
     one without saying so where it does not know it itself."""
@@ -47,7 +46,7 @@ INTRINSICS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PtxKernel:
     """PTX of one kernel. `parameters`: the kernel's buffers and sizes by name, in order, then ``status`` (see `gpu_loops`)."""
 

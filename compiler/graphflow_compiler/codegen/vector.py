@@ -21,10 +21,11 @@ stack slots, which LLVM's SROA turns into registers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from graphflow.dtypes import DType, bool_, float64, int64
 from graphflow.errors import CompileError
+from graphflow.records import record
 from graphflow_compiler.codegen.instructions import Instructions, Value
 from graphflow_compiler.codegen.lines import Lines, Size
 from graphflow_compiler.codegen.llvm_text import lanes_type, literal, memory_type, scalar_type
@@ -56,7 +57,7 @@ __all__ = ["Lines", "Size", "Value", "VectorEmitter"]
 DIVISIONS = ("floordiv", "mod", "truncdiv", "truncmod")
 
 
-@dataclass
+@record
 class VectorEmitter:
     lines: Lines
     buffers: Mapping[str, str]  # buffer name -> SSA pointer

@@ -16,8 +16,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from graphflow.records import record
 from graphflow_compiler.codegen.object_code import COMMAND, READY, answer_of, greeting, job_for, object_code
 
 _log = logging.getLogger("graphflow")
@@ -34,7 +35,7 @@ _PATIENCE = 120.0
 _IDLE = 3.0
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class Job:
     """A text to compile. `code` stays None where a helper could not do it; then this process does."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from graphflow.core.kinds import TensorType
 from graphflow.errors import CompileError
+from graphflow.records import record
 from graphflow.shapes import Dim, Shape, format_shape, product
 from graphflow_compiler.ir.program import Node, Program, Value, union_origin
 
@@ -25,7 +25,7 @@ MANY_ELEMENTS = 16384
 FEW_RESULTS = 16
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class Group:
     """One kernel to be. `space` is the iteration space without axes of size 1; `reduced` the positions in it that the
     reductions run over; `levels` says for each node whether it has a value for every point of the space, for every row of
@@ -50,7 +50,7 @@ class Group:
         return self.nodes[0]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class KernelGraph:
     """Groups in an order of execution. `aliases` maps a View's value to the stored value whose bytes it shares."""
 

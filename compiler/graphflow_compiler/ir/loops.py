@@ -10,34 +10,35 @@ Semantics of the scalar operations are those of `graphflow.core.emit`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, TypeAlias
 
 from graphflow.dtypes import DType
+from graphflow.records import record
 
 # ---------------------------------------------------------------------------------------------- index expressions (i64)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class IConst:
     value: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class IDim:
     """A run-time dimension, an i64 argument of the kernel."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class IVar:
     """A loop variable."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class IBinary:
     """`floordiv` and `mod` take non-negative left sides and positive right sides."""
 
@@ -46,7 +47,7 @@ class IBinary:
     b: Index
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class IData:
     """An integer data value used as an index (gather). The producer guarantees it is in range (see `Check`)."""
 
@@ -58,13 +59,13 @@ Index: TypeAlias = IConst | IDim | IVar | IBinary | IData
 # ---------------------------------------------------------------------------------------------- data expressions
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Const:
     value: float | int | bool
     dtype: DType
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Var:
     name: str
     dtype: DType
@@ -73,39 +74,39 @@ class Var:
 Atom: TypeAlias = Const | Var
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Unary:
     op: str  # emit.UNARY
     x: Atom
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Binary:
     op: str  # emit.ARITHMETIC or emit.COMPARE
     a: Atom
     b: Atom
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Select:
     condition: Atom
     a: Atom
     b: Atom
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Cast:
     x: Atom
     dtype: DType
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Bitcast:
     x: Atom
     dtype: DType
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Call:
     """A math function of emit.CALLS; `expand_math` replaces most by primitive operations, the rest become libm calls."""
 
@@ -113,7 +114,7 @@ class Call:
     args: tuple[Atom, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class FromIndex:
     """An index expression as data (iota, one-hot, random counters)."""
 
@@ -121,7 +122,7 @@ class FromIndex:
     dtype: DType
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Load:
     """The element of `buffer` at the linear offset `index`. Where `mask` is false nothing is read and the result is 0."""
 
@@ -135,7 +136,7 @@ Expr: TypeAlias = Unary | Binary | Select | Cast | Bitcast | Call | FromIndex | 
 # ---------------------------------------------------------------------------------------------- statements
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Let:
     """Binds `name` for the rest of the block and its inner loops. `dtype` is that of the value."""
 
@@ -144,14 +145,14 @@ class Let:
     value: Expr
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Store:
     buffer: str
     index: Index
     value: Atom
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Check:
     """If `failed` is true in any iteration, the kernel returns `code` (> 0) once it has ended; it may end early."""
 
@@ -159,7 +160,7 @@ class Check:
     code: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Accumulator:
     """A reduction over a loop: after it, `name` is `init` combined with the value of `value` in every iteration.
 
@@ -173,7 +174,7 @@ class Accumulator:
     value: Atom  # bound in the loop's body
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class For:
     """`var` runs over [0, extent).
 
@@ -194,7 +195,7 @@ class For:
 Statement: TypeAlias = Let | Store | Check | For
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Buffer:
     """A parameter: `count` elements of `dtype`. `scratch` buffers hold `count` elements for each thread."""
 
@@ -205,7 +206,7 @@ class Buffer:
     scratch: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class LoopKernel:
     """One function: ``i32 name(ptr buffers..., i64 dims..., i64 thread, i64 threads)``, 0 or the code of a failed check.
 
@@ -220,7 +221,7 @@ class LoopKernel:
     comments: tuple[str, ...] = field(default=())  # the user lines fused here, for dumps
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class GemmKernel:
     """acc[b, i, j] = sum_k A[b, i, k] * B[b, k, j], then `epilogue` once for every element.
 

@@ -8,7 +8,6 @@ makes a new value, and the last one is written back. So order is data flow and p
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,11 @@ from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, TensorValue, 
 from graphflow.dtypes import DType, as_dtype, uint64
 from graphflow.errors import CompileError
 from graphflow.provenance import merge
+from graphflow.records import record
 from graphflow.shapes import Dim, DimPolicy, Shape, SymDim, format_shape, static_shape
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class Node:
     """One operation. `inputs[i]` is None where operand i only steers shapes; then `values[i]` holds its value.
 
@@ -47,7 +47,7 @@ class Node:
         return Value(self, index)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Value:
     node: Node
     index: int = 0
@@ -70,7 +70,7 @@ class Value:
         return f"%{self.node.id}" + (f".{self.index}" if len(self.node.types) > 1 else "")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Constraint:
     """Two sizes that must agree in a run; if they do not, the program does not apply to those feeds."""
 
@@ -80,7 +80,7 @@ class Constraint:
     op: str
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Program:
     """`outputs` align with the fetches; `updates` are (variable's op name, its value after the run); `effects` are nodes
     that must run although nothing uses them (assertions). `nodes` are in a topological order."""
@@ -107,7 +107,7 @@ class Program:
 # ---------------------------------------------------------------------------------------------- leaves of a Program
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class LeafAttrs:
     """Identifies a leaf: the index of a feed, the name of a variable."""
 
@@ -115,7 +115,7 @@ class LeafAttrs:
     type: TensorType
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class DimsAttrs:
     value: ShapeValue
     dtype: DType

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from graphflow.dtypes import float32, float64, int32, int64, uint32, uint64
+from graphflow.records import record
 from graphflow.shapes import Dim
 from graphflow_compiler.ir.loops import (
     Binary,
@@ -52,7 +53,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 _EXTENT = IDim("extent")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Skeleton:
     """A kernel with variables in the places of its numbers. `numbers`: what stands there, in order."""
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from graphflow.records import record
 from graphflow.shapes import Dim, floordiv, maximum, product
 from graphflow_compiler.access import dim_index
 from graphflow_compiler.ir.index import iadd, ifloordiv, imin, imod, imul, isub, substituted
@@ -51,7 +52,7 @@ def is_narrow_column(group: Group) -> bool:
     return isinstance(kept, int) and 0 < kept <= NARROW and (not isinstance(everything, int) or everything >= MANY_ELEMENTS)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Cut:
     """A nest of loops in blocks. A block has one place along each axis of `apart`, `size` places along `axis` (the last one
     fewer) and all places along the axes of `whole`."""
@@ -105,7 +106,7 @@ class Cut:
         return found
 
 
-@dataclass
+@record
 class _Parts:
     """The partial results of a group's kernels."""
 

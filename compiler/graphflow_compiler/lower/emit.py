@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, TypeAlias
 
 from graphflow.core import philox
 from graphflow.core.kinds import Elementwise, Gather, Generate, IndexMap, Random, Reduction, View
 from graphflow.dtypes import DType, bfloat16, bool_, float16, float32, int64, uint64
 from graphflow.errors import CompileError
+from graphflow.records import record
 from graphflow.shapes import Dim, SymDim, product
 from graphflow_compiler import access
 from graphflow_compiler.access import IndexTuple, accesses, dim_index, linear_index, lower_context
@@ -37,7 +38,7 @@ from graphflow_compiler.ir.loops_build import LoopBuilder
 from graphflow_compiler.ir.program import Node, Value, constant_array, is_constant, union_origin
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Scratch:
     """A buffer private to the kernel: `count` elements for each thread."""
 
@@ -46,7 +47,7 @@ class Scratch:
     count: Dim
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Partial:
     """A temporary of `count` elements that one kernel of a group hands to a later one."""
 
@@ -60,7 +61,7 @@ Argument: TypeAlias = "Value | Scratch | Partial"
 Access: TypeAlias = Literal["read", "write", "readwrite"]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class FailureCode:
     """What a kernel's return value means: the op that failed and the message."""
 
@@ -69,7 +70,7 @@ class FailureCode:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class LoweredKernel:
     """A kernel, the values its buffers are bound to (in the order of `kernel.buffers`), and what its codes mean.
 
@@ -88,7 +89,7 @@ def accumulator_dtype(dtype: DType) -> DType:
     return float32 if dtype in (float16, bfloat16) else dtype
 
 
-@dataclass
+@record
 class Emitter:
     """Builds one kernel. `env` maps the values at hand at the current point to their atoms."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from graphflow.core.kinds import Elementwise, Gather, Random
+from graphflow.records import record
 from graphflow.shapes import product
 from graphflow_compiler.ir.kernels import ELEMENT, ROW, TOTAL, Group
 from graphflow_compiler.ir.loops import Atom, Index
@@ -34,7 +35,7 @@ def lower_row(e: Emitter) -> LoweredKernel:
     return e.kernel(e.b.build(), e.group.nodes)
 
 
-@dataclass
+@record
 class RowPasses:
     """`stages`: the pass in which a node's value comes about; the result of a reduction over the row is at hand from the pass
     after it. `kept`: nodes whose elements are stored in one pass and read back in later ones."""

@@ -6,7 +6,7 @@ Forward and greedy: each node, in program order, joins the group of one of its p
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from graphflow.core.kinds import (
     ArgReduction,
@@ -23,6 +23,7 @@ from graphflow.core.kinds import (
     View,
 )
 from graphflow.errors import CompileError
+from graphflow.records import record
 from graphflow.shapes import Shape
 from graphflow_compiler.access import accesses, index_of_shape, is_unit_view, squeezed_variables
 from graphflow_compiler.ir.kernels import (
@@ -54,7 +55,7 @@ _LEVELS: dict[GroupKind, tuple[Level, ...]] = {
 }
 
 
-@dataclass(eq=False)
+@record(eq=False)
 class _Draft:
     id: int
     kind: GroupKind

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from graphflow.records import record
 from graphflow_compiler.ir import program as program_ir
 from graphflow_compiler.ir.program import Program
 from graphflow_compiler.passes.expand import expand_composites
@@ -16,7 +16,7 @@ from graphflow_compiler.passes.rewrite import PassContext, Rule, apply_rules
 from graphflow_compiler.passes.simplify import CANONICALISE, FOLD, SIMPLIFY
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Pass:
     name: str
     run: Callable[[Program, PassContext], Program]
@@ -37,7 +37,7 @@ CPU: tuple[Pass, ...] = (
 )
 
 
-@dataclass
+@record
 class Dump:
     """Writes every level's text to ``GRAPHFLOW_DUMP=<dir>``, one numbered file a pass, and a summary."""
 

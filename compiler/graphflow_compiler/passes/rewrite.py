@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,6 +20,7 @@ from graphflow.core.registry import NO_ATTRS, OpDef, lookup
 from graphflow.dtypes import DType, float32, int32, int64
 from graphflow.errors import CompileError
 from graphflow.provenance import merge
+from graphflow.records import record
 from graphflow.shapes import Shape, static_shape
 from graphflow_compiler.frontend import ProgramPolicy
 from graphflow_compiler.ir.program import (
@@ -33,7 +34,7 @@ from graphflow_compiler.ir.program import (
 )
 
 
-@dataclass
+@record
 class PassContext:
     """What passes share in one compilation: the firing budget and the record of what fired."""
 
@@ -54,7 +55,7 @@ Replacement: TypeAlias = "Value | tuple[Value, ...] | None"
 RuleFn: TypeAlias = "Callable[[Match], Replacement]"
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Rule:
     name: str
     ops: tuple[str, ...]  # the ops it matches; empty: it looks at kinds and is tried on every node

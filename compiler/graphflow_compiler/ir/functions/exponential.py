@@ -5,8 +5,7 @@ exp(x) = 2^n exp(r) with n = round(x / ln 2), |r| <= ln 2 / 2. All start from ex
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from graphflow.records import record
 from graphflow_compiler.ir.functions.floats import FLOAT32, A, Arithmetic
 
 # q for exp: smallest error relative to exp(r).
@@ -30,7 +29,7 @@ _EXPM1 = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Range:
     """Where results are neither 0 nor inf, and the like."""
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from graphflow.core.emit import ScalarBuilder
 from graphflow.dtypes import DType, float32, float64, int32, int64, uint32, uint64
+from graphflow.records import record
 
 A = TypeVar("A")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Format:
     """A binary floating-point format. All constants are exact in it."""
 

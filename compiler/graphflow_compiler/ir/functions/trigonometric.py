@@ -6,13 +6,12 @@ tiny. That holds up to `limit`; beyond, the C library's exact reduction is calle
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from graphflow.dtypes import int32
+from graphflow.records import record
 from graphflow_compiler.ir.functions.floats import FLOAT32, A, Arithmetic
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Coefficients:
     half_pi: tuple[float, float, float]
     limit: float
