@@ -21,6 +21,9 @@ import numpy as np
 from workloads import BATCH, DIGITS_SIZES, EPOCHS, WORKLOADS, Step, parameters
 
 
+WARM_UP_S = 0.2  # several libraries adapt to what they have seen so far
+
+
 def serve(side: Any, requests: TextIO, answers: TextIO) -> None:
     """Requests: setup WORKLOAD; time VARIANT COUNT; digest WORKLOAD. The last workload set up is the one timed."""
     steps: dict[str, Step] = {}
@@ -51,7 +54,7 @@ def setup(side: Any, name: str, steps: dict[str, Step]) -> dict[str, Any]:
             results = [float(step()) for _ in range(3)]
             seconds = timed(step, 1)
             if seconds < 0.01:
-                seconds = timed(step, max(3, int(0.02 / seconds)))
+                seconds = timed(step, max(3, int(WARM_UP_S / seconds)))
         except Exception as error:  # the other variants may do
             found[variant] = failure(error)
         else:

@@ -17,7 +17,7 @@ import graphflow as gf
 from graphflow_compiler import threaded_entry
 from graphflow_compiler.codegen import thread_choice
 from graphflow_compiler.codegen.pool import is_supported, pool_code
-from graphflow_runtime import native, threads
+from graphflow_runtime import control, native, threads
 from tests.random_programs import run as run_random_program
 
 pytestmark = pytest.mark.skipif(not is_supported(), reason="plans run on one thread here")
@@ -33,6 +33,7 @@ def always_threaded(team: threads.Pool, monkeypatch: pytest.MonkeyPatch) -> Iter
     """Every plan and every step on all threads, however small."""
     monkeypatch.setattr(threads, "_pool", team)
     monkeypatch.setattr(native, "_THREADS_WORK", -1)
+    monkeypatch.setattr(native, "_THREADS_NOW", -1)
     monkeypatch.setattr(threaded_entry, "MIN_STEP_NS", -1.0)
     monkeypatch.setattr(native, "new_choice", lambda brief: thread_choice.new_choice(brief=False, always=True))
     yield team
@@ -318,6 +319,29 @@ def test_a_sleeping_worker_is_not_waited_for(team: threads.Pool, monkeypatch: py
         for _ in range(20):
             time.sleep(0.002)  # they fall asleep
             assert call(np.ones(30_000, np.float32)) == 60_000
+
+
+@pytest.mark.parametrize("dispatch", ["builtin", "ctypes"])
+def test_threads_are_tried_once_a_plan_has_done_enough(
+    dispatch: str, team: threads.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code for threads takes longer to compile than it can save in few runs."""
+    monkeypatch.setattr(threads, "_pool", team)
+    monkeypatch.setattr(native, "_THREADS_AFTER", 10_000_000)
+    if dispatch == "ctypes":
+        monkeypatch.setattr(control, "builtins", lambda: None)
+    with gf.Graph().as_default(), gf.Session() as session:
+        x = gf.placeholder(gf.float32, [None])
+        call = session.make_callable(gf.reduce_sum(gf.exp(x)), feed_list=[x])
+        found = []
+        for n in (400_000, 300_000):  # what both have done counts
+            for _ in range(200):
+                assert call(np.zeros(n, np.float32)) == n
+                (executable,) = session._executables.values()
+                assert isinstance(executable, native.NativeExecutable)
+                found.append([b.choice is not None for b in executable.bound.values()])
+    assert found[0] == [False] and found[199] == [True] and found[-1] == [True, True]
+    assert session.stats.plans_compiled <= 1
 
 
 def test_long_runs_go_natively_and_one_at_a_time() -> None:

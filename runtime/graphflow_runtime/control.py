@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,6 +32,7 @@ def _fits(value: Any, feed: Typed) -> bool:
 class Control:
     """Calls one plan's entry with one table. `feeds` and `outputs`: shape and dtype each, and its slot in the table.
 
+    `budget`: the address of a number and what each run takes from it. Once it is not positive, runs go the slow way.
     `keeps`: what the addresses in all of them point into.
     """
 
@@ -45,10 +47,11 @@ class Control:
         outputs: Sequence[Typed],
         output_slots: Sequence[int],
         release_gil: bool,
+        budget: tuple[int, int],
         plan: Any = None,
         keeps: Any = None,
     ) -> None:
-        self.plan, self.keeps = plan, keeps
+        self.plan, self.keeps, self.budget = plan, keeps, budget
         self.entry, self.table, self.dims, self.store = entry, table, dims, store
         self.feeds, self.outputs = tuple(feeds), tuple(outputs)
         self.feed_slots, self.output_slots = tuple(feed_slots), tuple(output_slots)
@@ -61,7 +64,7 @@ class Control:
         output_block = self._block(n for i, o in enumerate(self.outputs) for n in self._output(o, output_slots[i]))
         header = (entry, table.ctypes.data, dims.ctypes.data, store.version_address, -1, store.busy_address, store.runs_address)
         counts = (int(release_gil), len(self.feeds), len(self.outputs), feed_block, output_block, self.native.objects)
-        self.block = np.array([*header, *counts, *structure(LIST, range(len(self.outputs)))], np.int64)
+        self.block = np.array([*header, *counts, *budget, *structure(LIST, range(len(self.outputs)))], np.int64)
         self.address = self.block.ctypes.data
         by_address[self.address] = self
 
@@ -99,6 +102,8 @@ class Control:
             return MISMATCH
         results = [np.empty(shape, dtype) for shape, dtype in self.outputs]
         self.store.runs += 1
+        left, cost = self.budget
+        ctypes.c_int64.from_address(left).value -= cost
         slots = (*self.feed_slots, *self.output_slots)
         status = call_entry(self.entry, self.table, self.dims, slots, [*values, *results])
         return status if status else [r if r.ndim else r[()] for r in results]

@@ -44,8 +44,11 @@ MAX_PLANS = 32
 MAX_ARRAYS = 4_000
 #: Estimated nanoseconds of work from which releasing the GIL (about 100 ns) is worth it.
 _GIL_WORK = 20_000
-#: ... from which several threads are tried.
+#: ... from which several threads are tried, once a plan has done so much that the code for that pays: compiling it takes 50 ms.
 _THREADS_WORK = 20_000
+_THREADS_AFTER = 100_000_000
+#: ... or at once.
+_THREADS_NOW = 5_000_000
 #: ... from which it pays to wait for a worker that sleeps to wake up.
 _WAKING_WORK = 100_000
 Shapes = tuple[tuple[int, ...], ...]
@@ -61,11 +64,17 @@ class Statistics:
     bound_sizes: int = 0
 
 
+#: The budget of plans that wait for nothing.
+_ENDLESS = np.array(1, np.int64)
+
+
 class CompiledPlan:
     """A plan with its machine code. Engines live as long as anything can call into them."""
 
     def __init__(self, plan: Plan, ahead: Ahead | None = None) -> None:
         self.plan = plan
+        #: Estimated nanoseconds of runs until threads are tried.
+        self.budget = np.array(_THREADS_AFTER, np.int64)
         self.code = link(plan.kernels, plan.entry_text, ahead)
         self.entry = self.code.entry
 
@@ -91,7 +100,11 @@ class BoundPlan:
         self.writes = plan.writes
         sizes = self.sizes = plan.sizes(shapes)
         work = plan_nanoseconds(plan, sizes)
-        team = pool() if work >= _THREADS_WORK and most_threads != 1 else None
+        may = work >= _THREADS_WORK and most_threads != 1
+        now = may and (work >= _THREADS_NOW or compiled.budget <= 0)
+        #: Whether it is to be bound again, with threads, when its plan has done enough.
+        self.waits = may and not now
+        team = pool() if now else None
         threads = 1 if team is None else min(team.size, most_threads or team.size)
         offsets, total = plan.arena(sizes, threads)
         try:
@@ -150,6 +163,7 @@ class BoundPlan:
             shapes_out,
             [outputs.get(i, spare) for i in range(len(plan.output_types))],
             release_gil=work > _GIL_WORK,
+            budget=((compiled.budget if self.waits else _ENDLESS).ctypes.data, int(work) if self.waits else 0),
             plan=plan,
             # A way of calling keeps its control after the sizes have been forgotten here: whatever the table, the code
             # and the block hold addresses of must live as long.
@@ -177,6 +191,11 @@ class BoundPlan:
             flag[...] = self.store.is_initialized(str(self.plan.buffers[i].key))
         self.store_version = self.store.version
         self.control.bound_at(self.store_version)
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether it should be bound again, with threads."""
+        return self.waits and bool(self.compiled.budget <= 0)
 
     def run(self, values: Sequence[Any]) -> list[Any] | None:
         """Runs the plan on values that are, or may be, arrays of the bound shapes; None (and nothing has run) if not.
@@ -245,7 +264,7 @@ class NativeExecutable:
     def fast(self, values: Sequence[Any]) -> list[Any] | None:
         """Results of the tensors among the fetches if the values are arrays like those of the last run; else None."""
         bound = self.last
-        if bound is None:
+        if bound is None or bound.is_overdue:
             return None
         try:
             return bound.run(values)
@@ -267,6 +286,9 @@ class NativeExecutable:
         if self.fallback is None:
             shapes = tuple([a.shape for a in feeds])
             bound = self.bound.get(shapes)
+            if bound is not None and bound.is_overdue:
+                self.bound.clear()
+                bound = None
             if bound is None:
                 bound = self.bind(shapes)
             else:

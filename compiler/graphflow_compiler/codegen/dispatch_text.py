@@ -164,7 +164,13 @@ check:
   %alone = icmp eq i64 %busy, 0
   %holds_lock = xor i1 %shortcut, true
   %idle = or i1 %alone, %holds_lock
-  %ready = and i1 %same_version, %idle
+  %p_budget = getelementptr i64, ptr %control, i64 13
+  %budget_at = load ptr, ptr %p_budget
+  %budget = load i64, ptr %budget_at
+  %within = icmp sgt i64 %budget, 0
+  %goes_on = or i1 %within, %holds_lock
+  %unchanged = and i1 %same_version, %goes_on
+  %ready = and i1 %unchanged, %idle
   br i1 %ready, label %guard, label %drop_feeds_all
 guard: ; whoever lets other threads run holds the session's lock, and says that nobody may do without
   %must_lock = and i1 %release, %shortcut
@@ -237,6 +243,10 @@ go:
   %runs = load i64, ptr %runs_at
   %runs1 = add i64 %runs, 1
   store i64 %runs1, ptr %runs_at
+  %p_cost = getelementptr i64, ptr %control, i64 14
+  %cost = load i64, ptr %p_cost
+  %budget1 = sub i64 %budget, %cost
+  store i64 %budget1, ptr %budget_at
   %function = load ptr, ptr %control
   br i1 %release, label %without, label %with
 without:
@@ -455,7 +465,7 @@ entry:
   %control = inttoptr i64 %address to ptr
   %rest = getelementptr ptr, ptr %args, i64 1
   %count = sub i64 %n, 1
-  %structure = getelementptr i64, ptr %control, i64 13
+  %structure = getelementptr i64, ptr %control, i64 15
   %result = call ptr @run(ptr %control, ptr %structure, ptr %rest, i64 %count, i1 false, ptr %status)
   %succeeded = icmp ne ptr %result, null
   br i1 %succeeded, label %done, label %why
