@@ -20,7 +20,6 @@ from typing import Any, TextIO
 import numpy as np
 from workloads import BATCH, DIGITS_SIZES, EPOCHS, WORKLOADS, Step, parameters
 
-
 WARM_UP_S = 0.2  # several libraries adapt to what they have seen so far
 
 
