@@ -26,7 +26,6 @@ import logging
 import os
 import sys
 import sysconfig
-import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -34,13 +33,14 @@ from typing import Any
 import numpy as np
 
 from graphflow_compiler.codegen.dispatch_text import TEXT
+from graphflow_compiler.codegen.forks import lock_held_by_forks
 from graphflow_compiler.codegen.jit import compile_module, external_symbols
 
 #: The status of a run that did not begin, because a feed is not what the plan was bound for.
 MISMATCH = -1
 CELLS_HEADER = 2
 _log = logging.getLogger("graphflow")
-_lock = threading.Lock()
+_lock = lock_held_by_forks()
 _METH_FASTCALL = 0x80
 
 

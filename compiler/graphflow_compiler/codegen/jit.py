@@ -6,18 +6,18 @@ import ctypes
 import ctypes.util
 import re
 import sys
-import threading
 import weakref
 from collections.abc import Sequence
 from typing import Any
 
 from graphflow.errors import CompileError
+from graphflow_compiler.codegen.forks import lock_held_by_forks
 from graphflow_compiler.codegen.llvm_text import Target, host_target
 from graphflow_compiler.codegen.object_cache import key_of, object_cache
 from graphflow_compiler.codegen.object_code import make_machine
 from graphflow_compiler.codegen.workers import Job, begin, emit_all, expect, forget
 
-_lock = threading.Lock()  # LLVM's global state is not meant to be shared
+_lock = lock_held_by_forks(llvm=True)  # LLVM's global state is not meant to be shared
 _DECLARED = re.compile(r"^declare [^@]*@([\w.$]+)\(", re.MULTILINE)
 _DEFINED = re.compile(r"^define (?!internal |private )[^@]*@([\w.$]+)\(", re.MULTILINE)
 

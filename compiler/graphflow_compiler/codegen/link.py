@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import threading
 import weakref
 from collections.abc import Mapping
 
 from graphflow.errors import CompileError
 from graphflow.records import record
+from graphflow_compiler.codegen.forks import lock_held_by_forks
 from graphflow_compiler.codegen.jit import Begun, Engine, compile_units
 
-_lock = threading.RLock()
+_lock = lock_held_by_forks()
 #: Function name (which is the hash of its code) -> the engine that holds it, for as long as some plan keeps that alive.
 _holders: weakref.WeakValueDictionary[str, Engine] = weakref.WeakValueDictionary()
 #: Text from which a kernel (a matmul, mostly) is a unit of its own: another graph with the same kernel finds it on disk.

@@ -30,6 +30,8 @@ from graphflow_compiler.ir.loops_hoist import hoist_invariants
 #: Loops of at most this many statements run several vectors at a time: beyond, the work itself hides latencies.
 SMALL_BODY = 12
 UNROLL = 4
+#: ... loops of at most this many four at a time, as one, so that their operations alternate,
+FAIR_BODY = 20
 #: ... and loops of at most this many two at a time: more would not fit into the registers.
 MEDIUM_BODY = 48
 #: Loops of more statements than this have one body for whole vectors and the tail: at 176 that halves the time to compile,
@@ -95,8 +97,8 @@ class _Function:
         hi: Size = parts[0]
         vector = loop.kind == "vector" and e.lanes == 1
         lanes = lane_count(loop, self.target) if vector else 1
-        if lanes > 1 and self.is_medium(loop, hi, lanes):
-            lanes *= 2  # LLVM makes two vectors of it, whose operations alternate
+        if lanes > 1:
+            lanes *= self.vectors_at_a_time(loop, hi, lanes)
         beside = side_by_side(loop, SMALL_BODY, UNROLL) if lanes > 1 else 1
         if loop.parallel:
             lo, hi = self.share(hi, lanes * beside)
@@ -112,12 +114,16 @@ class _Function:
         for a, v in zip(loop.accumulators, running.values(), strict=True):
             e.atoms[a.name] = v
 
-    def is_medium(self, loop: For, extent: Size, lanes: int) -> bool:
-        """Whether the loop is too large to be unrolled, and still one chain of operations that leaves much idle: log, or the
-        exponentials of a softmax, take a fifth less time two vectors at a time."""
+    def vectors_at_a_time(self, loop: For, extent: Size, lanes: int) -> int:
+        """How many vectors LLVM is to make of one, whose operations alternate, in a loop that is too large to be unrolled and
+        still one chain of operations that leaves much idle: log takes a fifth less time with two, the exponentials of a
+        softmax another tenth with four."""
         if any(isinstance(s, For) for s in loop.body) or (isinstance(extent, int) and extent <= lanes):
-            return False
-        return SMALL_BODY < size_of(loop) <= MEDIUM_BODY
+            return 1
+        size = size_of(loop)
+        if SMALL_BODY < size <= FAIR_BODY and not (isinstance(extent, int) and extent < 4 * lanes):
+            return 4
+        return 2 if SMALL_BODY < size <= MEDIUM_BODY else 1
 
     def vector_loop(self, loop: For, e: VectorEmitter, lo: Size, hi: Size, lanes: int, beside: int) -> None:
         """`beside`: this many vectors are one, where an inner loop is what needs independent chains of additions."""

@@ -87,9 +87,11 @@ def exp_to_normal(m: Arithmetic[A], x: A) -> A:
 
 
 def exp_nonpositive(m: Arithmetic[A], x: A) -> A:
-    """exp for x <= 0, as in a softmax: no overflow, and 0 instead of the few numbers before the denormal ones."""
-    low = _range(m).normal
-    return m.b.select(m.b.lt(x, low), 0.0, exp_to_normal(m, m.at_least(x, low)))
+    """exp for x <= 0, as in a softmax: no overflow, and 0 instead of the few numbers before the denormal ones.
+
+    What `exp_to_normal` makes of smaller numbers is nonsense, which is not taken.
+    """
+    return m.b.select(m.b.lt(x, _range(m).normal), 0.0, exp_to_normal(m, x))
 
 
 def sigmoid(m: Arithmetic[A], x: A) -> A:
