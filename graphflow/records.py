@@ -3,19 +3,19 @@
 Importing the compiler makes some 160 of them, and up to Python 3.12 `dataclass` compiles each method of each class by itself:
 most of a millisecond a class, a fifth of the time from the start of a process to its first training step. Here the methods
 that matter for speed are compiled together and the others are shared. `dataclasses.fields`, `replace`, `asdict` and
-`is_dataclass` take the classes for what they are to a type checker.
+`is_dataclass` take the classes for what they are to a type checker. Newer versions are faster, but they compare field by field,
+so that a constant NaN is not equal to itself: here tuples of the fields are compared, on every Python.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from reprlib import recursive_repr
-from types import SimpleNamespace
+from types import MemberDescriptorType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING or sys.version_info >= (3, 13):
+if TYPE_CHECKING:
     from dataclasses import dataclass as record
 else:
 
@@ -32,7 +32,7 @@ def make_record(cls: Any, frozen: bool, slots: bool, eq: bool) -> Any:
     for base in cls.__mro__[-1:0:-1]:
         inherited |= base.__dict__.get("__dataclass_fields__", {})
     own = {
-        name: _field(name, kind, cls.__dict__.get(name, dataclasses.MISSING))
+        name: _field(name, kind, getattr(cls, name, dataclasses.MISSING))
         for name, kind in cls.__annotations__.items()
         if not kind.startswith(("ClassVar", "typing.ClassVar"))
     }
@@ -62,11 +62,16 @@ def make_record(cls: Any, frozen: bool, slots: bool, eq: bool) -> Any:
         if name not in mine or (name == "__hash__" and cls.__dict__[name] is None and "__eq__" in mine):
             setattr(cls, name, value)
     cls.__dataclass_fields__ = fields
-    cls.__dataclass_params__ = SimpleNamespace(frozen=frozen, eq=eq, slots=slots)
+    cls.__dataclass_params__ = SimpleNamespace(
+        init=True, repr=True, eq=eq, order=False, unsafe_hash=False, frozen=frozen, match_args=True, kw_only=False, slots=slots,
+        weakref_slot=False,
+    )  # fmt: skip
     return cls
 
 
 def _field(name: str, kind: Any, default: Any) -> Any:
+    if isinstance(default, MemberDescriptorType):  # a base's slot
+        default = dataclasses.MISSING
     f: Any = default if isinstance(default, dataclasses.Field) else dataclasses.field(default=default)
     f.name, f.type, f.kw_only = name, kind, False
     f._field_type = dataclasses._FIELD  # type: ignore[attr-defined]

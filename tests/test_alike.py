@@ -110,6 +110,43 @@ def test_numbers_that_do_not_differ_stay_constants() -> None:
     assert before == after > 0
 
 
+def test_zero_is_not_minus_zero() -> None:
+    """They are equal as numbers; as factors, terms, attributes and within one kernel they are not."""
+    x = np.array([[-0.0, 1, -1], [0.0, 2, -2]], np.float32)
+    with gf.Graph().as_default() as graph:
+        a, b, c = (gf.minimum(gf.placeholder(gf.float32, [None, 3], name=n), 3.0) for n in "abc")
+        fetches = [
+            a * gf.constant(0.0),
+            b * gf.constant(-0.0),
+            gf.constant(0.0) - a,
+            gf.constant(-0.0) - b,
+            gf.atan2(c * gf.constant(0.0), c * gf.constant(-0.0)),
+            gf.pad(a, [[0, 0], [1, 0]], constant_values=0.0),
+            gf.pad(a, [[0, 0], [1, 0]], constant_values=-0.0),
+            gf.nn.leaky_relu(b, 0.0),
+            gf.nn.leaky_relu(b, -0.0),
+        ]
+    found = []
+    for backend in ("native", "reference"):
+        with gf.Session(graph=graph, backend=backend) as session:
+            found.append([y.tobytes() for y in session.run(fetches, {f"{n}:0": x for n in "abc"})])
+    assert found[0] == found[1]
+
+
+def test_a_gather_reads_what_is_stored() -> None:
+    """Its parameters and indices may be maps over the same space; the former are read anywhere, so not out of registers."""
+    with gf.Graph().as_default() as graph:
+        x, y = gf.placeholder(gf.float32, [None]), gf.placeholder(gf.float32, [None, 2])
+        fetches = [
+            gf.gather(x * 3.0 + 1.0, gf.cast(x, gf.int32)),
+            gf.gather(gf.reshape(y * 3.0 + 1.0, [-1]), gf.cast(y, gf.int32)),
+        ]
+    feeds = {x: np.array([0, 1, 2, 1], np.float32), y: np.array([[0, 1], [2, 1]], np.float32)}
+    with gf.Session(graph=graph) as session:
+        flat, square = session.run(fetches, feeds)
+    assert flat.tolist() == [1, 4, 7, 4] and square.tolist() == [[1, 4], [7, 4]]
+
+
 def test_checks_name_their_own_op() -> None:
     with gf.Graph().as_default() as graph:
         x, y = (gf.placeholder(gf.float32, [None, w], name=n) for w, n in ((3, "x"), (4, "y")))

@@ -326,6 +326,31 @@ def test_helpers_that_fail(crew: workers.Crew, monkeypatch: pytest.MonkeyPatch, 
     assert emitted(TEXTS, jobs) == alone
 
 
+def test_after_a_helper_without_a_word_there_are_no_more(
+    crew: workers.Crew, monkeypatch: pytest.MonkeyPatch, alone: list[bytes]
+) -> None:
+    monkeypatch.setattr(workers, "COMMAND", "import sys; sys.stdin.close()")
+    jobs = begun(*TEXTS)
+    deadline = time.monotonic() + 60
+    while crew.count() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    monkeypatch.setattr(workers, "_process", lambda: pytest.fail("another helper"))
+    assert emitted(TEXTS, jobs) == alone
+    begun(*TEXTS)
+    assert crew.count() == 0
+
+
+def test_helpers_import_nothing_from_the_current_folder(
+    crew: workers.Crew, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, alone: list[bytes]
+) -> None:
+    for name in ("json", "struct", "re", "enum"):
+        (tmp_path / f"{name}.py").write_text("open('imported', 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    jobs = begun(*TEXTS)
+    assert all(job.done.wait(60) and job.code is not None for job in jobs.values())
+    assert emitted(TEXTS, jobs) == alone and not (tmp_path / "imported").exists()
+
+
 def test_helpers_without_work_end(crew: workers.Crew, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_IDLE", 0.05)
     jobs = begun(*TEXTS)
@@ -336,7 +361,7 @@ def test_helpers_without_work_end(crew: workers.Crew, monkeypatch: pytest.Monkey
     assert crew.count() == 0 and all(h is not None and h.poll() is not None for h in helpers)
 
 
-def test_the_largest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_largest_goes_first() -> None:
     jobs = [workers.Job("x" * n, "", "") for n in (3, 9, 1, 7)]
     crew = workers.Crew()
     crew.add(jobs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
-import sys
+import pprint
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -223,6 +223,36 @@ def test_pickle_and_patterns() -> None:
             pytest.fail("no match")
 
 
+def test_pretty_printing() -> None:
+    class Long:
+        first: str
+        second: str = "b" * 50
+
+    made = ours(Long, frozen=True, slots=True, eq=True)("a" * 50)
+    assert pprint.pformat(made, width=40) == repr(made)
+
+
+def test_an_inherited_default() -> None:
+    class Base:
+        b = 3
+
+    class Derived(Base):
+        a: int
+        b: int
+
+    assert ours(Derived, frozen=True, slots=True, eq=True)(1).b == theirs(Derived, frozen=True, slots=True, eq=True)(1).b == 3
+
+
+def test_the_same_nan_is_equal_to_itself() -> None:
+    class Number:
+        value: float
+        kind: str = ""
+
+    made = ours(Number, frozen=True, slots=True, eq=True)
+    nan = float("nan")
+    assert made(nan) == made(nan) and hash(made(nan)) == hash(made(nan)) and made(nan) != made(float("nan"))
+
+
 def test_a_record_within_itself_has_a_repr() -> None:
     class Node:
         below: Any
@@ -233,7 +263,6 @@ def test_a_record_within_itself_has_a_repr() -> None:
     assert repr(node).endswith("Node(below=...)")
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 13), reason="dataclass itself is used there")
 def test_the_packages_use_it() -> None:
     root = Path(__file__).parent.parent
     files = [f for folder in ("graphflow", "compiler", "runtime") for f in (root / folder).rglob("*.py")]

@@ -98,7 +98,7 @@ def compile_units(
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in codes}
         found = [key in codes for key in keys]
         if missing:
-            if more_follows and cache is not None:
+            if more_follows and cache is not None:  # without a cache every process would start one, however little it compiles
                 expect()
             codes |= zip(missing, _emit(list(missing.values()), target, begun), strict=True)
             if cache is not None:

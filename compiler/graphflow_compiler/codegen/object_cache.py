@@ -75,7 +75,7 @@ class ObjectCache:
 
     def has(self, key: bytes) -> bool:
         """Whether there is a file for the key, sound or not."""
-        return self._is_trusted() and self._path(key).exists()
+        return self._is_trusted() and os.path.exists(self._path(key))  # Path.exists lets some errors through
 
     def put(self, key: bytes, code: bytes) -> None:
         """Keeps an object file, if the folder can be written."""
@@ -220,7 +220,7 @@ def object_cache() -> ObjectCache | None:
         except RuntimeError:  # nobody's home
             return None
     megabytes = os.environ.get("GRAPHFLOW_CACHE_SIZE", "")
-    limit = (int(megabytes) if megabytes.isdigit() else _DEFAULT_MEGABYTES) * 1_000_000
+    limit = (int(megabytes) if megabytes.isdecimal() else _DEFAULT_MEGABYTES) * 1_000_000
     return _cache_at(os.path.abspath(folder), limit)
 
 

@@ -97,7 +97,9 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
 READY = b"ready\n"
 #: The helper's command: `sys.path` is the parent's, so that it finds the same llvmlite.
 COMMAND = """
-import json, sys
+import sys
+sys.path[:] = [p for p in sys.path if p]  # the current folder may hold anything
+import json
 source, sink = sys.stdin.buffer, sys.stdout.buffer
 job = json.loads(source.readline())
 sys.path[:] = job["path"]

@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 
@@ -29,8 +30,8 @@ _START = 150_000
 _LEAST = 50_000
 #: Text that waits while the passes still write more, from which a helper starts.
 _EARLY = 60_000
-#: Seconds after which a helper is taken for lost, and its unit compiled here.
-_PATIENCE = 120.0
+#: Seconds after which helpers are taken for lost, and their units compiled here: so many, and so many for a million characters.
+_PATIENCE, _PATIENCE_EACH = 5.0, 20.0
 #: Seconds after which a helper without work ends.
 _IDLE = 3.0
 
@@ -55,6 +56,7 @@ class Crew:
         self._waiting: list[Job] = []
         self._processes: set[subprocess.Popen[bytes]] = set()
         self._helpers = 0
+        self._useless = False  # a helper ended without a word: others would, too
 
     def add(self, jobs: Sequence[Job]) -> None:
         with self._changed:
@@ -80,8 +82,10 @@ class Crew:
 
     def start(self, count: int) -> None:
         """Sees to it that there are `count` helpers, or as many as may be."""
-        for _ in range(min(count, _limit()) - self._helpers):
+        for _ in range(count):
             with self._changed:
+                if self._useless or self._helpers >= min(count, _limit()):
+                    return
                 self._helpers += 1
             try:
                 threading.Thread(target=self._help, name="graphflow compiling", daemon=True).start()
@@ -92,12 +96,14 @@ class Crew:
                 return
 
     def _help(self) -> None:
-        process = None
+        process, ready = None, False
         try:
             process = _process()
             with self._changed:
                 self._processes.add(process)
-            if _read(process, len(READY)) == READY:
+            _write(process, greeting())
+            ready = _read(process, len(READY)) == READY
+            if ready:
                 self._serve(process)
         except (OSError, ValueError) as e:  # there is no such program, it has ended, or it speaks another language
             _log.info("a process for compiling is lost: %s", e)
@@ -106,6 +112,7 @@ class Crew:
                 _end(process)
             with self._changed:
                 self._helpers -= 1
+                self._useless = self._useless or not ready
                 if process is not None:
                     self._processes.discard(process)
 
@@ -135,8 +142,9 @@ class Crew:
         while (job := self.take(jobs)) is not None:
             elsewhere.discard(job)
             job.code = object_code(job.text, job.cpu, job.features)
+        end = time.monotonic() + _PATIENCE + _PATIENCE_EACH * sum(map(_size, elsewhere)) / 1e6
         for job in elsewhere:
-            if not job.done.wait(_PATIENCE) and job.helper is not None:
+            if not job.done.wait(max(0.0, end - time.monotonic())) and job.helper is not None:
                 job.helper.kill()
             if job.code is None:  # the helper is lost, or the text is bad: then LLVM says so here
                 job.code = object_code(job.text, job.cpu, job.features)
@@ -158,11 +166,9 @@ def _size(job: Job) -> int:
 
 def _process() -> subprocess.Popen[bytes]:
     """A new helper. Raises OSError."""
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-S", "-c", COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
-    _write(process, greeting())
-    return process
 
 
 def _write(process: subprocess.Popen[bytes], data: bytes) -> None:
@@ -234,7 +240,7 @@ def forget(jobs: Iterable[Job]) -> None:
 def _limit() -> int:
     """How many helpers there may be: one less than processors, or GRAPHFLOW_COMPILE_WORKERS."""
     asked = os.environ.get("GRAPHFLOW_COMPILE_WORKERS", "")
-    if asked.isdigit():
+    if asked.isdecimal():
         return int(asked)
     if not os.path.basename(sys.executable or "").startswith("python"):
         return 0  # embedded: nobody knows what that program would do

@@ -10,6 +10,7 @@ Semantics of the scalar operations are those of `graphflow.core.emit`.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import field
 from typing import Literal, TypeAlias
 
@@ -61,8 +62,20 @@ Index: TypeAlias = IConst | IDim | IVar | IBinary | IData
 
 @record(frozen=True, slots=True)
 class Const:
+    """Two are equal if their bits are: 0.0 is not -0.0, and a NaN equals itself."""
+
     value: float | int | bool
     dtype: DType
+
+    def __eq__(self, other: object) -> bool:
+        return other.__class__ is Const and self.dtype is other.dtype and self._bits() == other._bits()
+
+    def __hash__(self) -> int:
+        return hash((self._bits(), self.dtype))
+
+    def _bits(self) -> object:
+        x = self.value
+        return struct.pack("<d", x) if x.__class__ is float and (x == 0 or x != x) else x
 
 
 @record(frozen=True, slots=True)

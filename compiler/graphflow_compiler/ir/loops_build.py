@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -38,7 +36,6 @@ from graphflow_compiler.ir.loops import (
 
 Combine = Literal["add", "mul", "max", "min", "and", "or"]
 _HALVES = (float16, bfloat16)
-_NAN_BITS = struct.pack("<d", math.nan)
 _NUMPY = NumpyBuilder()
 #: Integer operations without a result where the divisor is 0.
 _DIVISIONS = ("floordiv", "mod", "truncdiv", "truncmod")
@@ -100,10 +97,7 @@ class LoopBuilder(FunctionBuilder[Atom]):
     # ------------------------------------------------------------------ ScalarBuilder
     def const(self, value: float | int | bool, dtype: DType) -> Atom:
         if dtype.is_floating:
-            number = float(value)
-            if number != number and struct.pack("<d", number) == _NAN_BITS:
-                number = math.nan  # equal to itself as an object only: so that expressions with it are equal
-            return Const(number, dtype)
+            return Const(float(value), dtype)
         return Const(bool(value) if dtype.is_bool else int(value), dtype)
 
     def dtype(self, x: Atom) -> DType:

@@ -7,6 +7,7 @@ makes a new value, and the last one is written back. So order is data flow and p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -189,7 +190,7 @@ class ProgramBuilder:
             if i < len(inputs) and known[i] is not None:
                 kept[i], data[i] = known[i], None
         unique = isinstance(op.kind, Assertion) or (isinstance(op.kind, Host) and op.kind.stateful)
-        key = (op.name, attrs, tuple(data), tuple(kept), origin if unique else None)
+        key = (op.name, attrs, _negative_zeros(attrs), tuple(data), tuple(kept), origin if unique else None)
         found = self._table.get((*key, types))
         if found is not None:
             return found
@@ -215,6 +216,16 @@ class ProgramBuilder:
 
     def run_index(self) -> Value:
         return self.add(RUN_INDEX, LeafAttrs("run", TensorType(uint64, ()))).out()
+
+
+def _negative_zeros(attrs: Any) -> tuple[str, ...]:
+    """The attributes that are -0.0, which is equal to 0.0 and yet another number."""
+    found: tuple[str, ...] = ()
+    for name in getattr(type(attrs), "__dataclass_fields__", ()):
+        x = getattr(attrs, name)
+        if x.__class__ is float and x == 0 and math.copysign(1.0, x) < 0:
+            found = (*found, name)
+    return found
 
 
 def _type_of_shape_operand(value: ShapeValue | None) -> TensorType:

@@ -219,10 +219,13 @@ class _Fuser:
             bit = 1 << other.id
             if any(p is not other and p.ancestors & bit for p in producers):
                 continue  # merging would put that producer between two parts of one kernel
-            exact = all(
+            mine = {k for k, v in enumerate(node.inputs) if v is not None and self.draft_of.get(self.storage(v).node) is other}
+            reads = [a for a in accesses(node, index) if a.operand in mine]
+            # What is not among the accesses (the parameters of a gather) is read anywhere.
+            exact = mine == {a.operand for a in reads} and all(
                 v not in self.aliases and a.exact and squeezed_variables(a.index, v.shape) == draft.variables(ELEMENT)
-                for a in accesses(node, index)
-                if (v := node.inputs[a.operand]) is not None and self.draft_of.get(self.storage(v).node) is other
+                for a in reads
+                if (v := node.inputs[a.operand]) is not None
             )
             if exact and not any(self.related(other, f) for f in found):
                 found.append(other)
