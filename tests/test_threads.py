@@ -36,7 +36,7 @@ def always_threaded(team: threads.Pool, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setattr(native, "_THREADS_WORK", -1)
     monkeypatch.setattr(native, "_THREADS_NOW", -1)
     monkeypatch.setattr(threaded_entry, "MIN_STEP_NS", -1.0)
-    monkeypatch.setattr(native, "new_choice", lambda brief: thread_choice.new_choice(brief=False, always=True))
+    monkeypatch.setattr(native, "new_choice", lambda brief, long: thread_choice.new_choice(brief=False, always=True))
     yield team
 
 
@@ -260,19 +260,22 @@ def test_one_thread_where_the_session_says_so(always_threaded: threads.Pool) -> 
 class _Choice:
     """The native decision, asked and told from here."""
 
-    def __init__(self, brief: bool = False) -> None:
-        self.block = thread_choice.new_choice(brief)
+    def __init__(self, long: bool = False) -> None:
+        self.block = thread_choice.new_choice(brief=False, long=long)
         code = pool_code()
         self._next = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p)(code.address("graphflow_choice_next"))
-        self._note = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_bool, ctypes.c_int64)(
+        self._note = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_bool, ctypes.c_bool, ctypes.c_int64)(
             code.address("graphflow_choice_note")
         )
 
-    def run(self, one: int, all_: int) -> bool:
-        """A run that takes `one` nanoseconds on one thread, `all_` on all: whether it took all."""
+    def run(self, one: int, all_: int, asleep: bool = False) -> bool:
+        """A run of `one` nanoseconds on one thread, `all_` on all: whether it took all. `asleep`: if it finds workers so."""
         threaded = bool(self._next(self.block.ctypes.data))
-        self._note(self.block.ctypes.data, threaded, all_ if threaded else one)
+        self.note(threaded, all_ if threaded else one, asleep=threaded and asleep)
         return threaded
+
+    def note(self, threaded: bool, took: int, asleep: bool = False) -> None:
+        self._note(self.block.ctypes.data, threaded, asleep, took)
 
 
 def test_the_faster_way_is_taken() -> None:
@@ -281,6 +284,38 @@ def test_the_faster_way_is_taken() -> None:
     assert sum(taken[:8]) == 4 and sum(taken[8:]) <= 20
     taken = [choice.run(100, 50) for _ in range(1000)]  # the neighbour is gone
     assert thread_choice.takes_threads(choice.block) and sum(taken) > 800
+
+
+def test_a_change_for_the_better_is_seen_in_one_trial() -> None:
+    """What threads took long ago does not count against them."""
+    choice = _Choice()
+    for _ in range(1000):
+        choice.run(100, 300)
+    taken = [choice.run(100, 50) for _ in range(160)]
+    assert all(taken[132:])
+
+
+def test_long_runs_are_tried_few_times() -> None:
+    choice = _Choice(long=True)
+    taken = [choice.run(100, 50) for _ in range(46)]
+    assert taken.count(False) == 4
+
+
+def test_runs_that_find_workers_asleep_are_not_counted_until_they_are_many() -> None:
+    choice = _Choice()
+    taken = [choice.run(100, 120, asleep=True) for _ in range(8)]
+    assert all(taken) and choice.block[0] == 0
+    for _ in range(400):
+        choice.run(100, 50, asleep=False)
+    assert thread_choice.takes_threads(choice.block)
+    for _ in range(400):  # no other core is to be had
+        choice.run(100, 120, asleep=True)
+    assert not thread_choice.takes_threads(choice.block)
+    for _ in range(300):  # workers take two runs to wake
+        threaded = [choice.run(100, 120, asleep=True) for _ in range(2)]
+        if any(threaded):
+            choice.run(100, 50)
+    assert thread_choice.takes_threads(choice.block)
 
 
 def test_single_disturbed_runs_decide_nothing() -> None:
@@ -300,11 +335,11 @@ def test_the_median_of_the_last_runs_counts(times: list[int]) -> None:
             choice.run(0, 0)  # the first four runs take all threads: overwritten below
         for _ in range(4):
             choice.run(limit, 0)
-        choice.block[4], choice.block[16:25] = 0, thread_choice.new_choice(False)[16:25]
+        choice.block[4], choice.block[18:27] = 0, thread_choice.new_choice(False)[18:27]
         choice.block[2] = 1
         for t in times:
             choice.block[0] = 8  # no trial is near
-            choice._note(choice.block.ctypes.data, True, t)
+            choice.note(True, t)
         low, high = sorted(last)[(len(last) - 1) // 2], sorted(last)[len(last) // 2]
         if limit >= high or limit < low:
             assert thread_choice.takes_threads(choice.block) == (limit >= high)

@@ -125,7 +125,7 @@ class BoundPlan:
             if any(flag & PARALLEL for flag in self.step_flags):
                 flags_at = ctypes.cast(ctypes.c_char_p(self.step_flags), ctypes.c_void_p).value or 0
                 launch = team.launch
-                self.choice = new_choice(brief=work < _WAKING_WORK)
+                self.choice = new_choice(brief=work < _WAKING_WORK, long=work >= _THREADS_NOW)
                 choice_at = self.choice.ctypes.data
                 words = [choice_at, team.address, threads, flags_at, compiled.threaded.entry, compiled.entry]
         self.block = np.array([*words, *(sizes[s] for s in plan.symbols), 0], np.int64)  # never empty: its address is needed

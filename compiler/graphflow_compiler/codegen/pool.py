@@ -209,7 +209,10 @@ entry:
 all:
   %p_brief = getelementptr i64, ptr %choice, i64 BRIEF
   %brief = load i64, ptr %p_brief
-  %s_all = call i32 @team(ptr %table, ptr %dims, i64 %brief)
+  %asleep_at = alloca i1
+  store i1 0, ptr %asleep_at
+  %s_all = call i32 @team(ptr %table, ptr %dims, i64 %brief, ptr %asleep_at)
+  %was_asleep = load i1, ptr %asleep_at
   br label %ran
 one:
   %p_alone = getelementptr i64, ptr %dims, i64 -1
@@ -218,18 +221,19 @@ one:
   br label %ran
 ran:
   %status = phi i32 [ %s_all, %all ], [ %s_one, %one ]
+  %asleep = phi i1 [ %was_asleep, %all ], [ 0, %one ]
   %succeeded = icmp eq i32 %status, 0
   br i1 %succeeded, label %note, label %done
 note:
   %end = call i64 @nanoseconds()
   %took = sub i64 %end, %start
-  call void @graphflow_choice_note(ptr %choice, i1 %threaded, i64 %took)
+  call void @graphflow_choice_note(ptr %choice, i1 %threaded, i1 %asleep, i64 %took)
   br label %done
 done:
   ret i32 %status
 }
 
-define internal i32 @team(ptr %table, ptr %dims, i64 %brief) {
+define internal i32 @team(ptr %table, ptr %dims, i64 %brief, ptr %asleep_at) {
 entry:
   %p_ctl = getelementptr i64, ptr %dims, i64 -5
   %ctl = load ptr, ptr %p_ctl
@@ -244,6 +248,7 @@ brief_run: ; it would be over before a sleeper is awake: that one is woken for t
   br i1 %someone, label %wake_only, label %take
 wake_only:
   %r0 = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %ctl, i64 129, i32 2147483647, ptr null, ptr null, i64 0)
+  store i1 1, ptr %asleep_at
   br label %by_itself
 take:
   %p_taken = getelementptr i8, ptr %ctl, i64 192

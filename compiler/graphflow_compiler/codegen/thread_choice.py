@@ -14,22 +14,24 @@ import numpy as np
 
 #: In a block of int64s: runs since the last trial was about to begin, 1 if all threads are the faster way, the way of the
 #: last run (-1: none), runs noted of each way, runs from one trial to the next, 1 if a run is too short to wait for a worker
-#: to wake, times of each way.
-_RUNS, _THREADED, _LAST, _NOTED, _PERIOD, BRIEF, _TIMES = 0, 1, 2, 3, 5, 6, 7
-_TRIAL = 4  # runs before a trial, and of one
+#: to wake, runs before a trial and of one, runs in a row that found a worker asleep, times of each way.
+_RUNS, _THREADED, _LAST, _NOTED, _PERIOD, BRIEF, _TRIAL, _ASLEEP, _TIMES = 0, 1, 2, 3, 5, 6, 7, 8, 9
 _KEPT = 9
 _FIRST_PERIOD = 20
 #: A trial of one thread costs its runs once more; one of all threads shows that a neighbour has gone.
 _LONGEST_PERIOD, _LONGEST_ALONE = 512, 128
+#: So many runs in a row wait for a worker to wake. Later ones count: they are what is to be had.
+_MOST_ASLEEP = 8
 _NEVER = 1 << 62
 # With the times that are missing alternately short and long, the median of all is that of those there are.
 _NO_TIMES = tuple(_NEVER if i % 2 else 0 for i in range(_KEPT))
 
 
-def new_choice(brief: bool, always: bool = False) -> np.ndarray[Any, Any]:
-    """The block of one plan. `always`: all threads, without trials."""
-    runs, period = (2 * _TRIAL, _NEVER) if always else (0, _FIRST_PERIOD)
-    return np.array([runs, 1, -1, 0, 0, period, int(brief), *_NO_TIMES, *_NO_TIMES], np.int64)
+def new_choice(brief: bool, long: bool = False, always: bool = False) -> np.ndarray[Any, Any]:
+    """The block of one plan. `long`: a run is milliseconds, so a trial is few. `always`: all threads, without trials."""
+    trial = 2 if long else 4
+    runs, period = (2 * trial, _NEVER) if always else (0, _FIRST_PERIOD)
+    return np.array([runs, 1, -1, 0, 0, period, int(brief), trial, 0, *_NO_TIMES, *_NO_TIMES], np.int64)
 
 
 def takes_threads(choice: np.ndarray[Any, Any]) -> bool:
@@ -56,24 +58,37 @@ def _median() -> str:
 
 
 #: ``i1 graphflow_choice_next(ptr choice)`` says whether the run that now begins takes all threads, and
-#: ``graphflow_choice_note(choice, threaded, nanoseconds)`` hears what it took.
+#: ``graphflow_choice_note(choice, threaded, asleep, nanoseconds)`` hears what it took, `asleep` if on one thread after all.
 TEXT = (
     "declare i64 @llvm.smin.i64(i64, i64)\ndeclare i64 @llvm.smax.i64(i64, i64)\n"
     + _median()
     + f"""
 define i1 @graphflow_choice_next(ptr %choice) {{
   %runs = load i64, ptr %choice
+  %p_trial = getelementptr i64, ptr %choice, i64 {_TRIAL}
+  %length = load i64, ptr %p_trial
   %p_usual = getelementptr i64, ptr %choice, i64 {_THREADED}
   %usual = load i64, ptr %p_usual
-  %since = sub i64 %runs, {_TRIAL}
-  %trial = icmp ult i64 %since, {_TRIAL}
+  %since = sub i64 %runs, %length
+  %trial = icmp ult i64 %since, %length
   %threads = icmp ne i64 %usual, 0
   %threaded = xor i1 %threads, %trial
   ret i1 %threaded
 }}
 
-define void @graphflow_choice_note(ptr %choice, i1 %threaded, i64 %took) {{
+define void @graphflow_choice_note(ptr %choice, i1 %threaded, i1 %asleep, i64 %took) {{
 entry:
+  %p_asleep = getelementptr i64, ptr %choice, i64 {_ASLEEP}
+  %before_asleep = load i64, ptr %p_asleep
+  %more_asleep = add i64 %before_asleep, 1
+  %in_a_row = select i1 %asleep, i64 %more_asleep, i64 0
+  store i64 %in_a_row, ptr %p_asleep
+  %few = icmp ule i64 %in_a_row, {_MOST_ASLEEP}
+  %passed_over = and i1 %asleep, %few
+  br i1 %passed_over, label %done, label %count
+count:
+  %p_length = getelementptr i64, ptr %choice, i64 {_TRIAL}
+  %length = load i64, ptr %p_length
   %p_period = getelementptr i64, ptr %choice, i64 {_PERIOD}
   %period = load i64, ptr %p_period
   %runs = load i64, ptr %choice
@@ -85,18 +100,25 @@ entry:
   %p_last = getelementptr i64, ptr %choice, i64 {_LAST}
   %last = load i64, ptr %p_last
   store i64 %way, ptr %p_last
+  %number_at = add i64 %way, {_NOTED}
+  %p_number = getelementptr i64, ptr %choice, i64 %number_at
   %one = getelementptr i64, ptr %choice, i64 {_TIMES}
   %all = getelementptr i64, ptr %choice, i64 {_TIMES + _KEPT}
+  %times = select i1 %threaded, ptr %all, ptr %one
+  %begins = icmp eq i64 %runs, %length
+  br i1 %begins, label %forget, label %look
+forget: ; what the way took that is now tried was long ago
+  store i64 0, ptr %p_number
+  call void @llvm.memcpy.p0.p0.i64(ptr %times, ptr @no_times, i64 {8 * _KEPT}, i1 false)
+  br label %look
+look:
   %same = icmp eq i64 %last, %way
   br i1 %same, label %keep, label %decide
 keep:
-  %number_at = add i64 %way, {_NOTED}
-  %p_number = getelementptr i64, ptr %choice, i64 %number_at
   %number = load i64, ptr %p_number
   %number1 = add i64 %number, 1
   store i64 %number1, ptr %p_number
   %slot = urem i64 %number, {_KEPT}
-  %times = select i1 %threaded, ptr %all, ptr %one
   %p_time = getelementptr i64, ptr %times, i64 %slot
   store i64 %took, ptr %p_time
   br label %decide
@@ -108,7 +130,8 @@ decide: ; not while a trial is under way
   %some_one = icmp ne i64 %ones, 0
   %some_all = icmp ne i64 %alls, 0
   %known = and i1 %some_one, %some_all
-  %trial_over = icmp uge i64 %runs, {2 * _TRIAL - 1}
+  %both = shl i64 %length, 1
+  %trial_over = icmp uge i64 %runs1, %both
   %ready = and i1 %known, %trial_over
   br i1 %ready, label %compare, label %done
 compare:
@@ -122,11 +145,11 @@ compare:
   br i1 %changes, label %change, label %confirm
 change:
   store i64 %now, ptr %p_usual
-  store i64 {2 * _TRIAL}, ptr %choice
+  store i64 %both, ptr %choice
   store i64 {_FIRST_PERIOD}, ptr %p_period
   br label %done
 confirm:
-  %just = icmp eq i64 %runs, {2 * _TRIAL - 1}
+  %just = icmp eq i64 %runs1, %both
   br i1 %just, label %rarer, label %done
 rarer:
   %twice = mul i64 %period, 2
@@ -137,5 +160,8 @@ rarer:
 done:
   ret void
 }}
+
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
+@no_times = internal constant [{_KEPT} x i64] [{", ".join(f"i64 {t}" for t in _NO_TIMES)}]
 """
 )
