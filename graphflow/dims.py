@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 #: An indivisible factor of a monomial: a size's name, or ("//" | "%" | "max" | "min", left, right).
 Atom: TypeAlias = "str | tuple[str, Dim, Dim]"
@@ -22,6 +22,9 @@ class SymDim:
     def __init__(self, terms: tuple[tuple[Monomial, int], ...]) -> None:
         self.terms = terms  # sorted by the text of the monomial, no zero coefficients
         self._hash = hash(terms)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SymDim, (self.terms,)  # the hash of a text is another one in each process
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SymDim) and self.terms == other.terms

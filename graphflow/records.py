@@ -2,7 +2,8 @@
 
 Importing the compiler makes some 160 of them, and up to Python 3.12 `dataclass` compiles each method of each class by itself:
 most of a millisecond a class, a fifth of the time from the start of a process to its first training step. Here the methods
-that matter for speed are compiled together and the others are shared. `dataclasses.fields`, `replace`, `asdict` and
+that matter for speed are compiled together, when one of them is first called (most classes wait in vain), and the others are
+shared. `dataclasses.fields`, `replace`, `asdict` and
 `is_dataclass` take the classes for what they are to a type checker. Newer versions are faster, but they compare field by field,
 so that a constant NaN is not equal to itself: here tuples of the fields are compared, on every Python.
 """
@@ -26,6 +27,8 @@ else:
 
 __all__ = ["record"]
 
+_COMPILED = ("__init__", "__eq__", "__hash__")
+
 
 def make_record(cls: Any, frozen: bool, slots: bool, eq: bool) -> Any:
     inherited: dict[str, Any] = {}
@@ -46,7 +49,7 @@ def make_record(cls: Any, frozen: bool, slots: bool, eq: bool) -> Any:
     if slots:
         cls = _with_slots(cls, own, inherited)
     made: dict[str, Any] = {}
-    _compile(cls, fields, frozen, slots, made)
+    made |= _when_called(cls, lambda: _compile(cls, fields, frozen, slots))
     made["__match_args__"] = tuple(f.name for f in fields.values() if f.init)
     made["__repr__"] = _repr_of([f.name for f in fields.values() if f.repr])
     if not eq:
@@ -87,7 +90,26 @@ def _with_slots(cls: type, own: dict[str, Any], inherited: dict[str, Any]) -> ty
     return again
 
 
-def _compile(cls: type, fields: dict[str, Any], frozen: bool, slots: bool, made: dict[str, Any]) -> None:
+def _when_called(cls: type, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `make` makes, but made when the first of it is called."""
+
+    def stub(name: str) -> Callable[..., Any]:
+        def method(self: Any, *args: Any, **named: Any) -> Any:
+            made = make()
+            for n, real in made.items():
+                if cls.__dict__.get(n) is stubs[n]:
+                    setattr(cls, n, real)
+            return made[name](self, *args, **named)
+
+        method.__qualname__ = f"{cls.__qualname__}.{name}"
+        method.__module__ = cls.__module__
+        return method
+
+    stubs = {name: stub(name) for name in _COMPILED}
+    return stubs
+
+
+def _compile(cls: type, fields: dict[str, Any], frozen: bool, slots: bool) -> dict[str, Any]:
     """``__init__``, ``__eq__`` and ``__hash__``."""
     space: dict[str, Any] = {"_set": object.__setattr__}
     parameters, body = ["self"], []
@@ -134,10 +156,10 @@ def _compile(cls: type, fields: dict[str, Any], frozen: bool, slots: bool, made:
         f" return hash({_tuple('self', hashed)})",
     ]
     exec("\n".join(source), space)
-    for name in ("__init__", "__eq__", "__hash__"):
-        made[name] = space[name]
-        made[name].__qualname__ = f"{cls.__qualname__}.{name}"
-        made[name].__module__ = cls.__module__
+    for name in _COMPILED:
+        space[name].__qualname__ = f"{cls.__qualname__}.{name}"
+        space[name].__module__ = cls.__module__
+    return {name: space[name] for name in _COMPILED}
 
 
 def _tuple(of: str, names: list[str]) -> str:

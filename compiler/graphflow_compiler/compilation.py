@@ -3,51 +3,21 @@
 from __future__ import annotations
 
 import gc
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import field, replace
 from functools import partial
-from typing import Any
 
 from graphflow.core.graph import Graph
-from graphflow.core.kinds import Contraction, Elementwise, Host, TensorType
-from graphflow.dtypes import bool_, string, uint64
-from graphflow.errors import CompileError
+from graphflow.core.kinds import Host, TensorType
+from graphflow.dtypes import string
 from graphflow.records import record
-from graphflow.shapes import Dim, product, size
-from graphflow_compiler import frontend
-from graphflow_compiler.access import dim_index
-from graphflow_compiler.codegen.emit import Target, host_target, kernel_to_llvm, scratch_elements
-from graphflow_compiler.explain import explain_text
+from graphflow_compiler import frontend, kept_plans
+from graphflow_compiler.codegen.llvm_text import Target, host_target
 from graphflow_compiler.frontend import Signature
-from graphflow_compiler.ir import kernels as kernels_ir
-from graphflow_compiler.ir.kernels import Group, KernelGraph, bytes_of
-from graphflow_compiler.ir.loops import Buffer, For, GemmKernel, IVar, Kernel, LoopKernel
-from graphflow_compiler.ir.loops_build import LoopBuilder
-from graphflow_compiler.ir.loops_text import kernel_to_text
-from graphflow_compiler.ir.loops_verify import verify_kernel
-from graphflow_compiler.ir.program import (
-    FEED,
-    IS_INITIALIZED,
-    RUN_INDEX,
-    VARIABLE_STATE,
-    Node,
-    Program,
-    Value,
-    constant_array,
-    is_constant,
-    unknown_sizes,
-)
-from graphflow_compiler.lower import lower
-from graphflow_compiler.lower.alike import Skeleton, together
-from graphflow_compiler.lower.emit import Argument, FailureCode, Partial, Scratch, used_dims
-from graphflow_compiler.panels import Panels, with_panels
-from graphflow_compiler.passes.fusion import fuse
-from graphflow_compiler.passes.pipeline import Dump, run_passes
-from graphflow_compiler.passes.rewrite import PassContext
-from graphflow_compiler.plan import Plan, PlanBuffer, Step, entry_text, symbol_sources
-from graphflow_compiler.schedule import Copy, Schedule, schedule
+from graphflow_compiler.ir.program import VARIABLE_STATE, Program, unknown_sizes
+from graphflow_compiler.plan import Plan
 
 
 class CannotCompile(Exception):
@@ -56,11 +26,13 @@ class CannotCompile(Exception):
 
 @record(frozen=True)
 class Options:
-    """What compilation depends on besides the signature."""
+    """What compilation depends on besides the signature, and who hears of it."""
 
     target: Target = field(default_factory=host_target)
     #: Is told name and text of each distinct kernel as it is written.
     on_kernel: Callable[[str, str], None] = lambda name, text: None
+    #: Whether the plan may come from the cache on disk, and is kept there. Then no kernel may be written at all.
+    keep: bool = False
 
 
 def compile(graph: Graph, signature: Signature, options: Options | None = None) -> Plan:
@@ -89,18 +61,30 @@ def _without_garbage_collection() -> Iterator[None]:
 
 
 def _compile(signature: Signature, options: Options) -> Plan:
-    dump = Dump.from_environment("plan")
     program = frontend.build_program(signature)
     _check_supported(program)
-    ctx = PassContext()
-    program = run_passes(program, ctx, dump)
-    kernel_graph = fuse(program)
-    kernels_ir.verify(kernel_graph)
-    dump.write("kernels", partial(kernels_ir.to_text, kernel_graph))
-    plan = _Planner(schedule(kernel_graph), options, dump, signature).run()
-    dump.write("plan", partial(str, plan))
-    dump.write("explain", lambda: plan.explanation)
+    key = kept_plans.key_of(program, signature, options.target) if options.keep and not _is_watched() else None
+    if key is not None:
+        plan = kept_plans.get(key, partial(_explained_anew, signature, replace(options, keep=False)))
+        if plan is not None:
+            return plan
+    # The passes and emitters are loaded with the first plan that is not kept: processes that find theirs start faster.
+    from graphflow_compiler.planner import make_plan
+
+    plan = make_plan(program, signature, options.target, options.on_kernel)
+    if key is not None:
+        kept_plans.put(key, plan)
     return plan
+
+
+def _is_watched() -> bool:
+    """Whether somebody wants to see the passes at work, or stops them early."""
+    return bool(os.environ.get("GRAPHFLOW_DUMP") or os.environ.get("GRAPHFLOW_FUEL"))
+
+
+def _explained_anew(signature: Signature, options: Options, notes: tuple[str, ...] = ()) -> str:
+    """What was fused and why is not kept with a plan: it is found out again."""
+    return _compile(signature, replace(options, on_kernel=lambda name, text: None)).explain(notes)
 
 
 def _check_supported(program: Program) -> None:
@@ -122,274 +106,3 @@ def _check_supported(program: Program) -> None:
 
 def _mentions(t: TensorType, names: set[str]) -> bool:
     return any(not isinstance(d, int) and d.names() & names for d in t.shape or ())
-
-
-class _Planner:
-    """Numbers the buffers, lowers the groups in schedule order, and names kernels by their content."""
-
-    def __init__(self, plan: Schedule, options: Options, dump: Dump, signature: Signature) -> None:
-        self.schedule = plan
-        self.graph: KernelGraph = plan.graph
-        self.program = plan.graph.program
-        self.options = options
-        self.dump = dump
-        # Every size the signature names, also those that the program has since found equal to others.
-        self.sources = symbol_sources(
-            [TensorType(t.base_dtype, s) for t, s in zip(signature.feeds, signature.feed_shapes, strict=True)]
-        )
-        self.buffers: list[PlanBuffer] = []
-        self.number: dict[Any, int] = {}
-        self.texts: dict[str, str] = {}
-        self.steps: list[Step] = []
-        # Kernels that may share a function with others: by what must be the same, their steps, numbers and texts to be.
-        self.alike: dict[LoopKernel, list[tuple[int, Skeleton, LoopKernel]]] = {}
-
-    # ------------------------------------------------------------------ buffers
-    def buffer(self, key: Any, made: PlanBuffer) -> int:
-        found = self.number.get(key)
-        if found is None:
-            found = self.number[key] = len(self.buffers)
-            self.buffers.append(made)
-        return found
-
-    def output(self, i: int) -> int:
-        t = self.program.outputs[i].type
-        return self.buffer(("output", i), PlanBuffer("output", t, product(t.shape or ()), i))
-
-    def variable(self, name: str, t: TensorType) -> int:
-        return self.buffer(("variable", name), PlanBuffer("variable", t, product(t.shape or ()), name))
-
-    def home(self, v: Value | Partial | Panels) -> int:
-        """The buffer that holds the stored value v."""
-        here = len(self.steps)
-        if isinstance(v, Panels):
-            return self.buffer(v, v.buffer())
-        if isinstance(v, Partial):
-            return self.buffer(v, PlanBuffer("temporary", TensorType(v.dtype, (v.count,)), v.count, start=here, end=here))
-        base = self.graph.storage(v)
-        state = self.schedule.in_place.get(base)
-        if state is not None:
-            base = state
-        t = base.type
-        count = product(base.shape)
-        node = base.node
-        if node.op is FEED:
-            return self.buffer(base, PlanBuffer("feed", t, count, node.attrs.key))
-        if node.op is VARIABLE_STATE:
-            return self.variable(str(node.attrs.key), t)
-        if node.op is RUN_INDEX:
-            return self.buffer(base, PlanBuffer("run_index", TensorType(uint64, ()), 1))
-        if node.op is IS_INITIALIZED:
-            return self.buffer(base, PlanBuffer("is_initialized", TensorType(bool_, ()), 1, node.attrs.key))
-        if is_constant(base):
-            array = constant_array(base)
-            return self.buffer(base, PlanBuffer("constant", t, count, array=array))
-        home = self.schedule.output_home.get(base)
-        if home is not None:
-            return self.output(home)
-        number = self.buffer(base, PlanBuffer("temporary", t, count, start=here, end=here))
-        self.extend(number)
-        return number
-
-    def extend(self, number: int) -> None:
-        b = self.buffers[number]
-        if b.kind in ("temporary", "scratch"):
-            self.buffers[number] = replace(b, end=max(b.end, len(self.steps)))
-
-    # ------------------------------------------------------------------ steps
-    def run(self) -> Plan:
-        items: list[Group | Copy] = []  # what each step is of
-        for item in self.schedule.steps:
-            if isinstance(item, Copy):
-                self.copy(item)
-            else:
-                self.group(item)
-            items += [item] * (len(self.steps) - len(items))
-        self.emit_alike()
-        for v in self.program.feeds:
-            self.home(v.out())
-        for i in range(len(self.program.outputs)):
-            self.output(i)
-        feeds = sorted(self.program.feeds, key=lambda n: int(n.attrs.key))
-        reads = [b.key for b in self.buffers if b.kind == "variable"]
-        states = {n.attrs.key for n in self.program.nodes if n.op is VARIABLE_STATE}
-        used_sizes = {name for s in self.steps for d in s.dims if not isinstance(d, int) for name in d.names()}
-        for b in self.buffers:
-            if not isinstance(b.count, int):
-                used_sizes |= b.count.names()
-        for c in self.program.constraints:
-            for d in (c.a, c.b):
-                if not isinstance(d, int):
-                    used_sizes |= d.names()
-        missing = used_sizes - self.sources.keys()
-        if missing:
-            raise CompileError(f"sizes {sorted(missing)} are given by no feed")
-        symbols = tuple(sorted(used_sizes))
-        return Plan(
-            buffers=tuple(self.buffers),
-            steps=tuple(self.steps),
-            symbols=symbols,
-            symbol_source={name: self.sources[name] for name in symbols},
-            constraints=self.program.constraints,
-            feed_types=tuple(n.types[0] for n in feeds),
-            output_types=tuple(v.type for v in self.program.outputs),
-            reads=tuple(str(k) for k in reads if k in states),
-            writes=tuple(name for name, _ in self.program.updates),
-            kernels=self.texts,
-            entry_text=entry_text(self.steps, symbols),
-            explain=partial(explain_text, replace(self.schedule, steps=tuple(items)), tuple(self.steps), tuple(self.buffers)),
-            uses_run_index=any(b.kind == "run_index" for b in self.buffers),
-        )
-
-    def group(self, group: Group) -> None:
-        for k in lower(self.graph, group, self.schedule.in_place):
-            kind = f"{group.kind} {k.part}" if k.part else group.kind
-            self.add(k.kernel, k.arguments, kind, k.kernel.comments, k.failures, flops(k.nodes))
-
-    def copy(self, item: Copy) -> None:
-        t = item.source.type
-        source = self.home(item.source)
-        aside = self.number.get(("aside", item.source))
-        if aside is not None:
-            source = aside
-        if item.aside:
-            here = len(self.steps)
-            target = self.buffer(
-                ("aside", item.source), PlanBuffer("temporary", t, product(t.shape or ()), start=here, end=here)
-            )
-        else:
-            target = self.output(item.output) if item.output >= 0 else self.variable(item.variable, t)
-        for b in (source, target):
-            self.extend(b)
-        nbytes = bytes_of(t)
-        if isinstance(nbytes, int):  # the entry copies it itself
-            self.steps.append(
-                Step(f"copy {nbytes}", "copy", (source, target), (), item.source.node.origin, 0, (), (source,), (target,))
-            )
-            return
-        kernel = copy_kernel(t)
-        name = self.emit(kernel)
-        self.steps.append(
-            Step(
-                name,
-                "copy",
-                (source, target),
-                tuple(map(size, kernel.dims)),
-                item.source.node.origin,
-                0,
-                (),
-                (source,),
-                (target,),
-                is_parallel=True,
-            )
-        )
-
-    def add(
-        self,
-        kernel: Kernel,
-        arguments: tuple[Argument, ...],
-        kind: str,
-        origin: tuple[str, ...],
-        failures: tuple[FailureCode, ...],
-        work: Dim,
-    ) -> None:
-        kernel, stored = with_panels(kernel, arguments, self.graph, self.options.target)
-        numbers = []
-        reads, writes = [], []
-        for a, formal in zip(stored, kernel.buffers, strict=True):
-            if isinstance(a, Scratch):
-                numbers.append(self.scratch(TensorType(a.dtype, ()), a.count))
-            else:
-                number = self.home(a)
-                self.extend(number)
-                numbers.append(number)
-            if formal.access != "read":
-                writes.append(numbers[-1])
-            if formal.access != "write":
-                reads.append(numbers[-1])
-        count = scratch_elements(kernel, self.options.target)
-        if isinstance(kernel, GemmKernel) and count is not None:
-            numbers.append(self.scratch(TensorType(kernel.accumulate_dtype, ()), count))
-        skeleton = None
-        known = False
-        if isinstance(kernel, LoopKernel):
-            skeleton = Skeleton.of(kernel, [self.buffers[n].count for n in numbers])
-            if skeleton is not None:
-                members = self.alike.setdefault(skeleton.kernel, [])
-                known = bool(members)
-                members.append((len(self.steps), skeleton, kernel))
-        if not known:  # whether a kernel is well formed does not depend on its numbers
-            verify_kernel(kernel)
-        self.steps.append(
-            Step(
-                self.emit(kernel) if skeleton is None else "",
-                kind,
-                tuple(numbers),
-                tuple(map(size, kernel.dims)),
-                origin,
-                work,
-                failures,
-                tuple(reads),
-                tuple(writes),
-                is_parallel(kernel),
-            )
-        )
-
-    def scratch(self, t: TensorType, count: Dim) -> int:
-        here = len(self.steps)
-        return self.buffer(("scratch", here, len(self.buffers)), PlanBuffer("scratch", t, count, start=here, end=here))
-
-    def emit_alike(self) -> None:
-        """The functions of the kernels that were put aside, now that it is known which of them go together."""
-        for members in self.alike.values():
-            made = together([skeleton for _, skeleton, _ in members]) if len(members) > 1 else None
-            if made is None:
-                for at, _, kernel in members:
-                    self.steps[at] = replace(self.steps[at], function=self.emit(kernel))
-                continue
-            shared, passed = made
-            verify_kernel(shared)
-            name = self.emit(shared)
-            for (at, _, _), dims in zip(members, passed, strict=True):
-                self.steps[at] = replace(self.steps[at], function=name, dims=dims)
-
-    def emit(self, kernel: Kernel) -> str:
-        """The function's name, from the content of its code: kernels that do the same share one function."""
-        self.dump.write("loops", partial(kernel_to_text, kernel))
-        text = kernel_to_llvm(kernel, self.options.target)
-        name = "gf_" + hashlib.sha256(text.encode()).hexdigest()[:16]
-        if name not in self.texts:
-            self.texts[name] = text.replace("@kernel(", f"@{name}(")
-            self.options.on_kernel(name, self.texts[name])
-        return name
-
-
-def is_parallel(kernel: Kernel) -> bool:
-    return isinstance(kernel, GemmKernel) or any(isinstance(s, For) and s.parallel for s in kernel.body)
-
-
-def copy_kernel(t: TensorType) -> LoopKernel:
-    b = LoopBuilder()
-    count = dim_index(product(t.shape or ()))
-    with b.loop("i", count, kind="vector", parallel=True):
-        b.store("target", IVar("i"), b.load("source", IVar("i"), t.dtype))
-    body = b.build()
-    buffers = (Buffer("source", t.dtype, count, "read"), Buffer("target", t.dtype, count, "write"))
-    return LoopKernel("kernel", buffers, used_dims(body, [count]), body)
-
-
-def flops(nodes: Sequence[Node]) -> Dim:
-    """Floating-point operations of some nodes: 2mnk for a contraction, one per element for the rest."""
-    total: Dim = 0
-    for n in nodes:
-        size = product(n.types[0].shape or ()) if n.types else 0  # an assertion has no outputs
-        if isinstance(n.op.kind, Contraction):
-            a = n.inputs[0]
-            assert a is not None
-            k = a.shape[-2] if n.attrs.transpose_a else a.shape[-1]
-            total = total + size * k * 2
-        elif isinstance(n.op.kind, Elementwise):
-            total = total + size
-        elif n.data_inputs:
-            total = total + product(n.data_inputs[0].shape)
-    return total

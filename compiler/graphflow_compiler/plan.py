@@ -15,8 +15,7 @@ from graphflow.core.kinds import TensorType
 from graphflow.errors import CompileError
 from graphflow.records import record
 from graphflow.shapes import Dim, Shape, SymDim, evaluate, product
-from graphflow_compiler.ir.program import Constraint
-from graphflow_compiler.lower.emit import FailureCode
+from graphflow_compiler.ir.program import Constraint, FailureCode
 from graphflow_compiler.memory import LiveRange, plan_arena
 
 BufferKind = Literal["feed", "output", "variable", "constant", "temporary", "scratch", "run_index", "is_initialized"]

@@ -168,13 +168,18 @@ class OpDef:
     algebra: Algebra = NO_ALGEBRA
     onnx: str | None = None
     doc: str = field(default="")
-    family: str = field(default="")  # set by register: the module's short name
+    module: str = field(default="")  # set by register: the module that defines it
     makes_ref: bool = field(default=False, init=False)  # whether its outputs stand for a variable, not for a value
 
     def __post_init__(self) -> None:
         kind = self.kind
         is_variable = isinstance(kind, Source) and kind.what == "variable"
         object.__setattr__(self, "makes_ref", is_variable or isinstance(kind, StateUpdate))
+
+    @property
+    def family(self) -> str:
+        """The short name of the module that defines it."""
+        return self.module.rpartition(".")[2]
 
     @property
     def differentiable(self) -> bool:
@@ -191,9 +196,14 @@ def register(op: OpDef) -> OpDef:
     if op.name in _OPS:
         raise ValueError(f"op {op.name!r} is registered twice")
     module = str(sys._getframe(1).f_globals.get("__name__", ""))
-    object.__setattr__(op, "family", module.rpartition(".")[2])
+    object.__setattr__(op, "module", module)
     _OPS[op.name] = op
     return op
+
+
+def is_own(op: OpDef) -> bool:
+    """Whether an op is one of graphflow's, not of a user's."""
+    return op.module.startswith("graphflow.") and _OPS.get(op.name) is op
 
 
 def lookup(name: str) -> OpDef:

@@ -348,7 +348,7 @@ class NativeExecutable:
         if found is None:
             signature = Signature(self.fetches, self.feeds, general, variable_shapes)
             with Ahead() as ahead:
-                plan = compile(self.graph, signature, Options(on_kernel=ahead.add))
+                plan = compile(self.graph, signature, Options(on_kernel=ahead.add, keep=True))
                 found = self.plans[key] = CompiledPlan(plan, ahead)
             while len(self.plans) > MAX_PLANS:  # bound plans keep theirs alive for as long as they are used
                 del self.plans[next(iter(self.plans))]

@@ -25,7 +25,6 @@ import ctypes
 import logging
 import os
 import sys
-import sysconfig
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -96,7 +95,7 @@ def make_builtins() -> Builtins | None:
     wanted = os.environ.get("GRAPHFLOW_DISPATCH", "builtin")
     if wanted not in ("builtin", "ctypes"):
         raise ValueError(f"GRAPHFLOW_DISPATCH is {wanted!r}: it must be 'builtin' or 'ctypes'")
-    if wanted == "ctypes" or sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
+    if wanted == "ctypes" or sys.implementation.name != "cpython" or "t" in sys.abiflags:
         return None
     names = external_symbols([TEXT])
     missing = [name for name in names if not hasattr(ctypes.pythonapi, name)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
 import re
 import sys
 import weakref
@@ -156,6 +154,8 @@ def _check_symbols(llvm: Any, names: Sequence[str]) -> None:
 
 
 def _find(name: str) -> int | None:
+    import ctypes.util  # it loads a dozen modules, and hardly a process comes here
+
     libraries = ("ucrtbase",) if sys.platform == "win32" else (None, ctypes.util.find_library("m"))
     for library in libraries:
         try:

@@ -5,7 +5,6 @@ This module imports nothing of ours, and llvmlite only when used, so that a help
 
 from __future__ import annotations
 
-import json
 import struct
 import sys
 from collections.abc import Callable
@@ -78,6 +77,8 @@ def _one_declaration_each(text: str) -> str:
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """What a helper does: for each job, the object file after its length, or a length of -1 where LLVM refuses the text."""
+    import json
+
     import llvmlite.binding  # noqa: F401 - so that it is ready before the first job
 
     sink.write(READY)
@@ -112,11 +113,15 @@ space["serve"](source, sink)
 
 def greeting() -> bytes:
     """What a helper reads first from its standard input."""
+    import json  # here: processes that find their code in the cache start without it
+
     return json.dumps({"path": [str(p) for p in sys.path], "program": __file__}).encode() + b"\n"
 
 
 def job_for(text: str, cpu: str, features: str) -> bytes:
     """What it reads for each job."""
+    import json
+
     data = json.dumps({"text": text, "cpu": cpu, "features": features}).encode()
     return struct.pack("<q", len(data)) + data
 

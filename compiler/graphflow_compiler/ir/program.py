@@ -81,6 +81,15 @@ class Constraint:
     op: str
 
 
+@record(frozen=True, slots=True)
+class FailureCode:
+    """What a kernel's return value means: the op that failed and the message."""
+
+    code: int
+    op: str
+    message: str
+
+
 @record(frozen=True)
 class Program:
     """`outputs` align with the fetches; `updates` are (variable's op name, its value after the run); `effects` are nodes

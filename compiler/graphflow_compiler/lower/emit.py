@@ -35,7 +35,7 @@ from graphflow_compiler.ir.loops import (
     Store,
 )
 from graphflow_compiler.ir.loops_build import LoopBuilder
-from graphflow_compiler.ir.program import Node, Value, constant_array, is_constant, union_origin
+from graphflow_compiler.ir.program import FailureCode, Node, Value, constant_array, is_constant, union_origin
 
 
 @record(frozen=True, slots=True)
@@ -59,15 +59,6 @@ class Partial:
 
 Argument: TypeAlias = "Value | Scratch | Partial"
 Access: TypeAlias = Literal["read", "write", "readwrite"]
-
-
-@record(frozen=True, slots=True)
-class FailureCode:
-    """What a kernel's return value means: the op that failed and the message."""
-
-    code: int
-    op: str
-    message: str
 
 
 @record(frozen=True, slots=True)
