@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from graphflow._names import HOME, SUBMODULES
-
-__version__ = "0.1.0"
+from graphflow.version import __version__ as __version__
 
 
 class _Package(types.ModuleType):

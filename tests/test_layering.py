@@ -26,6 +26,7 @@ LEAVES = (
     "graphflow.records",
     "graphflow.dtypes",
     "graphflow.shapes",
+    "graphflow.version",
 )
 CORE = ("graphflow.core",)
 OPS = ("graphflow.ops", "graphflow.gradients")

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-import graphflow
 import graphflow_compiler
+from graphflow import version
 from graphflow.core.kinds import TensorType
 from graphflow.core.registry import TensorValue, is_own
 from graphflow.dtypes import DType, as_dtype
@@ -165,9 +165,9 @@ def _stamps() -> tuple[str, ...] | None:
 
     Sizes and times of change of the source files: versions alone would not do for whoever works on them.
     """
-    found = [graphflow.__version__, np.__version__, platform.python_version()]
-    for package in (graphflow, graphflow_compiler):
-        todo = [str(Path(package.__file__ or "").parent)]
+    found = [version.__version__, np.__version__, platform.python_version()]
+    for module in (version, graphflow_compiler):
+        todo = [str(Path(module.__file__ or "").parent)]
         while todo:
             folder = todo.pop()
             try:
