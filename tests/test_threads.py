@@ -10,17 +10,21 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import graphflow as gf
+from graphflow.errors import CompileError
 from graphflow_compiler import threaded_entry
-from graphflow_compiler.codegen import thread_choice
+from graphflow_compiler.codegen import dispatch, thread_choice
 from graphflow_compiler.codegen.pool import is_supported, pool_code
 from graphflow_runtime import control, native, threads
+from graphflow_runtime.prepared import Prepared
 from tests.random_programs import run as run_random_program
 
+needs_builtins = pytest.mark.skipif(dispatch.builtins() is None, reason="this Python takes the ctypes way only")
 pytestmark = pytest.mark.skipif(not is_supported(), reason="plans run on one thread here")
 
 
@@ -274,6 +278,11 @@ class _Choice:
         self.note(threaded, all_ if threaded else one, asleep=threaded and asleep)
         return threaded
 
+    @property
+    def takes_threads(self) -> bool:
+        """Whether the next run that is no trial takes all threads."""
+        return bool(self.block[1])
+
     def note(self, threaded: bool, took: int, asleep: bool = False) -> None:
         self._note(self.block.ctypes.data, threaded, asleep, took)
 
@@ -283,7 +292,7 @@ def test_the_faster_way_is_taken() -> None:
     taken = [choice.run(100, 300) for _ in range(400)]
     assert sum(taken[:8]) == 4 and sum(taken[8:]) <= 20
     taken = [choice.run(100, 50) for _ in range(1000)]  # the neighbour is gone
-    assert thread_choice.takes_threads(choice.block) and sum(taken) > 800
+    assert choice.takes_threads and sum(taken) > 800
 
 
 def test_a_change_for_the_better_is_seen_in_one_trial() -> None:
@@ -307,15 +316,15 @@ def test_runs_that_find_workers_asleep_are_not_counted_until_they_are_many() -> 
     assert all(taken) and choice.block[0] == 0
     for _ in range(400):
         choice.run(100, 50, asleep=False)
-    assert thread_choice.takes_threads(choice.block)
+    assert choice.takes_threads
     for _ in range(400):  # no other core is to be had
         choice.run(100, 120, asleep=True)
-    assert not thread_choice.takes_threads(choice.block)
+    assert not choice.takes_threads
     for _ in range(300):  # workers take two runs to wake
         threaded = [choice.run(100, 120, asleep=True) for _ in range(2)]
         if any(threaded):
             choice.run(100, 50)
-    assert thread_choice.takes_threads(choice.block)
+    assert choice.takes_threads
 
 
 def test_single_disturbed_runs_decide_nothing() -> None:
@@ -342,30 +351,97 @@ def test_the_median_of_the_last_runs_counts(times: list[int]) -> None:
             choice.note(True, t)
         low, high = sorted(last)[(len(last) - 1) // 2], sorted(last)[len(last) // 2]
         if limit >= high or limit < low:
-            assert thread_choice.takes_threads(choice.block) == (limit >= high)
+            assert choice.takes_threads == (limit >= high)
 
 
 def test_a_sleeping_worker_is_not_waited_for(team: threads.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Brief runs go alone until a worker is awake, with the same results."""
     monkeypatch.setattr(threads, "_pool", team)
     monkeypatch.setattr(native, "_THREADS_WORK", -1)
-    monkeypatch.setattr(native, "_WAKING_WORK", 1e18)
+    monkeypatch.setattr(native, "_THREADS_NOW", -1)
     with gf.Graph().as_default(), gf.Session() as session:
         x = gf.placeholder(gf.float32, [None])
         call = session.make_callable(gf.reduce_sum(x * 2.0), feed_list=[x])
+        data = np.ones(30_000, np.float32)
+        call(data)
+        (executable,) = session._executables.values()
+        assert isinstance(executable, native.NativeExecutable)
+        (bound,) = executable.bound.values()
+        assert bound.choice is not None and bound.choice[thread_choice.BRIEF] == 1
+        jobs = ctypes.c_int64.from_address(team.address)
+        before = jobs.value
         for _ in range(20):
             time.sleep(0.002)  # they fall asleep
-            assert call(np.ones(30_000, np.float32)) == 60_000
+            assert call(data) == 60_000
+        assert jobs.value - before <= 10  # none, unless the machine is too busy for a worker to fall asleep
 
 
-@pytest.mark.parametrize("dispatch", ["builtin", "ctypes"])
-def test_threads_are_tried_once_a_plan_has_done_enough(
-    dispatch: str, team: threads.Pool, monkeypatch: pytest.MonkeyPatch
+def test_whether_a_run_is_brief_is_measured() -> None:
+    choice = _Choice()
+    for guess, took, brief in ((1, 150_000, 0), (0, 50_000, 1)):
+        choice.block[thread_choice.BRIEF] = guess
+        for _ in range(40):
+            choice.run(took, took)
+        assert choice.block[thread_choice.BRIEF] == brief
+
+
+@pytest.mark.parametrize("error", [CompileError("no code"), MemoryError()], ids=["code", "memory"])
+def test_a_plan_goes_on_alone_where_threads_cannot_be_had(
+    error: Exception, team: threads.Pool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(threads, "_pool", team)
+    monkeypatch.setattr(native, "_THREADS_AFTER", 1_000_000)
+    tried = []
+
+    def refuse(*arguments: object) -> str:
+        tried.append(1)
+        raise error
+
+    monkeypatch.setattr(native, "threaded_entry_text", refuse)
+    with gf.Graph().as_default(), gf.Session() as session:
+        x = gf.placeholder(gf.float32, [None])
+        call = session.make_callable(gf.reduce_sum(gf.exp(x)), feed_list=[x])
+        for n in (400_000, 300_000):
+            for _ in range(30):
+                assert call(np.zeros(n, np.float32)) == n
+    assert tried == [1] and caplog.text.count("runs on one thread") == 1
+
+
+def test_scratch_of_one_thread_has_to_do_where_memory_is_short(team: threads.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_pool", team)
+    monkeypatch.setattr(native, "_THREADS_NOW", -1)
+    monkeypatch.setattr(native, "_THREADS_WORK", -1)
+    sizes: list[int] = []
+    real = native.aligned_bytes
+
+    def short(size: int) -> Any:
+        sizes.append(size)
+        if len(sizes) == 1:
+            raise MemoryError
+        return real(size)
+
+    with gf.Graph().as_default(), gf.Session() as session:
+        a = gf.constant(np.random.RandomState(0).rand(70, 300).astype(np.float32))
+        b = gf.Variable(np.ones((300, 200), np.float32))
+        session.run(b.initializer)
+        monkeypatch.setattr(native, "aligned_bytes", short)
+        np.testing.assert_allclose(session.run(gf.matmul(a, b))[:, 0], session.run(gf.reduce_sum(a, 1)), rtol=1e-5)
+    assert sizes[0] > sizes[1]
+
+
+def test_a_wrong_number_of_threads_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHFLOW_THREADS", "many")
+    monkeypatch.setattr(native, "_THREADS_WORK", -1)
+    with gf.Graph().as_default(), gf.Session() as session, pytest.raises(ValueError, match="GRAPHFLOW_THREADS is 'many'"):
+        session.run(gf.constant(1.0) + 1.0)
+
+
+@pytest.mark.parametrize("way", ["builtin", "ctypes"])
+def test_threads_are_tried_once_a_plan_has_done_enough(way: str, team: threads.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Code for threads takes longer to compile than it can save in few runs."""
     monkeypatch.setattr(threads, "_pool", team)
     monkeypatch.setattr(native, "_THREADS_AFTER", 10_000_000)
-    if dispatch == "ctypes":
+    if way == "ctypes":
         monkeypatch.setattr(control, "builtins", lambda: None)
     with gf.Graph().as_default(), gf.Session() as session:
         x = gf.placeholder(gf.float32, [None])
@@ -381,7 +457,8 @@ def test_threads_are_tried_once_a_plan_has_done_enough(
     assert session.stats.plans_compiled <= 1
 
 
-def test_long_runs_go_natively_and_one_at_a_time() -> None:
+@needs_builtins
+def test_long_runs_go_natively_and_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that let other threads of Python run hold the session's lock, also where native code calls them."""
     with gf.Graph().as_default(), gf.Session() as session:
         v = gf.Variable(np.zeros(200_000, np.float32))
@@ -389,6 +466,13 @@ def test_long_runs_go_natively_and_one_at_a_time() -> None:
         step = session.make_callable(gf.assign(v, gf.sqrt(gf.square(v)) + 1.0).op)
         short = session.make_callable(gf.constant(1.0) + 1.0)
         step(), step()
+        slow: list[int] = []
+        real = Prepared._elements
+        with monkeypatch.context() as patch:
+            patch.setattr(Prepared, "_elements", lambda *arguments: slow.append(1) or real(*arguments))
+            for _ in range(3):
+                step()
+        assert not slow
 
         def work() -> None:
             for _ in range(50):
@@ -400,7 +484,7 @@ def test_long_runs_go_natively_and_one_at_a_time() -> None:
             w.start()
         for w in workers:
             w.join()
-        np.testing.assert_array_equal(session.run(v), np.full(200_000, 202, np.float32))
+        np.testing.assert_array_equal(session.run(v), np.full(200_000, 205, np.float32))
         assert session._store.busy == 0
         assert session._lock.acquire(blocking=False)
         session._lock.release()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,7 +30,7 @@ def _fits(value: Any, feed: Typed) -> bool:
 class Control:
     """Calls one plan's entry with one table. `feeds` and `outputs`: shape and dtype each, and its slot in the table.
 
-    `budget`: the address of a number and what each run takes from it. Once it is not positive, runs go the slow way.
+    `budget`: an array with one number and what each run takes from it. Once it is not positive, runs go the slow way.
     `keeps`: what the addresses in all of them point into.
     """
 
@@ -47,7 +45,7 @@ class Control:
         outputs: Sequence[Typed],
         output_slots: Sequence[int],
         release_gil: bool,
-        budget: tuple[int, int],
+        budget: tuple[Array, int],
         plan: Any = None,
         keeps: Any = None,
     ) -> None:
@@ -64,9 +62,10 @@ class Control:
         output_block = self._block(n for i, o in enumerate(self.outputs) for n in self._output(o, output_slots[i]))
         header = (entry, table.ctypes.data, dims.ctypes.data, store.version_address, -1, store.busy_address, store.runs_address)
         counts = (int(release_gil), len(self.feeds), len(self.outputs), feed_block, output_block, self.native.objects)
-        self.block = np.array([*header, *counts, *budget, *structure(LIST, range(len(self.outputs)))], np.int64)
+        left, cost = budget
+        tail = (left.ctypes.data, cost, id(self), *structure(LIST, range(len(self.outputs))))
+        self.block = np.array([*header, *counts, *tail], np.int64)
         self.address = self.block.ctypes.data
-        by_address[self.address] = self
 
     def _block(self, numbers: Any) -> int:
         array = np.array(list(numbers), np.int64)
@@ -75,9 +74,8 @@ class Control:
 
     def _feed(self, feed: Typed, slot: int) -> tuple[int, ...]:
         shape, dtype = feed
-        cell = np.empty((), dtype)
-        self._kept += [dtype, cell]
-        return (slot, ord(dtype.char), len(shape), id(dtype), cell.ctypes.data, *shape)
+        self._kept.append(dtype)
+        return (slot, ord(dtype.char), len(shape), id(dtype), *shape)
 
     def _output(self, output: Typed, slot: int) -> tuple[int, ...]:
         shape, dtype = output
@@ -103,14 +101,10 @@ class Control:
         results = [np.empty(shape, dtype) for shape, dtype in self.outputs]
         self.store.runs += 1
         left, cost = self.budget
-        ctypes.c_int64.from_address(left).value -= cost
+        left -= cost
         slots = (*self.feed_slots, *self.output_slots)
         status = call_entry(self.entry, self.table, self.dims, slots, [*values, *results])
         return status if status else [r if r.ndim else r[()] for r in results]
-
-
-#: Every control by the address that native code knows it by.
-by_address: weakref.WeakValueDictionary[int, Control] = weakref.WeakValueDictionary()
 
 
 class Cells:
@@ -119,10 +113,10 @@ class Cells:
     Args:
         kind, members: the structure (see `structure`).
         slow: what else to do with the values; it may `bind` the cells to a control.
-        failed: raises for a status that is not 0, of the control at an address (see `by_address`).
+        failed: raises for a status that is not 0, of a control; or for NO_MEMORY alone.
     """
 
-    def __init__(self, kind: int, members: Sequence[int], slow: Callable[..., Any], failed: Callable[[int, int], Any]) -> None:
+    def __init__(self, kind: int, members: Sequence[int], slow: Callable[..., Any], failed: Callable[..., Any]) -> None:
         self._block = np.array([0] * CELLS_HEADER + structure(kind, members), np.int64)
         #: What the cells are bound to: alive for as long as native code has its address.
         self.control: Control | None = None

@@ -7,19 +7,18 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from graphflow.core.graph import Graph, Operation, Tensor
 from graphflow.dtypes import DType, bfloat16
-from graphflow.errors import InternalError, InvalidArgumentError, NumericError, OutOfMemoryError
+from graphflow.errors import CompileError, InternalError, InvalidArgumentError, NumericError, OutOfMemoryError
 from graphflow.records import record
 from graphflow.shapes import evaluate
-from graphflow_compiler.codegen.dispatch import MISMATCH
+from graphflow_compiler.codegen.dispatch import MISMATCH, NO_MEMORY
 from graphflow_compiler.codegen.link import Ahead, LinkedPlan, link
-from graphflow_compiler.codegen.thread_choice import new_choice
+from graphflow_compiler.codegen.thread_choice import BRIEF_NS, new_choice
 from graphflow_compiler.compilation import CannotCompile, Options, compile
 from graphflow_compiler.frontend import Signature, generalise
 from graphflow_compiler.plan import Plan, SizeMismatch
@@ -29,7 +28,7 @@ from graphflow_runtime.control import Control
 from graphflow_runtime.failures import uninitialized
 from graphflow_runtime.memory import aligned_bytes
 from graphflow_runtime.store import VariableStore
-from graphflow_runtime.threads import pool
+from graphflow_runtime.threads import Pool, pool, wanted_threads
 
 if TYPE_CHECKING:
     from graphflow_runtime.tracing import Trace
@@ -49,8 +48,6 @@ _THREADS_WORK = 20_000
 _THREADS_AFTER = 100_000_000
 #: ... or at once.
 _THREADS_NOW = 5_000_000
-#: ... from which it pays to wait for a worker that sleeps to wake up.
-_WAKING_WORK = 100_000
 Shapes = tuple[tuple[int, ...], ...]
 
 
@@ -78,15 +75,37 @@ class CompiledPlan:
         self.code = link(plan.kernels, plan.entry_text, ahead)
         self.entry = self.code.entry
 
-    @cached_property
+        # Not cached properties: up to Python 3.11 these share one lock, which a fork could leave held in the child.
+        self._profiled: LinkedPlan | None = None
+        self._threaded: LinkedPlan | None = None
+        self._alone = False
+
+    def team(self) -> Pool | None:
+        """The threads for runs of this plan, whose code is then there; None where one thread has to do."""
+        if not self._alone:
+            try:
+                team = pool()
+                if team is not None:
+                    self.threaded  # noqa: B018
+                return team
+            except (CompileError, MemoryError) as e:
+                _log.warning("a plan of %d steps runs on one thread: %s", len(self.plan.steps), e)
+                self._alone = True
+        return None
+
+    @property
     def profiled(self) -> LinkedPlan:
         """The same kernels with an entry that notes when each starts and ends: compiled when first asked for."""
-        return link(self.plan.kernels, profile_entry_text(self.plan))
+        if self._profiled is None:
+            self._profiled = link(self.plan.kernels, profile_entry_text(self.plan))
+        return self._profiled
 
-    @cached_property
+    @property
     def threaded(self) -> LinkedPlan:
         """The same kernels with an entry for several threads: compiled when sizes are bound for which it pays."""
-        return link(self.plan.kernels, threaded_entry_text(self.plan.steps, self.plan.symbols))
+        if self._threaded is None:
+            self._threaded = link(self.plan.kernels, threaded_entry_text(self.plan.steps, self.plan.symbols))
+        return self._threaded
 
 
 class BoundPlan:
@@ -104,11 +123,20 @@ class BoundPlan:
         now = may and (work >= _THREADS_NOW or compiled.budget <= 0)
         #: Whether it is to be bound again, with threads, when its plan has done enough.
         self.waits = may and not now
-        team = pool() if now else None
+        if may:
+            wanted_threads()  # says now what is wrong with the environment, not when threads are due
+        team = compiled.team() if now else None
         threads = 1 if team is None else min(team.size, most_threads or team.size)
         offsets, total = plan.arena(sizes, threads)
         try:
-            arena = aligned_bytes(total)
+            try:
+                arena = aligned_bytes(total)
+            except MemoryError:
+                if threads == 1:
+                    raise
+                team, threads = None, 1  # each thread has scratch of its own
+                offsets, total = plan.arena(sizes)
+                arena = aligned_bytes(total)
             shapes_out = [(tuple(evaluate(d, sizes) for d in t.shape or ()), storage(t.dtype)) for t in plan.output_types]
         except MemoryError as e:
             raise OutOfMemoryError(message=f"a run needs {total} bytes for temporaries, which are not to be had") from e
@@ -125,7 +153,7 @@ class BoundPlan:
             if any(flag & PARALLEL for flag in self.step_flags):
                 flags_at = ctypes.cast(ctypes.c_char_p(self.step_flags), ctypes.c_void_p).value or 0
                 launch = team.launch
-                self.choice = new_choice(brief=work < _WAKING_WORK, long=work >= _THREADS_NOW)
+                self.choice = new_choice(brief=work < BRIEF_NS, long=work >= _THREADS_NOW)
                 choice_at = self.choice.ctypes.data
                 words = [choice_at, team.address, threads, flags_at, compiled.threaded.entry, compiled.entry]
         self.block = np.array([*words, *(sizes[s] for s in plan.symbols), 0], np.int64)  # never empty: its address is needed
@@ -162,8 +190,8 @@ class BoundPlan:
             [feeds.get(i, spare) for i in range(len(plan.feed_types))],
             shapes_out,
             [outputs.get(i, spare) for i in range(len(plan.output_types))],
-            release_gil=work > _GIL_WORK,
-            budget=((compiled.budget if self.waits else _ENDLESS).ctypes.data, int(work) if self.waits else 0),
+            release_gil=work >= _GIL_WORK,
+            budget=(compiled.budget, int(work)) if self.waits else (_ENDLESS, 0),
             plan=plan,
             # A way of calling keeps its control after the sizes have been forgotten here: whatever the table, the code
             # and the block hold addresses of must live as long.
@@ -213,6 +241,8 @@ class BoundPlan:
         if isinstance(results, int):
             if results == MISMATCH:
                 return None
+            if results == NO_MEMORY:
+                raise MemoryError
             raise _Failure(results)
         if self.writes:
             store.mark_initialized(self.writes)
@@ -287,7 +317,7 @@ class NativeExecutable:
             shapes = tuple([a.shape for a in feeds])
             bound = self.bound.get(shapes)
             if bound is not None and bound.is_overdue:
-                self.bound.clear()
+                del self.bound[shapes]
                 bound = None
             if bound is None:
                 bound = self.bind(shapes)

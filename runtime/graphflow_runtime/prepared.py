@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphflow.core.graph import Operation, Tensor
-from graphflow.errors import FeedError, InternalError, OutOfMemoryError
-from graphflow_runtime.control import LIST, SINGLE, TUPLE, Cells, by_address
+from graphflow.errors import FeedError, OutOfMemoryError
+from graphflow_runtime.control import LIST, SINGLE, TUPLE, Cells, Control
 from graphflow_runtime.executable import Executable
 from graphflow_runtime.feeds import FeedConverter, check_named_sizes
 from graphflow_runtime.fetches import Element, FetchPlan
@@ -101,11 +101,10 @@ class Prepared:
         call, rebuild = self.cells.call, self.rebuild
         return call if rebuild is None else lambda *values: rebuild(call(*values))
 
-    def _failed(self, status: int, address: int) -> None:
-        # Another thread may have bound the cells to other sizes since.
-        control = by_address.get(address)
+    def _failed(self, status: int, control: Control | None = None) -> None:
+        """Of what ran, that is: another thread may have bound the cells to other sizes since."""
         if control is None:
-            raise InternalError(message=f"a run failed with status {status}, and its plan is gone")
+            raise _no_room()
         raise self.executable.failed(control, status) from None
 
     # ------------------------------------------------------------------ the slow way
@@ -149,7 +148,7 @@ class Prepared:
             return self.executable.fast(values)
         except MemoryError as e:
             if self.session._store.runs != runs:
-                raise OutOfMemoryError(message="the run is done, but there is no memory for its results") from e
+                raise _no_room() from e
             return None  # it was for the results that the last sizes had, which may not be these
 
     def _run_converted(self, values: Sequence[Any], trace: Trace | None) -> Sequence[Any]:
@@ -178,3 +177,7 @@ class Prepared:
                 value = np.array(self.convert[-2 - slot](feeds[-2 - slot]))
             found.append(value if value.ndim else value[()])
         return found
+
+
+def _no_room() -> OutOfMemoryError:
+    return OutOfMemoryError(message="the run is done, but there is no memory for its results")

@@ -17,18 +17,30 @@ _log = logging.getLogger("graphflow")
 _MOST = 256
 
 
+def wanted_threads() -> int | None:
+    """What GRAPHFLOW_THREADS says; None if it is not set.
+
+    Raises:
+        ValueError: it is not a whole number from 1.
+    """
+    wanted = os.environ.get("GRAPHFLOW_THREADS", "")
+    if not wanted:
+        return None
+    if not wanted.isdecimal() or int(wanted) < 1:
+        raise ValueError(f"GRAPHFLOW_THREADS is {wanted!r}: it must be a whole number from 1")
+    return min(int(wanted), _MOST)
+
+
 def available_threads() -> int:
     """How many threads a plan may use: GRAPHFLOW_THREADS, else OMP_NUM_THREADS, else what the machine gives this process
     (its affinity and the quota of its control group).
 
     Raises:
-        ValueError: GRAPHFLOW_THREADS is not a whole number from 1.
+        ValueError: see `wanted_threads`.
     """
-    wanted = os.environ.get("GRAPHFLOW_THREADS", "")
-    if wanted:
-        if not wanted.isdecimal() or int(wanted) < 1:
-            raise ValueError(f"GRAPHFLOW_THREADS is {wanted!r}: it must be a whole number from 1")
-        return min(int(wanted), _MOST)
+    wanted = wanted_threads()
+    if wanted is not None:
+        return wanted
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota()
     if quota is not None:

@@ -12,8 +12,8 @@ converted for 0-d feeds; `array.ctypes.data` would take 1.2 us. Blocks of int64s
 * control: entry, table, dims, address of the store's version, version it was bound at, address of the busy flag (which the
   methods that acquire and release the session's lock follow), address of the run counter, whether to release the GIL, number
   of feeds, of outputs, feed specs, output specs, objects, address of a budget and what a run takes from it (when it is used
-  up, the Python function gets the call), structure.
-* feed spec: slot in the table, format character, rank, dtype object, cell for a converted number, sizes.
+  up, the Python function gets the call), the Python object that owns the block, structure.
+* feed spec: slot in the table, format character, rank, dtype object, sizes.
 * output spec: slot; 0, shape, dtype (a new array each run), or 1, cell, address of the cell's memory (0-d).
 * structure: 0 (the one result itself), 1 (list) or 2 (tuple); length; each member's number, -1 for None.
 * cells of a `call`: the control, whether it has been called since that was last looked at, structure.
@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from graphflow_compiler.codegen.dispatch_run_text import NO_MEMORY as NO_MEMORY
 from graphflow_compiler.codegen.dispatch_text import TEXT
 from graphflow_compiler.codegen.forks import lock_held_by_forks
 from graphflow_compiler.codegen.jit import compile_module, external_symbols
@@ -79,7 +80,7 @@ class Builtins:
     def _definition(self, function: str, doc: bytes) -> _PyMethodDef:
         return _PyMethodDef(b"run", self._engine.address(function), _METH_FASTCALL, doc)
 
-    def call(self, cells: int, slow: Callable[..., Any], failed: Callable[[int, int], Any]) -> Callable[..., Any]:
+    def call(self, cells: int, slow: Callable[..., Any], failed: Callable[..., Any]) -> Callable[..., Any]:
         """A ``call`` over the cells at this address, which whoever holds `slow` must keep alive."""
         made: Callable[..., Any] = self._new(ctypes.addressof(self._call), (cells, slow, failed), None)
         return made

@@ -46,7 +46,7 @@ define internal i1 @same_sizes(ptr %shape, ptr %spec) {
 entry:
   %p_rank = getelementptr i64, ptr %spec, i64 2
   %rank = load i64, ptr %p_rank
-  %wanted = getelementptr i64, ptr %spec, i64 5
+  %wanted = getelementptr i64, ptr %spec, i64 4
   br label %axis
 axis:
   %i = phi i64 [ 0, %entry ], [ %next, %size ]
@@ -118,9 +118,9 @@ yes:
 }
 """
 
-# A Python float, int or bool for a scalar: converted into the feed's own cell. Null if it is something else, or does not fit.
+# A Python float, int or bool for a scalar, put into a cell of the caller's. Null if it is something else, or does not fit.
 _NUMBER = """
-define internal ptr @number(ptr %object, ptr %spec, ptr %objects) {
+define internal ptr @number(ptr %object, ptr %spec, ptr %objects, ptr %cell) {
   %p_rank = getelementptr i64, ptr %spec, i64 2
   %rank = load i64, ptr %p_rank
   %scalar = icmp eq i64 %rank, 0
@@ -128,8 +128,6 @@ define internal ptr @number(ptr %object, ptr %spec, ptr %objects) {
 which:
   %p_char = getelementptr i64, ptr %spec, i64 1
   %char = load i64, ptr %p_char
-  %p_cell = getelementptr i64, ptr %spec, i64 4
-  %cell = load ptr, ptr %p_cell
   %p_type = getelementptr i8, ptr %object, i64 8
   %type = load ptr, ptr %p_type
   %p_float = getelementptr ptr, ptr %objects, i64 1

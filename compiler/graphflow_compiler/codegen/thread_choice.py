@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 
-#: In a block of int64s: runs since the last trial was about to begin, 1 if all threads are the faster way, the way of the
-#: last run (-1: none), runs noted of each way, runs from one trial to the next, 1 if a run is too short to wait for a worker
-#: to wake, runs before a trial and of one, runs in a row that found a worker asleep, times of each way.
-_RUNS, _THREADED, _LAST, _NOTED, _PERIOD, BRIEF, _TRIAL, _ASLEEP, _TIMES = 0, 1, 2, 3, 5, 6, 7, 8, 9
+#: In a block of int64s: runs since the last trial was about to begin (its first word), 1 if all threads are the faster way,
+#: the way of the last run (-1: none), runs noted of each way, runs from one trial to the next, 1 if a run is too short to wait
+#: for a worker to wake, runs before a trial and of one, runs in a row that found a worker asleep, times of each way.
+_THREADED, _LAST, _NOTED, _PERIOD, BRIEF, _TRIAL, _ASLEEP, _TIMES = 1, 2, 3, 5, 6, 7, 8, 9
+#: A run that takes longer on one thread waits for a worker to wake. One that did not would never find it awake: it spins for
+#: half of this time and sleeps again. Which runs are brief is a guess until they have been timed.
+BRIEF_NS = 100_000
 _KEPT = 9
 _FIRST_PERIOD = 20
 #: A trial of one thread costs its runs once more; one of all threads shows that a neighbour has gone.
@@ -32,11 +35,6 @@ def new_choice(brief: bool, long: bool = False, always: bool = False) -> np.ndar
     trial = 2 if long else 4
     runs, period = (2 * trial, _NEVER) if always else (0, _FIRST_PERIOD)
     return np.array([runs, 1, -1, 0, 0, period, int(brief), trial, 0, *_NO_TIMES, *_NO_TIMES], np.int64)
-
-
-def takes_threads(choice: np.ndarray[Any, Any]) -> bool:
-    """Whether the next run that is no trial takes all threads."""
-    return bool(choice[_THREADED])
 
 
 def _median() -> str:
@@ -137,6 +135,10 @@ decide: ; not while a trial is under way
 compare:
   %one_takes = call i64 @median(ptr %one)
   %all_take = call i64 @median(ptr %all)
+  %is_brief = icmp slt i64 %one_takes, {BRIEF_NS}
+  %brief = zext i1 %is_brief to i64
+  %p_brief = getelementptr i64, ptr %choice, i64 {BRIEF}
+  store i64 %brief, ptr %p_brief
   %threads = icmp sle i64 %all_take, %one_takes
   %now = zext i1 %threads to i64
   %p_usual = getelementptr i64, ptr %choice, i64 {_THREADED}

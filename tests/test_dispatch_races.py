@@ -1,0 +1,152 @@
+"""Runs that let other threads run meanwhile, or during which Python does: nothing of another call shows."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphflow as gf
+from graphflow_compiler.codegen import dispatch
+from graphflow_runtime import native
+from graphflow_runtime.prepared import Prepared
+
+needs_builtins = pytest.mark.skipif(dispatch.builtins() is None, reason="this Python takes the ctypes way only")
+
+
+def test_numbers_are_those_of_the_call() -> None:
+    """A long run reads what it was fed while other threads feed the same plan."""
+    with gf.Graph().as_default(), gf.Session() as session:
+        x, k = gf.placeholder(gf.float32, [None]), gf.placeholder(gf.float32, [])
+        call = session.make_callable(gf.tanh(x) * 0.0 + k, [x, k])
+        data = np.zeros(400_000, np.float32)
+        call(data, 1.0), call(data, 1.0)
+        wrong: list[Any] = []
+        end = time.monotonic() + 2.0
+
+        def work(value: float) -> None:
+            while time.monotonic() < end and not wrong:
+                found = call(data, value)
+                if found.min() != value or found.max() != value:
+                    wrong.append((value, found.min(), found.max()))
+
+        workers = [threading.Thread(target=work, args=(v,)) for v in (1.0, 2.0)]
+        for w in workers:
+            w.start()
+        for w in workers:
+            w.join()
+        assert not wrong
+
+
+@pytest.mark.parametrize("what", ["load", "close"])
+def test_garbage_collected_while_the_lock_is_taken(what: str) -> None:
+    """On Python 3.10 and 3.11 taking it makes a tuple, which may set off a collection, and that a finalizer."""
+    size = 1 << 18
+    with gf.Graph().as_default() as graph:
+        v = gf.Variable(np.zeros(size, np.float32), validate_shape=False)
+        total = gf.reduce_sum(gf.tanh(v) * 0.0 + v)
+    session = gf.Session(graph=graph)
+    session.run(v.initializer)
+    call = session.make_callable(total)
+    call(), call()
+
+    class Cycle:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            if what == "close":
+                session.close()
+            else:
+                v.load(np.full(2 * size, 1.0, np.float32), session)
+
+    outcomes = []
+    gc.collect()
+    gc.disable()
+    threshold = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        Cycle()
+        kept = [(i,) for i in range(20_000)]  # none of the tuples that Python keeps for reuse are left
+        gc.enable()
+        for _ in range(3):
+            try:
+                outcomes.append(float(call()))
+            except gf.errors.SessionClosedError:
+                outcomes.append(-1.0)
+    finally:
+        gc.set_threshold(*threshold)
+        gc.enable()
+        del kept
+    if what == "close":
+        assert outcomes[1:] == [-1.0, -1.0] and outcomes[0] in (0.0, -1.0)
+    else:
+        assert outcomes[1:] == [2.0 * size, 2.0 * size] and outcomes[0] in (0.0, 2.0 * size)
+    session.close()
+
+
+NO_MEMORY = """
+import _testcapi, numpy as np, graphflow as gf
+x = gf.placeholder(gf.float32, [200_000])
+s = gf.Session()
+a = np.ones(200_000, np.float32)
+for fetches in ([gf.reduce_sum(x), gf.reduce_max(x)], gf.reduce_sum(x), (gf.reduce_sum(x),)):
+    f = s.make_callable(fetches, [x])
+    f(a), f(a), f(a)
+    for k in range(30):
+        runs = s._store.runs
+        _testcapi.set_nomemory(k, k + 1)
+        try:
+            f(a)
+            seen = None
+        except BaseException as e:
+            seen = e
+        finally:
+            _testcapi.remove_mem_hooks()
+        if seen is not None:
+            print(type(seen).__name__, s._store.runs - runs <= 1)
+        assert s._store.busy == 0 and s._lock.acquire(blocking=False)
+        s._lock.release()
+"""
+
+
+@needs_builtins
+def test_each_allocation_that_fails_is_told_as_such() -> None:
+    pytest.importorskip("_testcapi")
+    done = subprocess.run([sys.executable, "-c", NO_MEMORY], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines and set(lines) <= {"OutOfMemoryError True", "MemoryError True"}, done.stdout
+    assert "OutOfMemoryError True" in lines
+
+
+@needs_builtins
+def test_a_failure_is_told_though_its_plan_was_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHFLOW_THREADS", "2")
+    monkeypatch.setattr(native, "_THREADS_AFTER", 200_000)
+    real = Prepared._failed
+
+    def late(self: Prepared, *arguments: Any) -> None:
+        other = threading.Thread(target=lambda: call(good))
+        other.start()
+        other.join()
+        gc.collect()
+        real(self, *arguments)
+
+    monkeypatch.setattr(Prepared, "_failed", late)
+    with gf.Graph().as_default(), gf.Session() as session:
+        x = gf.placeholder(gf.float32, [None])
+        call: Callable[..., Any] = session.make_callable(gf.reduce_sum(gf.check_numerics(x, "bad input")), [x])
+        good = np.zeros(400_000, np.float32)
+        bad = good.copy()
+        bad[5] = np.nan
+        call(good)
+        with pytest.raises(gf.errors.InvalidArgumentError, match="bad input"):
+            call(bad)
