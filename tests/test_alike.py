@@ -102,6 +102,64 @@ def test_what_stays_apart() -> None:
     assert functions(polynomial(10.0), polynomial(20.0)) == 2  # too many numbers for the registers
 
 
+ROWS: dict[str, Rule] = {
+    "sum": lambda x: gf.reduce_sum(gf.tanh(x * 3.5), 1),
+    "max": lambda x: gf.reduce_max(x, 1, keepdims=True) - x,
+    "softmax": gf.nn.softmax,
+    "log softmax": gf.nn.log_softmax,
+}
+WIDTHS = [3, 4, 7, 8, 17, 64, 100]
+
+
+@pytest.mark.parametrize("rule", ROWS.values(), ids=ROWS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_many_lengths_of_rows_share(rule: Rule, dtype: Any) -> None:
+    shared = compiled([rule] * len(WIDTHS), [[None, w] for w in WIDTHS], dtype)
+    assert len(shared.plan.kernels) == 1
+    rng = np.random.default_rng(1)
+    arrays = [rng.standard_normal((5, w)).astype(dtype) for w in WIDTHS]
+    for threads in (1, 2, 3, 7):
+        results, failure = shared.run(arrays, threads)
+        assert failure is None
+        for w, x, found in zip(WIDTHS, arrays, results, strict=True):
+            ((alone,), _) = compiled([rule], [[None, w]], dtype).run([x])
+            assert alone.tobytes() == found.tobytes(), w
+
+
+def test_rows_with_numbers_and_sizes_share() -> None:
+    """Open sizes of several feeds, static ones that agree between them, and factors, each where it belongs."""
+    n, rng = 7, np.random.default_rng(2)
+    widths = [5 + 3 * i for i in range(n)]
+    with gf.Graph().as_default() as graph:
+        feeds = {}
+        fetches = []
+        expected = []
+        for i, w in enumerate(widths):
+            a, b = gf.placeholder(gf.float32, [None, None, w]), gf.placeholder(gf.float32, [w])
+            feeds[a], feeds[b] = (2 + i % 2, 3 + i % 3, w), (w,)
+            fetches.append(gf.reduce_sum((a * (2.5 + i) + b) * a, 2))
+        plan = PlanSteps(graph, fetches, feeds)
+    assert len(plan.plan.kernels) == 1
+    arrays = [rng.standard_normal(s).astype(np.float32) for s in feeds.values()]
+    for i in range(n):
+        a, b = arrays[2 * i : 2 * i + 2]
+        expected.append(((a * np.float32(2.5 + i) + b) * a).astype(np.float64).sum(2))
+    for threads in (1, 2, 5):
+        results, failure = plan.run(arrays, threads)
+        assert failure is None
+        for found, right in zip(results, expected, strict=True):
+            np.testing.assert_allclose(found, right, rtol=2e-4, atol=2e-4)
+
+
+def test_few_or_long_rows_stay_apart() -> None:
+    few = compiled([ROWS["sum"]] * 5, [[None, w] for w in WIDTHS[:5]])
+    assert len(few.plan.kernels) == 5
+    long = compiled([ROWS["sum"]] * 7, [[None, 1000 + i] for i in range(7)])
+    assert len(long.plan.kernels) == 7
+    many = compiled([ROWS["sum"]] * 7, [[300, w] for w in WIDTHS])
+    assert len(many.plan.kernels) == 7
+
+
 def test_numbers_that_do_not_differ_stay_constants() -> None:
     same, other = (compiled([scaled(3.5, 0.25), scaled(b, 0.25)], [[None, 3]] * 2).plan for b in (3.5, 4.5))
     assert len(same.kernels) == len(other.kernels) == 1

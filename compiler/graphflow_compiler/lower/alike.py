@@ -2,8 +2,8 @@
 
 The updates of all biases, the initial values of all weights, a scaling here and there: loops over every element of a flat
 range that do the same and differ in how many elements there are, or in a factor. LLVM takes some ten milliseconds for
-each, and such a loop runs no slower when its extent and a factor are arguments. (Loops over rows are: how long a row is
-decides how they are cut into vectors.) Numbers in which no two kernels of the plan differ stay constants.
+each, and such a loop runs no slower when its extent and a factor are arguments. (Loops over rows do, see `alike_rows`: of them
+it takes many.) Numbers in which no two kernels of the plan differ stay constants.
 
 `Skeleton.of` takes a kernel apart into what must be the same and its numbers; `together` makes the one kernel of several
 with the same skeleton. Numbers travel as sizes do, in i64 arguments: as their value or, floating, as their bits.
@@ -37,6 +37,7 @@ from graphflow_compiler.ir.loops import (
     Store,
     Var,
 )
+from graphflow_compiler.lower.alike_rows import MANY, Sizes, is_over_rows, size_name, with_sizes
 
 #: Statements to execute below which a static extent stays: short loops are written for their length.
 _SHORT = 16_384
@@ -55,17 +56,23 @@ _EXTENT = IDim("extent")
 
 @record(frozen=True, slots=True)
 class Skeleton:
-    """A kernel with variables in the places of its numbers. `numbers`: what stands there, in order."""
+    """A kernel with variables in the places of its numbers and sizes. `numbers`, `sizes`: what stands there, in order."""
 
     kernel: LoopKernel
     numbers: tuple[Const, ...]
-    extent: Dim | None  # None: it stays in the kernel
+    extent: Dim | None = None  # None: it stays in the kernel
+    dims: tuple[Dim, ...] = ()  # of a kernel over rows: the sizes that it is given
+    sizes: tuple[int, ...] = ()  # ... and those that it has
 
     @classmethod
     def of(cls, kernel: LoopKernel, counts: Sequence[Dim]) -> Skeleton | None:
-        """The skeleton of a kernel whose buffers hold `counts` elements; None if it is no loop over a flat range."""
+        """The skeleton of a kernel whose buffers hold `counts` elements; None if it is no such loop."""
         if len(kernel.body) != 1:
             return None
+        if is_over_rows(kernel):
+            found: list[Const] = []
+            rows = Sizes(kernel, lambda x, op: _taken(x, found) if _is_plain(x, op) else x)
+            return cls(rows.kernel, tuple(found), None, rows.dims, tuple(rows.found))
         loop = kernel.body[0]
         if not isinstance(loop, For) or loop.kind != "vector" or not loop.parallel:
             return None
@@ -105,12 +112,23 @@ class Skeleton:
 def together(skeletons: Sequence[Skeleton]) -> tuple[LoopKernel, list[tuple[Dim, ...]]] | None:
     """One kernel for all of several with the same `kernel`, and the sizes that each passes to it; None if too much differs."""
     first = skeletons[0]
+    if first.sizes and len(skeletons) < MANY:
+        return None
     columns = list(zip(*(s.numbers for s in skeletons), strict=True))
     passed = [k for k, column in enumerate(columns) if len({_bits(c) for c in column}) > 1]
     loop = first.kernel.body[0]
     assert isinstance(loop, For)
     if len(passed) > max(_FEW_NUMBERS, len(loop.body) // _STATEMENTS_EACH):
         return None
+    # Sizes in which none differ stay, those that are equal everywhere are one argument.
+    places: dict[str, Index] = {}
+    arguments: dict[tuple[int, ...], IDim] = {}
+    for k, column in enumerate(zip(*(s.sizes for s in skeletons), strict=True)):
+        same = len(set(column)) == 1
+        places[size_name(k)] = IConst(column[0]) if same else arguments.setdefault(column, IDim(size_name(k)))
+    kernel = with_sizes(first.kernel, places) if places else first.kernel
+    loop = kernel.body[0]
+    assert isinstance(loop, For)
     stays = {_name(k): c for k, c in enumerate(first.numbers) if k not in passed}
     body = tuple(_restored(s, stays) for s in loop.body)
     before: list[Statement] = []
@@ -123,9 +141,12 @@ def together(skeletons: Sequence[Skeleton]) -> tuple[LoopKernel, list[tuple[Dim,
             before.append(Let(_name(k), dtype, Bitcast(Var(f"{_name(k)}_bits", whole), dtype)))
         else:
             before.append(Let(_name(k), dtype, FromIndex(argument, dtype)))
-    dims = (*first.kernel.dims, *(_name(k) for k in passed))
-    sizes = [(*(() if s.extent is None else (s.extent,)), *(_bits(s.numbers[k]) for k in passed)) for s in skeletons]
-    return replace(first.kernel, dims=dims, body=(*before, replace(loop, body=body))), sizes
+    dims = (*kernel.dims, *(_name(k) for k in passed))
+    given: list[tuple[Dim, ...]] = []
+    for i, s in enumerate(skeletons):
+        extent = () if s.extent is None else (s.extent,)
+        given.append((*extent, *s.dims, *(column[i] for column in arguments), *(_bits(s.numbers[k]) for k in passed)))
+    return replace(kernel, dims=dims, body=(*before, replace(loop, body=body))), given
 
 
 def _name(k: int) -> str:
@@ -138,6 +159,8 @@ def _taken(x: Const, numbers: list[Const]) -> Var:
 
 
 def _restored(s: Statement, stays: dict[str, Const]) -> Statement:
+    if isinstance(s, For):
+        return replace(s, body=tuple([_restored(x, stays) for x in s.body]))
     if not isinstance(s, Let) or not isinstance(s.value, Binary):
         return s
     e = s.value

@@ -61,7 +61,7 @@ def reduced_over(
                 kind = n.op.kind
                 assert isinstance(kind, Reduction)
                 dtype = e.b.dtype(found[n])
-                result[n] = loop.accumulate(f"r{n.id}", dtype, kind.combine, kind.identity(dtype), found[n])
+                result[n] = loop.accumulate("r", dtype, kind.combine, kind.identity(dtype), found[n])
         return result
 
     return level(0)
