@@ -1,7 +1,7 @@
 """The other kernels that may be alike: loops over rows, in many lengths.
 
-A row of known length is cut into vectors for that length, which runs up to a fifth faster than a length that is an argument. But
-LLVM takes some ten milliseconds for each, so kernels that differ only in lengths become one where a plan has many of them.
+A row of known length is cut into vectors for that length, which runs up to a fifth faster than if the length is an argument.
+But LLVM takes some ten milliseconds for each, so kernels that differ only in lengths become one where a plan has many of them.
 """
 
 from __future__ import annotations
