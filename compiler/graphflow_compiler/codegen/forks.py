@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import _thread
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -52,7 +52,7 @@ def lock_held_by_forks(llvm: bool = False) -> AbstractContextManager[Any]:
         after()
         if interrupted:
             interrupted.clear()
-            threading.Timer(0.01, _thread.interrupt_main).start()  # not from here, where it would be lost
+            threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()  # not from here, where it would be lost
 
     def after_in_child() -> None:
         interrupted.clear()
