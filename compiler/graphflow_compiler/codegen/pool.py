@@ -9,7 +9,7 @@ All threads run the same plan, each its share of every step (SPMD). A control bl
 A thread's first line says how many barriers of which job it has reached, its second which job it has ended. Both only
 grow, so whoever waits compares with "at least". Waiting spins, gives way to other processes after a while, and for a
 next job in the end sleeps on a futex, which costs 25-60 us to leave: so only a worker that had nothing to do for
-some 50 us does. Linux only; elsewhere plans run on one thread.
+some 150 us does. Linux only; elsewhere plans run on one thread.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from graphflow_compiler.codegen.jit import Engine, compile_module
 
 #: Where the lines of the threads begin, and their size for one thread.
 THREADS_AT, THREAD_BYTES = 320, 128
-#: Rounds of waiting for a job before a worker sleeps, of 25-40 ns each.
-_SPINS = 2000
+#: Rounds of waiting for a job before a worker sleeps, of 25-40 ns each: together longer than `thread_choice.BRIEF_NS`, or a
+#: worker that a brief run has woken would sleep again before the next run begins.
+_SPINS = 5000
 #: Rounds of waiting at a barrier before giving way to other processes.
 _PATIENCE = 300
 

@@ -16,13 +16,13 @@ import numpy as np
 #: the way of the last run (-1: none), runs noted of each way, runs from one trial to the next, 1 if a run is too short to wait
 #: for a worker to wake, runs before a trial and of one, runs in a row that found a worker asleep, times of each way.
 _THREADED, _LAST, _NOTED, _PERIOD, BRIEF, _TRIAL, _ASLEEP, _TIMES = 1, 2, 3, 5, 6, 7, 8, 9
-#: A run that takes longer on one thread waits for a worker to wake. One that did not would never find it awake: it spins for
-#: half of this time and sleeps again. Which runs are brief is a guess until they have been timed.
+#: A run that takes longer on one thread waits for a worker to wake. One that did not would never find it awake: having been
+#: woken, it spins for not much longer than this, and sleeps again. Which runs are brief is a guess until they have been timed.
 BRIEF_NS = 100_000
 _KEPT = 9
 _FIRST_PERIOD = 20
 #: A trial of one thread costs its runs once more; one of all threads shows that a neighbour has gone.
-_LONGEST_PERIOD, _LONGEST_ALONE = 512, 128
+_LONGEST_PERIOD, _LONGEST_ALONE = 512, 96
 #: So many runs in a row wait for a worker to wake. Later ones count: they are what is to be had.
 _MOST_ASLEEP = 8
 _NEVER = 1 << 62
