@@ -59,7 +59,7 @@ def make_record(cls: Any, frozen: bool, slots: bool, eq: bool) -> Any:
     if frozen:
         made |= _frozen(cls, frozenset(fields))
         if slots:
-            made |= {"__getstate__": _get_state, "__setstate__": _set_state}
+            made |= _states(tuple(fields))
     for name, value in made.items():
         # A class that defines __eq__ alone has a __hash__ of None, which is not its own doing.
         if name not in mine or (name == "__hash__" and cls.__dict__[name] is None and "__eq__" in mine):
@@ -188,10 +188,12 @@ def _frozen(cls: Any, names: frozenset[str]) -> dict[str, Any]:
     return {"__setattr__": __setattr__, "__delattr__": __delattr__}
 
 
-def _get_state(self: Any) -> list[Any]:
-    return [getattr(self, f.name) for f in dataclasses.fields(self)]
+def _states(names: tuple[str, ...]) -> dict[str, Any]:
+    def __getstate__(self: Any) -> list[Any]:
+        return [getattr(self, name) for name in names]
 
+    def __setstate__(self: Any, state: list[Any]) -> None:
+        for name, value in zip(names, state, strict=True):
+            object.__setattr__(self, name, value)
 
-def _set_state(self: Any, state: list[Any]) -> None:
-    for f, value in zip(dataclasses.fields(self), state, strict=True):
-        object.__setattr__(self, f.name, value)
+    return {"__getstate__": __getstate__, "__setstate__": __setstate__}
