@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import graphflow as gf
+from graphflow import version
 from graphflow.core import registry
 from graphflow.core.build import build as build_op
 from graphflow.core.registry import OpDef, lookup, register
@@ -173,6 +174,15 @@ def test_changed_source_files_make_other_keys(monkeypatch: pytest.MonkeyPatch) -
     assert key(signature()) != before
     monkeypatch.setattr(kept_plans, "_stamps", lambda: None)
     assert key(signature()) is None
+
+
+def test_files_that_changed_since_they_were_loaded_keep_no_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upgrade, or somebody at work on a pass, while an older process makes plans with what it has loaded."""
+    stamps = kept_plans._stamps.__wrapped__
+    assert stamps() is not None
+    newest = max(os.stat(s.rsplit(" ", 2)[0]).st_ctime for s in stamps()[3:])
+    monkeypatch.setattr(version, "LOADED_AT", newest - 1.0)
+    assert stamps() is None
 
 
 def test_a_users_op_is_not_kept(made: list[Plan], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,7 +161,8 @@ class _Writer:
 
 @lru_cache(maxsize=1)
 def _stamps() -> tuple[str, ...] | None:
-    """What tells this package, and what plans depend on besides, from any other; None if its files cannot be looked at.
+    """What tells this package, and what plans depend on besides, from any other; None if its files cannot be looked at, or
+    are not what this process has loaded.
 
     Sizes and times of change of the source files: versions alone would not do for whoever works on them.
     """
@@ -178,6 +179,9 @@ def _stamps() -> tuple[str, ...] | None:
                                 todo.append(entry.path)
                         elif entry.name.endswith(".py"):
                             s = entry.stat()
+                            if max(s.st_mtime, s.st_ctime) > version.LOADED_AT:
+                                _log.info("plans are not kept: %s has changed since it was loaded", entry.path)
+                                return None
                             found.append(f"{entry.path} {s.st_size} {s.st_mtime_ns}")
             except OSError as e:
                 _log.info("plans are not kept: %s", e)
