@@ -187,6 +187,7 @@ def time_steps(workers: Mapping[str, Worker], name: str, rounds: int, target_s: 
         for side, variant in list(times):
             try:
                 if estimates[side, variant] >= 0.1:
+                    _wait_for_quiet()
                     seconds = workers[side].ask("time", variant=variant, count=counts[side, variant])
                 else:
                     seconds = _undisturbed(workers[side], variant, counts[side, variant])
@@ -248,6 +249,7 @@ def time_processes(what: str, runs: Mapping[tuple[str, str], Run], rounds: int) 
             if turn > 2 and medians.get(key, 0.0) > 2 * min(medians.values(), default=0.0):
                 continue
             try:
+                _wait_for_quiet()
                 seconds = _run(runs[key])
             except WorkerError as error:
                 timing.leave_out(f"{what}, {TITLES[key[0]]}", str(error))

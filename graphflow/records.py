@@ -2,8 +2,8 @@
 
 Importing the compiler makes some 160 of them, and up to Python 3.12 `dataclass` compiles each method of each class by itself:
 most of a millisecond a class, a fifth of the time from the start of a process to its first training step. Here the methods
-that matter for speed are compiled together, when one of them is first called (most classes wait in vain), and the others are
-shared. `dataclasses.fields`, `replace`, `asdict` and
+that matter for speed are compiled together, when one of them is first called (most classes wait in vain; until then
+`inspect.signature` knows no parameters), and the others are shared. `dataclasses.fields`, `replace`, `asdict` and
 `is_dataclass` take the classes for what they are to a type checker. Newer versions are faster, but they compare field by field,
 so that a constant NaN is not equal to itself: here tuples of the fields are compared, on every Python.
 """

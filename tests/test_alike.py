@@ -151,6 +151,12 @@ def test_rows_with_numbers_and_sizes_share() -> None:
             np.testing.assert_allclose(found, right, rtol=2e-4, atol=2e-4)
 
 
+def test_rows_that_divide_by_their_length_stay_apart() -> None:
+    """Divided by an argument, an index would take as long as the rest of the row."""
+    tiled = compiled([lambda x: gf.reduce_sum(gf.tile(x, [1, 2]) * 1.5, 1)] * 7, [[None, w] for w in WIDTHS])
+    assert len(tiled.plan.kernels) == 7
+
+
 def test_few_or_long_rows_stay_apart() -> None:
     few = compiled([ROWS["sum"]] * 5, [[None, w] for w in WIDTHS[:5]])
     assert len(few.plan.kernels) == 5
@@ -181,6 +187,9 @@ def test_zero_is_not_minus_zero() -> None:
             gf.atan2(c * gf.constant(0.0), c * gf.constant(-0.0)),
             gf.pad(a, [[0, 0], [1, 0]], constant_values=0.0),
             gf.pad(a, [[0, 0], [1, 0]], constant_values=-0.0),
+            a - gf.constant(0.0),
+            a - gf.constant(-0.0),
+            b + gf.constant(-0.0),
             gf.nn.leaky_relu(b, 0.0),
             gf.nn.leaky_relu(b, -0.0),
         ]

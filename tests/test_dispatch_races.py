@@ -117,6 +117,72 @@ for fetches in ([gf.reduce_sum(x), gf.reduce_max(x)], gf.reduce_sum(x), (gf.redu
 """
 
 
+FAILING_WITHOUT_MEMORY = """
+import _testcapi, numpy as np, graphflow as gf
+x = gf.placeholder(gf.float32, [2, 2])
+y = gf.check_numerics(gf.log(gf.matmul(x, x)), "bad")
+s = gf.Session()
+f = s.make_callable(gf.reduce_sum(y), [x])
+good, bad = np.ones((2, 2), np.float32), -np.eye(2, dtype=np.float32)[::-1] + np.float32(0.5) * np.eye(2, dtype=np.float32)
+f(good), f(good)
+for k in range(30):
+    _testcapi.set_nomemory(k, k + 1)
+    try:
+        f(bad)
+    except BaseException as e:
+        seen = e
+    finally:
+        _testcapi.remove_mem_hooks()
+    print(type(seen).__name__)
+"""
+
+FIRST_WITHOUT_MEMORY = """
+import _testcapi, graphflow as gf
+from graphflow_runtime.control import Control
+real = Control.run
+for k in range(12):
+    with gf.Graph().as_default(), gf.Session() as s:
+        v = gf.Variable(3.0)
+        x = gf.placeholder(gf.float32, [])
+        f = s.make_callable([gf.assign(v, x * 2.0).op, x * 3.0], [x])
+        def run(self, values):
+            _testcapi.set_nomemory(k, k + 1)
+            try:
+                return real(self, values)
+            finally:
+                _testcapi.remove_mem_hooks()
+        Control.run = run
+        try:
+            f(1.0)
+            seen = "fine"
+        except BaseException as e:
+            seen = f"{type(e).__name__}: {e}"
+        finally:
+            Control.run = real
+        print(s._store.runs, s._store.is_initialized(v.op.name), "the run is done" in seen or seen == "fine")
+"""
+
+
+@needs_builtins
+def test_a_failure_without_memory_to_tell_it() -> None:
+    pytest.importorskip("_testcapi")
+    done = subprocess.run([sys.executable, "-c", FAILING_WITHOUT_MEMORY], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    seen = done.stdout.split()
+    assert len(seen) == 30 and {"NumericError"} < set(seen) <= {"NumericError", "MemoryError", "OutOfMemoryError"}
+
+
+@needs_builtins
+def test_a_first_run_without_memory_for_its_results_is_done() -> None:
+    """Then its variables have their values, and whoever asks is told so."""
+    pytest.importorskip("_testcapi")
+    done = subprocess.run([sys.executable, "-c", FIRST_WITHOUT_MEMORY], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 12 and set(lines) <= {"0 False False", "1 True True"}, lines
+    assert "1 True True" in lines
+
+
 @needs_builtins
 def test_each_allocation_that_fails_is_told_as_such() -> None:
     pytest.importorskip("_testcapi")

@@ -70,6 +70,28 @@ print(status, seen, other)
 """
 
 
+MANY = """
+import os, sys, threading, time
+from graphflow_compiler.codegen import jit, link, dispatch
+sys.setswitchinterval(1e-6)
+lost = []
+sys.unraisablehook = lambda u: lost.append(repr(u.exc_value))
+end = time.time() + 3
+def work():
+    while time.time() < end:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+workers = [threading.Thread(target=work, daemon=True) for _ in range(4)]
+for w in workers:
+    w.start()
+for w in workers:
+    w.join(60)
+print(lost, [w.is_alive() for w in workers])
+"""
+
+
 def output(program: str) -> str:
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -82,3 +104,7 @@ def test_a_child_finds_the_locks_free() -> None:
 
 def test_an_interrupt_while_a_fork_waits_comes_afterwards() -> None:
     assert output(INTERRUPTED).strip() == "0 True [True]"
+
+
+def test_threads_may_fork_side_by_side() -> None:
+    assert output(MANY).strip() == "[] [False, False, False, False]"

@@ -26,6 +26,7 @@ from graphflow_compiler.frontend import Signature, generalise
 from graphflow_compiler.ir.loops import Buffer, Const, GemmKernel, IConst, IDim, Index, IVar, Var
 from graphflow_compiler.ir.loops_build import LoopBuilder
 from graphflow_compiler.ir.loops_verify import verify_kernel
+from graphflow_runtime.native import NativeExecutable
 
 Array = np.ndarray[Any, np.dtype[Any]]
 B, I, J = IVar("b"), IVar("i"), IVar("j")  # noqa: E741
@@ -436,6 +437,45 @@ def test_bool_result() -> None:
     p = Product(11, 29, 13, epilogue=positive, extra={"flags": flags})
     p.run()
     np.testing.assert_array_equal(flags, p.exact > 0)
+
+
+def test_large_constants_of_other_shapes() -> None:
+    """Too large to be folded, a reshaped constant is the memory of the first shape; its panels are of the second."""
+    rng = np.random.default_rng(5)
+    w = rng.standard_normal((300, 260)).astype(np.float32)
+    shapes = {(260, 300): (3, 260), (300, 260): (5, 300), (100, 780): (1, 100), (780, 100): (4, 780)}
+    with gf.Graph().as_default(), gf.Session() as session:
+        flat, square, boxed = gf.constant(w.ravel()), gf.constant(w), gf.constant(w[:, None])
+        rows = {s: gf.constant(rng.standard_normal(a).astype(np.float32)) for s, a in shapes.items()}
+        found, expected = [], []
+        for shape, a in rows.items():
+            for weights in (gf.reshape(flat, shape), gf.reshape(square, shape)):
+                found.append(gf.matmul(a, weights))
+                expected.append((a, shape))
+        found.append(gf.matmul(rows[300, 260], gf.squeeze(boxed, 1)))
+        expected.append((rows[300, 260], (300, 260)))
+        values = session.run(found)
+        for value, (a, shape) in zip(values, expected, strict=True):
+            right = session.run(a).astype(np.float64) @ w.reshape(shape).astype(np.float64)
+            np.testing.assert_allclose(value, right, rtol=1e-4, atol=1e-3)
+
+
+def test_plans_share_the_panels_of_a_constant() -> None:
+    with gf.Graph().as_default(), gf.Session() as session:
+        w = gf.constant(np.ones((400, 400), np.float32))
+        x = gf.placeholder(gf.float32, [32, 400])
+        y = gf.matmul(x, w)
+        for fetch in (y + 1.0, y + 2.0, [gf.matmul(x, w) * 2.0, gf.matmul(x * 3.0, w)]):
+            session.run(fetch, {x: np.zeros((32, 400), np.float32)})
+        copies = {
+            id(b.array)
+            for e in session._executables.values()
+            if isinstance(e, NativeExecutable)
+            for c in e.plans.values()
+            for b in c.plan.buffers
+            if b.kind == "constant" and b.array is not None and b.array.ndim == 3
+        }
+        assert len(copies) == 1
 
 
 # ---------------------------------------------------------------------------------------------- choices

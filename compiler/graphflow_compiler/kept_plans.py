@@ -65,8 +65,14 @@ def put(key: bytes, plan: Plan) -> None:
     cache = object_cache()
     if cache is None or sum(b.array.nbytes for b in plan.buffers if b.array is not None) > _MOST_CONSTANTS:
         return
+    if _stamps.__wrapped__() != _stamps():  # the passes were loaded after the files had been looked at
+        return
     data = io.BytesIO()
-    _Pickler(data, protocol=5).dump([getattr(plan, name) for name in _FIELDS])
+    try:
+        _Pickler(data, protocol=5).dump([getattr(plan, name) for name in _FIELDS])
+    except Exception as e:  # the plan is there, whether or not it can be kept
+        _log.warning("a plan cannot be kept: %s: %s", type(e).__name__, e)
+        return
     cache.put(key, data.getvalue())
 
 
@@ -110,7 +116,7 @@ def key_of(program: Program, signature: Signature, target: Target) -> bytes | No
         writer.write(tuple([number[n] for n in program.effects]))
         writer.write((program.constraints, program.symbols))
         writer.write((tuple([t.base_dtype for t in signature.feeds]), signature.feed_shapes))
-    except _Unknown as e:
+    except (_Unknown, RecursionError) as e:
         _log.info("the plan is not kept: %s", e)
         return None
     h = hashlib.sha256(b"graphflow plan 1\n")

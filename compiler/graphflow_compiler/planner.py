@@ -104,7 +104,8 @@ class _Planner:
         """The buffer that holds the stored value v."""
         here = len(self.steps)
         if isinstance(v, Panels):
-            return self.buffer(v, v.buffer())
+            known = self.number.get(v)
+            return self.buffer(v, v.buffer()) if known is None else known
         if isinstance(v, Partial):
             return self.buffer(v, PlanBuffer("temporary", TensorType(v.dtype, (v.count,)), v.count, start=here, end=here))
         base = self.graph.storage(v)

@@ -241,7 +241,8 @@ class BoundPlan:
         if isinstance(results, int):
             if results == MISMATCH:
                 return None
-            if results == NO_MEMORY:
+            if results == NO_MEMORY:  # for what has been computed
+                store.mark_initialized(self.writes)
                 raise MemoryError
             raise _Failure(results)
         if self.writes:

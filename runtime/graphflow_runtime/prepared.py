@@ -155,11 +155,14 @@ class Prepared:
         results = self._try_fast(values) if trace is None else None
         if results is not None:
             return results
+        runs = self.session._store.runs
         try:
             return self.executable.run(values, trace)
         except OutOfMemoryError:
             raise
         except MemoryError as e:
+            if self.session._store.runs != runs:
+                raise _no_room() from e
             raise OutOfMemoryError(
                 message=f"a run for feeds of shapes {[v.shape for v in values]} needs too much: {e}"
             ) from None

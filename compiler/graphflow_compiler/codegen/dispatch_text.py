@@ -65,6 +65,12 @@ tell:
   %handler = call ptr @PyTuple_GetItem(ptr %self, i64 2)
   %wide = sext i32 %code to i64
   %code_object = call ptr @PyLong_FromLong(i64 %wide)
+  %no_code = icmp eq ptr %code_object, null
+  br i1 %no_code, label %untold, label %handle
+untold: ; for want of memory, which is then what is raised
+  call void @Py_DecRef(ptr %told)
+  ret ptr null
+handle:
   %arguments = alloca [2 x ptr]
   store ptr %code_object, ptr %arguments
   %second = getelementptr ptr, ptr %arguments, i64 1

@@ -21,38 +21,41 @@ def lock_held_by_forks(llvm: bool = False) -> AbstractContextManager[Any]:
     Of two locks that are held together, the inner one must be made first: forks take them in reverse order.
     """
     lock = threading.RLock()
-    release: list[Callable[[], Any]] = []
+    held: list[Any] = []  # by the thread that forks
     interrupted: list[bool] = []
 
     def before() -> None:
-        taken: list[Any] = []
-        while not taken:
+        taken: list[bool] = []
+        error: BaseException | None = None
+        while True:
+            # An exception from here would be lost, and the process would fork without the locks.
             try:
                 # Acquired and noted with no bytecode in between, where an interrupt could come.
-                taken.extend(map(_acquire, (lock,)))
-            except KeyboardInterrupt:  # from a hook it would be lost, and the process would fork without the lock
-                interrupted.append(True)
-        release.append(lock.release)
-        module = sys.modules.get("llvmlite.binding.ffi")
-        inner: Any = getattr(getattr(module, "lib", None), "_lock", None) if llvm else None
-        while hasattr(inner, "__enter__"):
-            try:
-                inner.__enter__()
+                if not taken:
+                    taken.extend(map(_acquire, (lock,)))
+                inner = _llvm_lock() if llvm else None
+                if inner is not None and len(taken) < 2:
+                    taken.extend(map(_acquire, (inner,)))
+                held[:] = [lock] if inner is None else [lock, inner]
+                break
             except KeyboardInterrupt:
                 interrupted.append(True)
-            else:
-                release.append(lambda: inner.__exit__(None, None, None))
-                break
+            except BaseException as e:  # of another signal's handler
+                error = e
+        if error is not None:
+            raise error
 
     def after() -> None:
-        while release:
-            release.pop()()
+        mine = held[::-1]
+        held.clear()  # the next thread that forks may have the lock as soon as it is released
+        for one in mine:
+            one.release()
 
     def after_in_parent() -> None:
-        after()
         if interrupted:
             interrupted.clear()
             threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()  # not from here, where it would be lost
+        after()
 
     def after_in_child() -> None:
         interrupted.clear()
@@ -61,3 +64,10 @@ def lock_held_by_forks(llvm: bool = False) -> AbstractContextManager[Any]:
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=before, after_in_parent=after_in_parent, after_in_child=after_in_child)
     return lock
+
+
+def _llvm_lock() -> Any:
+    """The lock within the one of llvmlite; None if it has not been loaded, or has none."""
+    module = sys.modules.get("llvmlite.binding.ffi")
+    found: Any = getattr(getattr(getattr(module, "lib", None), "_lock", None), "_lock", None)
+    return found if hasattr(found, "acquire") and hasattr(found, "release") else None

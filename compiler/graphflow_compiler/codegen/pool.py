@@ -249,7 +249,6 @@ brief_run: ; it would be over before a sleeper is awake: that one is woken for t
   br i1 %someone, label %wake_only, label %take
 wake_only:
   %r0 = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %ctl, i64 129, i32 2147483647, ptr null, ptr null, i64 0)
-  store i1 1, ptr %asleep_at
   br label %by_itself
 take:
   %p_taken = getelementptr i8, ptr %ctl, i64 192
@@ -257,6 +256,7 @@ take:
   %free = extractvalue { i32, i1 } %was, 1
   br i1 %free, label %start, label %by_itself
 by_itself: ; this too where another session has the pool
+  store i1 1, ptr %asleep_at
   %status1 = call i32 %alone(ptr %table, ptr %dims, i64 0, i64 1)
   ret i32 %status1
 start:

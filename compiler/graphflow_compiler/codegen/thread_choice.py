@@ -14,7 +14,7 @@ import numpy as np
 
 #: In a block of int64s: runs since the last trial was about to begin (its first word), 1 if all threads are the faster way,
 #: the way of the last run (-1: none), runs noted of each way, runs from one trial to the next, 1 if a run is too short to wait
-#: for a worker to wake, runs before a trial and of one, runs in a row that found a worker asleep, times of each way.
+#: for a worker to wake, runs before a trial and of one, runs in a row that found workers asleep or taken, times of each way.
 _THREADED, _LAST, _NOTED, _PERIOD, BRIEF, _TRIAL, _ASLEEP, _TIMES = 1, 2, 3, 5, 6, 7, 8, 9
 #: A run that takes longer on one thread waits for a worker to wake. One that did not would never find it awake: having been
 #: woken, it spins for not much longer than this, and sleeps again. Which runs are brief is a guess until they have been timed.
@@ -56,7 +56,7 @@ def _median() -> str:
 
 
 #: ``i1 graphflow_choice_next(ptr choice)`` says whether the run that now begins takes all threads, and
-#: ``graphflow_choice_note(choice, threaded, asleep, nanoseconds)`` hears what it took, `asleep` if on one thread after all.
+#: ``graphflow_choice_note(choice, threaded, asleep, nanoseconds)`` hears what it took; `asleep`: on one thread after all.
 TEXT = (
     "declare i64 @llvm.smin.i64(i64, i64)\ndeclare i64 @llvm.smax.i64(i64, i64)\n"
     + _median()

@@ -75,7 +75,7 @@ class Const:
 
     def _bits(self) -> object:
         x = self.value
-        return struct.pack("<d", x) if x.__class__ is float and (x == 0 or x != x) else x
+        return struct.pack("<d", x) if isinstance(x, float) and (x == 0 or x != x) else x
 
 
 @record(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import copysign
 from typing import Literal
 
 from graphflow.core.emit import COMPARE
@@ -120,7 +121,8 @@ class LoopBuilder(FunctionBuilder[Atom]):
         if isinstance(b, Const):
             if isinstance(a, Const) and not (op in _DIVISIONS and b.value == 0):
                 return _folded(_NUMPY.binary(op, _array(a), _array(b)), result)
-            if _NEUTRAL.get(op) == b.value and not a.dtype.is_bool:
+            # x - -0.0 turns -0.0 into 0.0
+            if _NEUTRAL.get(op) == b.value and not a.dtype.is_bool and not (b.value == 0 and copysign(1.0, b.value) < 0):
                 return a
             if a.dtype.is_bool and op in ("and", "or"):
                 return a if bool(b.value) == (op == "and") else b

@@ -6,7 +6,7 @@ But LLVM takes some ten milliseconds for each, so kernels that differ only in le
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from graphflow.shapes import Dim, size
@@ -70,7 +70,9 @@ class Sizes:
 
     def _index(self, index: Index) -> Index:
         if isinstance(index, IBinary):
-            return IBinary(index.op, self._index(index.a), self._index(index.b))
+            # To divide by a number that is not known takes as long as the rest of the row.
+            divides = index.op in ("floordiv", "mod") and isinstance(index.b, IConst)
+            return IBinary(index.op, self._index(index.a), index.b if divides else self._index(index.b))
         if isinstance(index, IDim):
             return self._dims.setdefault(index.name, IDim(f"dim_{len(self._dims)}"))
         if isinstance(index, IConst) and index.value >= _SMALLEST:
@@ -86,8 +88,15 @@ def is_over_rows(kernel: LoopKernel) -> bool:
         return False
     if isinstance(loop.extent, IConst) and loop.extent.value > _MOST_ROWS:
         return False
-    inner = [s for s in loop.body if isinstance(s, For)]
+    inner = list(_loops(loop.body))
     return bool(inner) and all(isinstance(f.extent, IConst) and f.extent.value <= _LONGEST for f in inner)
+
+
+def _loops(body: Sequence[Statement]) -> Iterator[For]:
+    for s in body:
+        if isinstance(s, For):
+            yield s
+            yield from _loops(s.body)
 
 
 def with_sizes(kernel: LoopKernel, places: dict[str, Index]) -> LoopKernel:

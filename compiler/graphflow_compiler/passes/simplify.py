@@ -67,12 +67,13 @@ def _splat(v: Value | None) -> float | None:
 
 
 def _is_identity(node: Node, v: Value | None) -> bool:
-    """Whether `v` leaves every operand as it is. In floats x + 0.0 turns -0.0 into 0.0: only -0.0 is neutral there."""
+    """Whether `v` leaves every operand as it is. In floats x + 0.0 and x - -0.0 turn -0.0 into 0.0."""
     splat = _splat(v)
     if splat is None or splat != node.op.algebra.identity:
         return False
-    adds_zero = splat == 0 and node.op.algebra.commutative and node.types[0].dtype.is_floating
-    return not adds_zero or math.copysign(1.0, splat) < 0
+    if splat != 0 or not node.types[0].dtype.is_floating:
+        return True
+    return (math.copysign(1.0, splat) < 0) == node.op.algebra.commutative
 
 
 @rule()
