@@ -41,9 +41,9 @@ def _explained(effort: Effort) -> str:
     return (
         f"Medians of {rounds}, each peer by its fastest variant (eager or compiled, C or numba). The ratio is our time\n"
         "divided by that of the fastest framework; numpy is none, but for the import. Bold: the target is missed.\n"
-        "Each waits for a quiet machine; a step under 0.1 s is timed again, at most twice, if others were busy meanwhile, and the\n"
-        "least disturbed time counts. Libraries are as installed: graphflow and PyTensor keep compiled code between processes, the\n"
-        "others do not unless told to, and the ratios are to that; below stands what those take that were told to.\n"
+        "Each waits for a quiet machine; a step under 0.1 s is timed again, at most twice, if others were busy meanwhile, and\n"
+        "the least disturbed time counts. Libraries are as installed: graphflow and PyTensor keep compiled code between\n"
+        "processes, the others only if told to, which the ratios leave out and the notes below show.\n"
         "Whole processes of peers that take over twice the fastest peer's time are timed twice only."
     )
 
