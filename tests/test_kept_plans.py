@@ -166,6 +166,58 @@ def test_the_key_is_the_program() -> None:
     assert kept_plans.key_of(build_program(s), s, other) != found["base"]
 
 
+def of_variable(shape: tuple[int, ...], dtype: gf.DType) -> Signature:
+    with gf.Graph().as_default():
+        v = gf.Variable(np.ones(shape), dtype=dtype, name="v")
+        return Signature((gf.identity(v) + gf.cast(1, dtype),), (), (), {})
+
+
+def of_open_variable(shape: tuple[int, ...]) -> Signature:
+    with gf.Graph().as_default():
+        v = gf.Variable(np.ones(3, np.float32), validate_shape=False, name="v")
+        return Signature((v + 1.0,), (), (), {"v": shape})
+
+
+def of_assignment(first: str) -> Signature:
+    """What is read before an assignment, and after it."""
+    with gf.Graph().as_default():
+        v = gf.Variable(1.0, name="v")
+        if first == "read":
+            read = gf.identity(v) * 1.0
+            with gf.control_dependencies([read]):
+                assigned = gf.assign(v, 3.0)
+        else:
+            assigned = gf.assign(v, 3.0)
+            with gf.control_dependencies([assigned]):
+                read = gf.identity(v) * 1.0
+        return Signature((read, assigned.op), (), (), {})
+
+
+def of_sizes(a: Any, b: Any) -> Signature:
+    with gf.Graph().as_default():
+        x, y = (gf.placeholder(gf.float32, [None, None], name=n) for n in "xy")
+        return Signature((gf.reduce_sum(x), gf.reduce_sum(y)), (x, y), (a, b), {})
+
+
+def of_constant(value: Any, dtype: gf.DType) -> Signature:
+    with gf.Graph().as_default():
+        return Signature((gf.constant(value, dtype, name="c"),), (), (), {})
+
+
+def test_variables_sizes_and_types_are_in_the_key() -> None:
+    n, m = size("n"), size("m")
+    types = [gf.float32, gf.float64, gf.float16, gf.bfloat16, gf.int32, gf.int64, gf.uint8]
+    signatures = [
+        *(of_variable(shape, dtype) for shape in ((3,), (4,)) for dtype in types[:4]),
+        *(of_open_variable(shape) for shape in ((3,), (5,), ())),
+        *(of_assignment(first) for first in ("read", "write")),
+        *(of_sizes(*s) for s in (((n, m), (n, m)), ((n, m), (m, n)), ((n, n), (m, m)), ((n, m), (1, m)))),
+        *(of_constant(value, dtype) for value in (1, [1]) for dtype in types),
+    ]
+    found = [key(s) for s in signatures]
+    assert None not in found and len(set(found)) == len(found)
+
+
 def test_changed_source_files_make_other_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     before = key(signature())
     stamps = kept_plans._stamps()

@@ -346,8 +346,9 @@ def test_the_median_of_the_last_runs_counts(times: list[int]) -> None:
             choice.run(0, 0)  # the first four runs take all threads: overwritten below
         for _ in range(4):
             choice.run(limit, 0)
-        choice.block[4], choice.block[18:27] = 0, thread_choice.new_choice(False)[18:27]
-        choice.block[2] = 1
+        of_all = slice(thread_choice._TIMES + thread_choice._KEPT, None)
+        choice.block[thread_choice._NOTED + 1], choice.block[of_all] = 0, thread_choice.new_choice(False)[of_all]
+        choice.block[thread_choice._LAST] = 1
         for t in times:
             choice.block[0] = 8  # no trial is near
             choice.note(True, t)
