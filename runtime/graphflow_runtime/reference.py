@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from graphflow.core import philox
 from graphflow.core.graph import Graph, Operation, Tensor
 from graphflow.core.kinds import (
     Assertion,
+    Contraction,
     Elementwise,
     Host,
     LowerContext,
@@ -38,8 +40,10 @@ from graphflow.errors import (
 from graphflow.shapes import GRAPH_POLICY, static_shape
 from graphflow_compiler.frontend import is_alias_of_variable, needed_operations, variable_of
 from graphflow_runtime.failures import describe, unfed, uninitialized
+from graphflow_runtime.numpy_blas import one_blas_thread
 from graphflow_runtime.old_values import variables_read
 from graphflow_runtime.store import VariableStore
+from graphflow_runtime.threads import has_pool
 
 if TYPE_CHECKING:
     from graphflow_runtime.tracing import Trace
@@ -167,7 +171,10 @@ class _Run:
                 error = NumericError if "Tensor had" in message else InvalidArgumentError
                 raise error(op=op, node_def=op, message=describe(op, message))
         assert op.op_def.reference is not None, f"{op.type} has no reference"
-        result = op.op_def.reference(op.attrs, *inputs)
+        # What is not the user's own function may be a product; see numpy_blas.
+        ours = isinstance(kind, Contraction) or (isinstance(kind, Host) and not kind.stateful)
+        with one_blas_thread() if ours and has_pool() else nullcontext():
+            result = op.op_def.reference(op.attrs, *inputs)
         return list(result) if isinstance(result, (tuple, list)) else [result]
 
     def update(self, op: Operation, kind: StateUpdate) -> Sequence[Array]:

@@ -110,7 +110,12 @@ def pool() -> Pool | None:
             size = available_threads()
             if _pool is None and size > 1:
                 _pool = Pool(size)
-    return _pool if _pool is not None and _pool.size > 1 else None
+    return _pool if has_pool() else None
+
+
+def has_pool() -> bool:
+    """Whether there are threads of ours in this process, without making them."""
+    return _pool is not None and _pool.size > 1
 
 
 def _after_fork() -> None:

@@ -1,0 +1,105 @@
+"""One thread for numpy's BLAS while we call it beside our own threads.
+
+A BLAS with threads of its own leaves them spinning after a call (OpenBLAS for about a tenth of a second). Two pools that
+spin on the same cores take them from each other, so where this process has a pool of ours, products on the reference
+backend run on one thread. What the user has set is put back after each of our calls, and their own calls never see it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from graphflow.records import record
+
+
+@record(frozen=True, slots=True)
+class BlasThreads:
+    """The two functions of a BLAS that read and set how many threads it takes."""
+
+    get: Callable[[], int]
+    set: Callable[[int], None]
+
+
+def _find() -> BlasThreads | None:
+    """Those of the BLAS that numpy is linked with: OpenBLAS under the names it is built with, or BLIS. None if it is
+    another one (Accelerate has no such functions)."""
+    module = sys.modules.get("numpy._core._multiarray_umath") or sys.modules.get("numpy.core._multiarray_umath")
+    path = getattr(module, "__file__", None)
+    if path is None:
+        return None
+    try:
+        library = ctypes.CDLL(path)  # is loaded already; its symbols include those of the libraries it needs
+    except OSError:
+        return None
+    names = [
+        (f"{prefix}openblas_get_num_threads{suffix}", f"{prefix}openblas_set_num_threads{suffix}")
+        for prefix in ("scipy_", "")
+        for suffix in ("64_", "", "_64")
+    ]
+    for get, put in (*names, ("bli_thread_get_num_threads", "bli_thread_set_num_threads")):
+        if hasattr(library, get) and hasattr(library, put):
+            getter, setter = getattr(library, get), getattr(library, put)
+            getter.restype, getter.argtypes = ctypes.c_int, []
+            setter.restype, setter.argtypes = None, [ctypes.c_int]
+            return BlasThreads(getter, setter)
+    return None
+
+
+class _Limit:
+    """The number is the whole process's: the first of the calls that run side by side sets it, the last puts it back."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.blas: BlasThreads | None = None
+        self.looked = False
+        self.calls = 0
+        self.before = 0
+
+    def enter(self) -> None:
+        with self.lock:
+            if not self.looked:
+                self.blas, self.looked = _find(), True
+            if self.blas is not None and not self.calls:
+                self.before = self.blas.get()
+                if self.before > 1:
+                    self.blas.set(1)
+            self.calls += 1
+
+    def leave(self) -> None:
+        with self.lock:
+            self.calls = max(0, self.calls - 1)  # in a forked child it may be nought already
+            if not self.calls:
+                self.restore()
+
+    def restore(self) -> None:
+        """Unless somebody else has set it meanwhile: theirs is newer."""
+        if self.blas is not None and self.before > 1 and self.blas.get() == 1:
+            self.blas.set(self.before)
+
+    def after_fork(self) -> None:
+        """The calls of the other threads stayed in the parent."""
+        self.lock = threading.Lock()
+        if self.calls:
+            self.calls = 0
+            self.restore()
+
+
+_limit = _Limit()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_limit.after_fork)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """numpy's products inside take one thread."""
+    _limit.enter()
+    try:
+        yield
+    finally:
+        _limit.leave()
