@@ -201,6 +201,7 @@ def test_random_sizes(transpose: str) -> None:
         (33, 300, 600, "nkt"),  # packed blocks of columns
         (200, 40, 100, "mkt"),
         (20, 300, 1100, "m"),
+        (30, 112, 700, "mnkt"),  # blocks of the sum instead of a packed B
     ],
 )
 def test_blocks(m: int, n: int, k: int, known: str, transpose: str) -> None:
@@ -376,7 +377,7 @@ def transposed_result(b: LoopBuilder, p: Product) -> None:
 LAYOUTS = [("mnkt", "NN"), ("nkt", "NT"), ("mnt", "TN"), ("", "NN")]
 
 
-@pytest.mark.parametrize(("m", "n", "k"), [(14, 16, 9), (9, 43, 20), (31, 10, 12), (17, 37, 2100)])
+@pytest.mark.parametrize(("m", "n", "k"), [(14, 16, 9), (9, 43, 20), (31, 10, 12), (17, 37, 2100), (30, 112, 700)])
 @pytest.mark.parametrize("name", ["bias_relu", "residual", "tanh_of_rows", "two_results", "transposed_result"])
 def test_epilogues(m: int, n: int, k: int, name: str) -> None:
     rng = np.random.default_rng(1)
@@ -505,3 +506,9 @@ def test_small_products_need_no_scratch() -> None:
     assert gemm_scratch_elements(Product(32, 128, 64, known="nkt").kernel, host_target()) is None
     assert gemm_scratch_elements(Product(32, 10, 784, known="nkt").kernel, host_target()) is None
     assert gemm_scratch_elements(Product(32, 64, 128, transpose="NT", known="nkt").kernel, host_target())
+
+
+def test_few_rows_read_b_where_it_is() -> None:
+    few, more = (choose_blocking(Product(m, 128, 784, known="mnkt").kernel, host_target()) for m in (32, 128))
+    assert (few.pack_b, few.sums) == ("none", "result")
+    assert (more.pack_b, more.sums) == ("first tile", "none")

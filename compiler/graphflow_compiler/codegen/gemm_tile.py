@@ -174,6 +174,11 @@ _DEPTH_BYTES = 4096  # of one row of A in a block
 _WHOLE_DEPTH_BYTES = 8192  # rows of A up to this are not cut
 _PACK_ALIGNED_B_BYTES = 160 * 1024  # a smaller B is read where it is
 _PACK_B_BYTES = 64 * 1024
+#: So few row tiles of so short rows of B read it from the second-level cache where it is: to copy it costs more (the
+#: stores crowd out loads), as long as blocks of the sum keep what the first tile fetches there for the others.
+_UNPACKED_TILES = 7
+_UNPACKED_ROW_BYTES = 1024
+_UNPACKED_BLOCK_BYTES = 200 * 1024
 _SUMS_HEIGHT = 768
 _SUMS_WIDTH = 512
 _PACK_A_REUSE = 16  # panels of B from which a copied tile of A is read
@@ -216,7 +221,12 @@ def choose_blocking(kernel: GemmKernel, target: Target) -> Blocking:
     elif not kernel.b_panel and n is not None and not one_panel and (m is None or m > tile.rows):
         aligned = n * size % 64 == 0  # else every row of a panel spans two cache lines
         if terms * n * size > (_PACK_ALIGNED_B_BYTES if aligned else _PACK_B_BYTES):
-            pack_b = "first tile"
+            few = m is not None and m <= _UNPACKED_TILES * tile.rows
+            if few and aligned and n * size <= _UNPACKED_ROW_BYTES and k is not None and not depth:
+                blocks = _ceil_div(k * n * size, _UNPACKED_BLOCK_BYTES)
+                depth = _round_up(_ceil_div(k, blocks), 4) if blocks > 1 else 0
+            else:
+                pack_b = "first tile"
     width = 0
     if pack_b != "none" or kernel.b_panel:
         panels = max(1, (_PACKED_BLOCK_BYTES if pack_a else _BLOCK_BYTES) // (terms * size * tile.columns))
