@@ -21,6 +21,7 @@ from graphflow_compiler.codegen.gemm_text import Flag, NestLines, Size
 from graphflow_compiler.codegen.gemm_tile import choose_blocking, is_plain
 from graphflow_compiler.codegen.llvm_text import Target
 from graphflow_compiler.ir.loops import Check, GemmKernel
+from graphflow_compiler.ir.loops_math import expand_math
 
 _ELEMENTS = {"float32": "float", "float64": "double", "int32": "i32", "int64": "i64", "uint32": "i32", "uint64": "i64"}
 _CACHE_LINE = 64
@@ -42,7 +43,7 @@ def gemm_to_llvm(kernel: GemmKernel, target: Target) -> str:
     Raises:
         ValueError: there is no matrix kernel for the element types.
     """
-    return _GemmWriter(kernel, target).function()
+    return _GemmWriter(expand_math(kernel), target).function()
 
 
 def _element(dtype: DType, accumulate: DType) -> str:

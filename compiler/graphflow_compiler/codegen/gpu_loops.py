@@ -30,6 +30,7 @@ from graphflow_compiler.codegen.shape_of_loops import every_statement, has_check
 from graphflow_compiler.codegen.vector import VectorEmitter
 from graphflow_compiler.ir.loops import For, Let, Load, LoopKernel, Statement, Store
 from graphflow_compiler.ir.loops_hoist import hoist_invariants
+from graphflow_compiler.ir.loops_math import expand_math
 
 
 @record(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class GpuFunction:
 
 def loops_to_gpu(kernel: LoopKernel, name: str) -> GpuFunction:
     """The kernel @name of a loop kernel. CompileError for what has no form on a GPU yet."""
-    flat = scheduled(kernel)
+    flat = scheduled(expand_math(kernel))
     launch = launch_of(flat)
     return _Function(hoist_invariants(flat), name, launch).function()
 

@@ -26,6 +26,7 @@ from graphflow_compiler.codegen.shape_of_loops import (
 from graphflow_compiler.codegen.vector import Value, VectorEmitter
 from graphflow_compiler.ir.loops import For, LoopKernel, Statement
 from graphflow_compiler.ir.loops_hoist import hoist_invariants
+from graphflow_compiler.ir.loops_math import expand_math
 
 #: Loops of at most this many statements run several vectors at a time: beyond, the work itself hides latencies.
 SMALL_BODY = 12
@@ -43,7 +44,7 @@ SHORT_LOOP = 4
 
 def loops_to_llvm(kernel: LoopKernel, target: Target) -> str:
     """The function @kernel of a loop kernel, with the declarations it needs."""
-    hoisted = hoist_invariants(kernel)
+    hoisted = hoist_invariants(expand_math(kernel))
     ordered = replace(hoisted, body=interleave(hoisted.body, target.vector_registers))
     return _Function(ordered, target).text()
 

@@ -121,10 +121,12 @@ class Bitcast:
 
 @record(frozen=True, slots=True)
 class Call:
-    """A math function of emit.CALLS; `expand_math` replaces most by primitive operations, the rest become libm calls."""
+    """A math function of emit.CALLS: `provided` by the target (``fma``, or one of the C library), or else to be replaced by
+    primitive operations: `expand_math`."""
 
     fn: str
     args: tuple[Atom, ...]
+    provided: bool = False
 
 
 @record(frozen=True, slots=True)

@@ -184,12 +184,11 @@ class LoopBuilder(FunctionBuilder[Atom]):
             power = self._power(args[0], float(args[1].value))
             if power is not None:
                 return power
-        expanded = functions.expand(self, fn, args)
-        return expanded if expanded is not None else self.library_call(fn, *args)
+        return self._let(Call(fn, args, provided=not functions.is_expanded(fn, dtype)), dtype)
 
     def library_call(self, fn: str, *args: Atom) -> Atom:
         """A function that the target provides: ``fma``, or one of the C library."""
-        return self._let(Call(fn, args), args[0].dtype)
+        return self._let(Call(fn, args, provided=True), args[0].dtype)
 
     def _power(self, x: Atom, exponent: float) -> Atom | None:
         """x to a small whole number, by products. (Their roundings add up: not beyond the fourth.)"""

@@ -60,7 +60,7 @@ def expr_to_text(e: Expr) -> str:
     if isinstance(e, (Cast, Bitcast)):
         return f"{type(e).__name__.lower()} {atom_to_text(e.x)} to {e.dtype.name}"
     if isinstance(e, Call):
-        return f"{e.fn}({', '.join(map(atom_to_text, e.args))})"
+        return f"{'library ' if e.provided and e.fn != 'fma' else ''}{e.fn}({', '.join(map(atom_to_text, e.args))})"
     if isinstance(e, FromIndex):
         return f"index {index_to_text(e.index)}"
     assert isinstance(e, Load)

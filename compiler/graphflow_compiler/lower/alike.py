@@ -37,6 +37,7 @@ from graphflow_compiler.ir.loops import (
     Store,
     Var,
 )
+from graphflow_compiler.ir.loops_math import work
 from graphflow_compiler.lower.alike_rows import MANY, Sizes, is_over_rows, size_name, with_sizes
 
 #: Statements to execute below which a static extent stays: short loops are written for their length.
@@ -93,7 +94,7 @@ class Skeleton:
             body.append(s)
         extent: Index = loop.extent
         length: Dim | None = None
-        if not isinstance(extent, IConst) or extent.value * len(body) >= _SHORT:
+        if not isinstance(extent, IConst) or extent.value * work(body) >= _SHORT:
             length = next((n for b, n in zip(kernel.buffers, counts, strict=True) if b.count == extent), None)
             if length is not None and not _is_simple(length):
                 return None
@@ -118,7 +119,7 @@ def together(skeletons: Sequence[Skeleton]) -> tuple[LoopKernel, list[tuple[Dim,
     passed = [k for k, column in enumerate(columns) if len({_bits(c) for c in column}) > 1]
     loop = first.kernel.body[0]
     assert isinstance(loop, For)
-    if len(passed) > max(_FEW_NUMBERS, len(loop.body) // _STATEMENTS_EACH):
+    if len(passed) > max(_FEW_NUMBERS, work(loop.body) // _STATEMENTS_EACH):
         return None
     # Sizes in which none differ stay, those that are equal everywhere are one argument.
     places: dict[str, Index] = {}

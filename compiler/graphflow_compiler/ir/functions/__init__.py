@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from graphflow.dtypes import DType, float32
 from graphflow_compiler.ir.functions import error_function, exponential, logarithm, power, trigonometric
-from graphflow_compiler.ir.functions.floats import FLOAT32, FORMATS, A, Arithmetic, FunctionBuilder
+from graphflow_compiler.ir.functions.floats import FORMATS, A, Arithmetic, FunctionBuilder
 
 _BOTH: dict[str, Callable[..., Any]] = {
     "exp": exponential.exp,
@@ -40,10 +41,13 @@ _FLOAT32_ONLY: dict[str, Callable[..., Any]] = {
 }
 
 
-def expand(b: FunctionBuilder[A], fn: str, args: Sequence[A]) -> A | None:
-    """The function in primitive operations; None if it has no such form (``fma``, which is primitive, among them)."""
-    form = FORMATS.get(b.dtype(args[0]))
-    if form is None:
-        return None
-    rule = _BOTH.get(fn) or (_FLOAT32_ONLY.get(fn) if form is FLOAT32 else None)
-    return None if rule is None else rule(Arithmetic(b, form), *args)
+def is_expanded(fn: str, dtype: DType) -> bool:
+    """Whether the function has a form in primitive operations. (``fma`` is primitive itself.)"""
+    return (fn in _BOTH and dtype in FORMATS) or (fn in _FLOAT32_ONLY and dtype is float32)
+
+
+def expand(b: FunctionBuilder[A], fn: str, args: Sequence[A]) -> A:
+    """The function in primitive operations, where it `is_expanded`."""
+    rule = _BOTH.get(fn) or _FLOAT32_ONLY[fn]
+    value: A = rule(Arithmetic(b, FORMATS[b.dtype(args[0])]), *args)
+    return value
