@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphflow_compiler.codegen.dispatch import CELLS_HEADER, MISMATCH, builtins, call_entry
+from graphflow_compiler.codegen.dispatch import CELLS_HEADER, MISMATCH, Builtins, builtins, call_entry
 from graphflow_runtime.store import VariableStore
 
 Array = np.ndarray[Any, Any]
@@ -108,7 +108,7 @@ class Control:
 
 
 class Cells:
-    """One way of calling a session: `call(*values)` is native for as long as nothing changes.
+    """One way of calling a session: what `make_call` makes is native for as long as nothing changes.
 
     Args:
         kind, members: the structure (see `structure`).
@@ -120,8 +120,15 @@ class Cells:
         self._block = np.array([0] * CELLS_HEADER + structure(kind, members), np.int64)
         #: What the cells are bound to: alive for as long as native code has its address.
         self.control: Control | None = None
-        self.native = builtins()  # whose code `call` is
-        self.call = slow if self.native is None else self.native.call(self._block.ctypes.data, slow, failed)
+        self._slow, self._failed = slow, failed
+        self._native: Builtins | None = None  # whose code the call is
+
+    def make_call(self) -> Callable[..., Any]:
+        """The function to call; waits until the builtins are compiled."""
+        self._native = builtins()
+        if self._native is None:
+            return self._slow
+        return self._native.call(self._block.ctypes.data, self._slow, self._failed)
 
     def bind(self, control: Control | None) -> None:
         if control is self.control:

@@ -17,6 +17,7 @@ from graphflow.errors import CompileError, InternalError, InvalidArgumentError, 
 from graphflow.records import record
 from graphflow.shapes import evaluate
 from graphflow_compiler.codegen.dispatch import MISMATCH, NO_MEMORY
+from graphflow_compiler.codegen.dispatch import begin as begin_builtins
 from graphflow_compiler.codegen.link import Ahead, LinkedPlan, link
 from graphflow_compiler.codegen.thread_choice import BRIEF_NS, new_choice
 from graphflow_compiler.compilation import CannotCompile, Options, compile
@@ -291,6 +292,7 @@ class NativeExecutable:
         self.plain = not any(t.base_dtype is bfloat16 for t in (*feeds, *(f for f in fetches if isinstance(f, Tensor))))
         self.last: BoundPlan | None = None
         self.lock = threading.RLock()
+        begin_builtins()
 
     def fast(self, values: Sequence[Any]) -> list[Any] | None:
         """Results of the tensors among the fetches if the values are arrays like those of the last run; else None."""

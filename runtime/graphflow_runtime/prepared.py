@@ -60,8 +60,8 @@ class Prepared:
     """
 
     __slots__ = (
-        "call", "cells", "convert", "executable", "has_shortcut", "named", "order", "plan", "rebuild", "session", "slots",
-        "tensors",
+        "call", "cells", "convert", "executable", "has_shortcut", "is_native", "named", "order", "plan", "rebuild", "session",
+        "slots", "tensors",
     )  # fmt: skip
 
     def __init__(self, session: BaseSession, plan: FetchPlan, feeds: Sequence[Tensor]) -> None:
@@ -85,7 +85,9 @@ class Prepared:
         self.cells = Cells(kind, members, slow, self._failed)
         #: Native code takes values in the order of the plan and gives back results of the plan.
         self.has_shortcut = self.order is None and min(self.slots, default=0) >= _OPERATION
-        self.call = self._make_call() if self.has_shortcut else self._slow
+        #: The first run goes the slow way in any case, so what is native is made after it.
+        self.call: Callable[..., Any] = self._slow
+        self.is_native = False
 
     def _shape(self) -> tuple[int, Sequence[int], Callable[..., Any], Callable[[Sequence[Any]], Any] | None]:
         """What native code makes of the results: it knows one result, lists and tuples. Other structures are rebuilt from
@@ -97,9 +99,12 @@ class Prepared:
             return LIST if plan.is_list else TUPLE, [self.slots[i] for i in plan.members], self._slow, None
         return LIST, self.slots, self._slow_elements, plan.rebuild
 
-    def _make_call(self) -> Callable[..., Any]:
-        call, rebuild = self.cells.call, self.rebuild
-        return call if rebuild is None else lambda *values: rebuild(call(*values))
+    def make_native(self) -> None:
+        """From now on `call` is the native function, if there is one for these fetches."""
+        if self.has_shortcut and not self.is_native:
+            call, rebuild = self.cells.make_call(), self.rebuild
+            self.call = call if rebuild is None else lambda *values: rebuild(call(*values))
+            self.is_native = True
 
     def _failed(self, status: int, control: Control | None = None) -> None:
         """Of what ran, that is: another thread may have bound the cells to other sizes since."""
@@ -140,6 +145,8 @@ class Prepared:
                 store.end()
             if self.has_shortcut:
                 self.cells.bind(self.executable.shortcut())
+                if self.cells.control is not None:
+                    self.make_native()
         return self._finish(results, values)
 
     def _try_fast(self, values: Sequence[Any]) -> Sequence[Any] | None:

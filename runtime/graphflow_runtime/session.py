@@ -296,6 +296,7 @@ class BaseSession:
             if twice is not None:
                 raise FeedError(f"Tensor {twice.name} is fed more than once.")
             prepared = Prepared(self, FetchPlan(self._graph, fetches), tensors)
+        prepared.make_native()
         call = prepared.call
         if not accept_options:
             return call

@@ -34,7 +34,7 @@ import numpy as np
 from graphflow_compiler.codegen.dispatch_run_text import NO_MEMORY as NO_MEMORY
 from graphflow_compiler.codegen.dispatch_text import TEXT
 from graphflow_compiler.codegen.forks import lock_held_by_forks
-from graphflow_compiler.codegen.jit import compile_module, external_symbols
+from graphflow_compiler.codegen.jit import Begun, compile_units, external_symbols
 
 #: The status of a run that did not begin, because a feed is not what the plan was bound for.
 MISMATCH = -1
@@ -63,7 +63,7 @@ class Builtins:
             address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
             assert address is not None
             llvm.add_symbol(name, address)
-        self._engine = compile_module([TEXT], more_follows=True)
+        self._engine = compile_units([TEXT], begun=_begun, more_follows=True)
         self._new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
             ("PyCFunction_NewEx", ctypes.pythonapi)
         )
@@ -84,6 +84,28 @@ class Builtins:
         """A ``call`` over the cells at this address, which whoever holds `slow` must keep alive."""
         made: Callable[..., Any] = self._new(ctypes.addressof(self._call), (cells, slow, failed), None)
         return made
+
+
+_begun: Begun | None = None
+
+
+def begin() -> None:
+    """Has the builtins compiled, if they must be, while this process goes on to write its first plan."""
+    global _begun
+    with _lock:
+        if _begun is None and not _once.cache_info().currsize and os.environ.get("GRAPHFLOW_DISPATCH", "builtin") == "builtin":
+            _begun = Begun()
+            _begun.add(TEXT, more_follows=True)
+
+
+def _after_fork() -> None:
+    """Nobody is at work for a child."""
+    global _begun
+    _begun = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def builtins() -> Builtins | None:

@@ -51,15 +51,13 @@ class Engine:
             self._finalizer()
 
 
-def compile_module(texts: Sequence[str], target: Target | None = None, more_follows: bool = False) -> Engine:
+def compile_module(texts: Sequence[str], target: Target | None = None) -> Engine:
     """Compiles LLVM IR texts as one module for this machine, or takes its code from the cache on disk.
-
-    `more_follows`: if it is not there, neither will be what is compiled next.
 
     Raises:
         CompileError: the text is not valid IR, or it declares a function that this process does not have.
     """
-    return compile_units(["\n".join(texts)], target, more_follows=more_follows)
+    return compile_units(["\n".join(texts)], target)
 
 
 class Begun:
@@ -68,10 +66,13 @@ class Begun:
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
 
-    def add(self, text: str) -> None:
+    def add(self, text: str, more_follows: bool = False) -> None:
+        """`more_follows`: as in `compile_units`."""
         target = host_target()
         cache = object_cache()
         if cache is None or not cache.has(key_of(text, target.cpu, target.features)):
+            if more_follows and cache is not None:  # without a cache every process would start one, however little it compiles
+                expect()
             job = begin(text, target.cpu, target.features)
             if job is not None:
                 self.jobs[text] = job
@@ -84,7 +85,10 @@ class Begun:
 def compile_units(
     texts: Sequence[str], target: Target | None = None, begun: Begun | None = None, more_follows: bool = False
 ) -> Engine:
-    """As `compile_module` for several modules that may call each other's functions, each kept in the cache by itself."""
+    """As `compile_module` for several modules that may call each other's functions, each kept in the cache by itself.
+
+    `more_follows`: if they are not there, neither will be what is compiled next.
+    """
     import llvmlite.binding as llvm
 
     target = target or host_target()
