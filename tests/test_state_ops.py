@@ -62,3 +62,38 @@ def test_native_against_reference(op: OpDef) -> None:
         for expected, output, value in zip(wanted(op, arrays, attrs), outputs, values, strict=True):
             assert np.array_equal(output, value) and value.dtype == arrays[0].dtype and value.shape == expected.shape
             assert np.allclose(value, expected, rtol=rtol, atol=1e-5 if rtol else 0), (arrays, value, expected)
+
+
+def test_assignments_are_computed_straight_into_variables() -> None:
+    """Nothing is copied where nothing reads the old value; checks of the run come first, whatever they check."""
+    with gf.Graph().as_default() as graph:
+        x = gf.placeholder(gf.float32, [None, 3], name="x")
+        v = gf.Variable(np.zeros((2, 3), np.float32), name="v")
+        w = gf.Variable(np.ones((2, 3), np.float32), name="w")
+        y = gf.tanh(x) * 2.0
+        both = gf.group(gf.assign(v, y), gf.assign(w, y))
+        rows = gf.assign(v, gf.nn.softmax(y))
+        product = gf.assign(v, gf.matmul(y, gf.ones([3, 3])))
+        with gf.control_dependencies([gf.assert_less(gf.reduce_max(x), 5.0)]):
+            checked = gf.assign(v, y * 3.0)
+    a = np.arange(6, dtype=np.float32).reshape(2, 3) / 2
+    expected = np.tanh(a) * 2
+    with gf.Session(graph=graph) as session:
+        session.run([v.initializer, w.initializer])
+        text = session.explain(both, {x: a})
+        assert "assigns: v" in text
+        assert text.count("copy of") == 1  # the other variable's
+        session.run(both, {x: a})
+        np.testing.assert_allclose(session.run(v), expected, rtol=1e-6)
+        np.testing.assert_array_equal(session.run(v), session.run(w))
+        fetched = session.run([rows, y], {x: a})
+        np.testing.assert_array_equal(fetched[0], session.run(v))
+        np.testing.assert_allclose(fetched[0].sum(1), 1, rtol=1e-6)
+        session.run(product, {x: a})
+        np.testing.assert_allclose(session.run(v), expected.sum(1, keepdims=True) * np.ones((1, 3)), rtol=1e-6)
+        before = session.run(v)
+        with pytest.raises(gf.errors.InvalidArgumentError):
+            session.run(checked, {x: a + 5})
+        np.testing.assert_array_equal(session.run(v), before)
+        session.run(checked, {x: a})
+        np.testing.assert_allclose(session.run(v), expected * 3, rtol=1e-6)

@@ -46,6 +46,9 @@ def explain_text(schedule: Schedule, steps: Sequence[Step], buffers: Sequence[Pl
         in_place = [v for v in item.outputs if v in schedule.in_place]
         if in_place:
             lines.append(f"  updates in place: {', '.join(str(schedule.in_place[v].node.attrs.key) for v in in_place)}")
+        assigned = [schedule.assigned[v] for v in item.outputs if v in schedule.assigned]
+        if assigned:
+            lines.append(f"  assigns: {', '.join(assigned)}")
     for producer, consumer, reason in graph.not_fused:
         lines.append(f"not fused: {producer} -> {consumer}: {reason}")
     return "\n".join(lines) + "\n"

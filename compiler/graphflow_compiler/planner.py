@@ -126,6 +126,9 @@ class _Planner:
         if is_constant(base):
             array = constant_array(base)
             return self.buffer(base, PlanBuffer("constant", t, count, array=array))
+        name = self.schedule.assigned.get(base)
+        if name is not None:
+            return self.variable(name, t)
         home = self.schedule.output_home.get(base)
         if home is not None:
             return self.output(home)

@@ -25,12 +25,14 @@ class Copy:
 
 @record(frozen=True)
 class Schedule:
-    """`steps` in order. `in_place` maps a value to the variable state whose storage it takes over. `output_home` maps a
-    value to the output that it is computed straight into."""
+    """`steps` in order. `in_place` maps a value to the variable state whose storage it takes over, `assigned` one to the
+    variable that it is computed straight into, as nothing reads what that was before. `output_home` maps a value to the
+    output that it is computed straight into."""
 
     graph: KernelGraph
     steps: tuple[Group | Copy, ...]
     in_place: dict[Value, Value]
+    assigned: dict[Value, str]
     output_home: dict[Value, int]
     set_aside: frozenset[Value]  # variable states copied aside before they are overwritten
 
@@ -105,6 +107,7 @@ def schedule(graph: KernelGraph) -> Schedule:
     states = {n.attrs.key: n.out() for n in program.nodes if n.op is VARIABLE_STATE}
 
     in_place: dict[Value, Value] = {}
+    assigned: dict[Value, str] = {}
     late: list[tuple[str, Value]] = []
     for name, value in program.updates:
         base = graph.storage(value)
@@ -112,14 +115,13 @@ def schedule(graph: KernelGraph) -> Schedule:
         if state is not None and base is state:
             continue
         group = owner.get(base)
-        if group is None or base in in_place or value.shape != base.shape:
+        if group is None or base in in_place or base in assigned or value.shape != base.shape:
             late.append((name, base))
             continue
-        home = state
-        if home is None or not _safe(graph, group, base, home):
+        if group.kind == "scatter" if state is None else not _safe(graph, group, base, state):
             late.append((name, base))
             continue
-        others = [r for r in readers.get(home, []) if r is not group]
+        others = [r for r in readers.get(state, []) if r is not group] if state is not None else []
         if any(order.reaches(group.id, r.id) for r in others) or can_fail(group):
             late.append((name, base))
             continue
@@ -128,7 +130,10 @@ def schedule(graph: KernelGraph) -> Schedule:
             continue
         for before in (*others, *failing):
             order.add(before.id, group.id)
-        in_place[base] = home
+        if state is None:
+            assigned[base] = name
+        else:
+            in_place[base] = state
 
     steps: list[Group | Copy] = []
     output_home: dict[Value, int] = {}
@@ -139,7 +144,7 @@ def schedule(graph: KernelGraph) -> Schedule:
         base = graph.storage(v)
         if is_external(base.node):
             first.append(Copy(base, output=i))  # before anything is overwritten
-        elif base in in_place or base in output_home:
+        elif base in in_place or base in assigned or base in output_home:
             copied_outputs.append(Copy(base, output=i))
         else:
             output_home[base] = i
@@ -150,7 +155,7 @@ def schedule(graph: KernelGraph) -> Schedule:
     steps += order.sort(graph.groups)
     steps += copied_outputs
     steps += [Copy(base, variable=name) for name, base in late]
-    return Schedule(graph, tuple(steps), in_place, output_home, frozenset(set_aside))
+    return Schedule(graph, tuple(steps), in_place, assigned, output_home, frozenset(set_aside))
 
 
 def _safe(graph: KernelGraph, group: Group, new: Value, state: Value) -> bool:
