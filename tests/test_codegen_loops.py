@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from graphflow_compiler.codegen import loops_llvm
 from graphflow_compiler.ir.index import iadd, imod, imul
 from graphflow_compiler.ir.loops import IConst, IVar
 from graphflow_compiler.ir.loops_build import LoopBuilder
+from graphflow_runtime.memory import aligned_empty
 from tests.loop_kernels import COLUMN, ROW, Compiled, M, N, apply, elementwise, kernel, name_of, softmax, values
 
 
@@ -31,6 +33,26 @@ from tests.loop_kernels import COLUMN, ROW, Compiled, M, N, apply, elementwise, 
 def bodies(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loops are emitted in two ways, by size: tests that use this see both."""
     monkeypatch.setattr(loops_llvm, "LARGE_BODY", -1 if request.param == "one body" else 10**6)
+
+
+def test_stores_past_the_caches() -> None:
+    """The same results, whatever is left over, of however many threads."""
+    for dtype in (float32, float64, int8):
+        b = LoopBuilder()
+        with b.loop("i", N, "vector", parallel=True):
+            x = b.load("x", ROW, dtype)
+            b.store("y", ROW, b.add(x, x))
+        made = kernel(b.build(), {"x": (dtype, "read"), "y": (dtype, "write")})
+        run = Compiled(replace(made, buffers=tuple(replace(p, streams=p.name == "y") for p in made.buffers)))
+        assert "nontemporal" in run.text
+        for n in (0, 1, 7, 64, 1000, 4099):
+            given = values(dtype, n)
+            for threads in (1, 3):
+                result = aligned_empty((n + 1,), dtype.numpy_dtype)
+                result[:] = 5
+                assert run(given, result, n=n, threads=threads) == 0
+                np.testing.assert_array_equal(result[:n], given + given)
+                assert result[n] == 5
 
 
 # ---------------------------------------------------------------------------------------------- reductions

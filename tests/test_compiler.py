@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 import graphflow as gf
 from graphflow.core.graph import Graph
+from graphflow_compiler.codegen.llvm_text import host_target
+from graphflow_compiler.compilation import Options
 from graphflow_compiler.frontend import Signature, build_program, generalise
 from graphflow_compiler.ir import kernels as kernels_ir
 from graphflow_compiler.ir import program as program_ir
@@ -235,6 +238,26 @@ def test_what_a_plan_needs() -> None:
         assert plan.flops(sizes) == 6 * 2 * 32 * 64 * 64
         moved = plan.bytes(sizes) - sum(p.bytes for p in plan.buffers if p.kind == "scratch" and isinstance(p.bytes, int))
         assert moved == 6 * (2 * a + b)
+
+
+def test_what_is_written_past_the_caches() -> None:
+    """Assignments larger than the cache that nothing in the plan reads: not updates, not what is fetched, too, nor read on."""
+    with gf.Graph().as_default() as g:
+        u, v = (gf.Variable(np.ones(300, np.float32)) for _ in range(2))
+        assigned = v.assign(u * 2.0)
+        cases: dict[str, tuple[tuple[Any, ...], bool]] = {
+            "assigned": ((assigned.op,), True),
+            "fetched too": ((assigned,), False),
+            "read on": ((gf.reduce_sum(assigned),), False),
+            "updated": ((v.assign(v * 2.0).op,), False),
+            "fetched": ((u * 2.0,), False),
+        }
+        for name, (fetches, expected) in cases.items():
+            signature = Signature(fetches, (), generalise((), ()), {})
+            for cache, streams in ((1 << 20, False), (1000, expected)):
+                options = Options(target=replace(host_target(), cache_bytes=cache))
+                plan = gf.compiler.compile(g, signature, options)
+                assert any("nontemporal" in text for text in plan.kernels.values()) == streams, (name, cache)
 
 
 def test_dump_writes_every_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

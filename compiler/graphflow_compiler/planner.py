@@ -72,6 +72,9 @@ class _Planner:
         self.graph: KernelGraph = plan.graph
         self.program = plan.graph.program
         self.target = target
+        #: What is read after it has been stored.
+        self.read = {self.graph.storage(v) for g in self.graph.groups for v in g.inputs}
+        self.read |= {s.source for s in plan.steps if isinstance(s, Copy)}
         self.on_kernel = on_kernel
         self.dump = dump
         # Every size the signature names, also those that the program has since found equal to others.
@@ -252,6 +255,7 @@ class _Planner:
                 writes.append(numbers[-1])
             if formal.access != "write":
                 reads.append(numbers[-1])
+        kernel = self.streaming(kernel, stored)
         count = scratch_elements(kernel, self.target)
         if isinstance(kernel, GemmKernel) and count is not None:
             numbers.append(self.scratch(TensorType(kernel.accumulate_dtype, ()), count))
@@ -279,6 +283,18 @@ class _Planner:
                 is_parallel(kernel),
             )
         )
+
+    def streaming(self, kernel: Kernel, arguments: Sequence[Argument | Panels]) -> Kernel:
+        """Marks what is written straight into a variable, is larger than the caches, and is not read again in this plan."""
+        large = {
+            formal.name
+            for formal, v in zip(kernel.buffers, arguments, strict=True)
+            if isinstance(v, Value) and formal.access == "write" and v in self.schedule.assigned and v not in self.read
+            if isinstance(nbytes := bytes_of(v.type), int) and nbytes > self.target.cache_bytes
+        }
+        if not large or isinstance(kernel, GemmKernel):
+            return kernel
+        return replace(kernel, buffers=tuple(replace(b, streams=b.name in large) for b in kernel.buffers))
 
     def scratch(self, t: TensorType, count: Dim) -> int:
         here = len(self.steps)

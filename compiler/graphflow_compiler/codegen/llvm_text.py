@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -12,14 +13,19 @@ from graphflow.dtypes import DType
 from graphflow.records import record
 
 
+_USUAL_CACHE = 32 << 20
+
+
 @record(frozen=True, slots=True)
 class Target:
-    """The machine code is made for: CPU name, its features, the width of its vectors and how many registers hold them."""
+    """The machine code is made for: CPU name, its features, the width of its vectors and how many registers hold them, the
+    size of its largest cache."""
 
     cpu: str
     features: str
     vector_bits: int
     vector_registers: int
+    cache_bytes: int = _USUAL_CACHE
 
     @property
     def has_fma(self) -> bool:
@@ -43,7 +49,18 @@ def host_target() -> Target:
         bits = 256
     elif "neon" in has or "sve" in has:
         registers = 32
-    return Target(llvm.get_host_cpu_name(), features.flatten(), bits, registers)
+    return Target(llvm.get_host_cpu_name(), features.flatten(), bits, registers, _cache_bytes() or _USUAL_CACHE)
+
+
+def _cache_bytes() -> int | None:
+    """The size of the largest cache that the first processor has a part in; None where the system does not say."""
+    sizes = []
+    for file in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        try:
+            sizes.append(int(file.read_text().strip().removesuffix("K")) << 10)
+        except (OSError, ValueError):
+            continue
+    return max(sizes, default=None)
 
 
 #: bfloat16 is held as its bits: LLVM lowers its own type through library calls that not every process has.

@@ -67,7 +67,8 @@ class _Function:
         flag = lines.slot("i32") if has_check(k.body) else None
         if flag is not None:
             lines.do(f"store i32 0, ptr {flag}")
-        base = VectorEmitter(lines, buffers, dims, None, 1, {}, flag=flag)
+        streams = frozenset(b.name for b in k.buffers if b.streams)
+        base = VectorEmitter(lines, buffers, dims, None, 1, {}, flag=flag, streams=streams)
         for b in k.buffers:
             if b.scratch:
                 count = base.parts(b.count)
@@ -78,6 +79,8 @@ class _Function:
             self.statements(k.body, base)
         else:
             self.lines.when(lines.value("icmp eq i64 %thread, 0"), lambda: self.statements(k.body, base))
+        if streams:
+            lines.do("fence seq_cst")  # what is still on its way to memory is in no other order
         result = "0" if flag is None else lines.value(f"load i32, ptr {flag}")
         lines.do(f"ret i32 {result}")
         head = f"define i32 @kernel({', '.join([*parameters, 'i64 %thread', 'i64 %threads'])}) nounwind {{"
@@ -203,7 +206,7 @@ class _Function:
             def one(i: Size) -> None:
                 indices = {**e.indices, loop.var: i}
                 inner = BounceEmitter(
-                    lines, e.buffers, e.dims, loop.var, lanes, indices, mask, hi, dict(e.atoms), e.flag, places
+                    lines, e.buffers, e.dims, loop.var, lanes, indices, mask, hi, dict(e.atoms), e.flag, places=places
                 )
                 self.statements(loop.body, inner)
                 running.update(inner)

@@ -69,6 +69,7 @@ class VectorEmitter:
     bound: Size | None = None
     atoms: dict[str, Value] = field(default_factory=dict)
     flag: str | None = None  # stack slot (i32) that keeps the code of a failed check
+    streams: frozenset[str] = frozenset()  # buffers that are written past the caches
 
     def __post_init__(self) -> None:
         self.ops = Instructions(self.lines, self.lanes)
@@ -274,7 +275,9 @@ class VectorEmitter:
             return
         text = self.to_memory(value, self.lanes)
         if parts is not None and parts[1] == 1:
-            self._store_lanes(text, self.address(pointer, memory, parts[0]), memory, size)
+            # Side by side from 0 on, so aligned, as the buffer is.
+            streams = s.buffer in self.streams and s.index == IVar(self.lane_variable or "")
+            self._store_lanes(text, self.address(pointer, memory, parts[0]), memory, size, streams)
             return
         if self.mask is not None:
             raise CompileError("a scattered store has no masked form: the tail must be scalar")
@@ -283,10 +286,12 @@ class VectorEmitter:
             x = self.lines.value(f"extractelement <{self.lanes} x {memory}> {text}, i32 {k}")
             self.lines.do(f"store {memory} {x}, ptr {self.address(pointer, memory, offset)}, align {size}")
 
-    def _store_lanes(self, text: str, at: str, memory: str, size: int) -> None:
+    def _store_lanes(self, text: str, at: str, memory: str, size: int, streams: bool) -> None:
         lines = self.lines
         t = f"<{self.lanes} x {memory}>"
-        if self.mask is None:
+        if self.mask is None and streams:
+            lines.do(f"store {t} {text}, ptr {at}, align {self.lanes * size}, !nontemporal !{{i32 1}}")
+        elif self.mask is None:
             lines.do(f"store {t} {text}, ptr {at}, align {size}")
         elif size >= 4:
             name = f"@llvm.masked.store.v{self.lanes}{_suffix(memory)}.p0"

@@ -212,13 +212,15 @@ Statement: TypeAlias = Let | Store | Check | For
 
 @record(frozen=True, slots=True)
 class Buffer:
-    """A parameter: `count` elements of `dtype`. `scratch` buffers hold `count` elements for each thread."""
+    """A parameter: `count` elements of `dtype`. `scratch` buffers hold `count` elements for each thread. One that `streams`
+    begins at a cache line, and is best written past the caches."""
 
     name: str
     dtype: DType
     count: Index
     access: Literal["read", "write", "readwrite"]
     scratch: bool = False
+    streams: bool = False
 
 
 @record(frozen=True, slots=True)

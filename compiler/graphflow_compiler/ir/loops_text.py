@@ -90,7 +90,7 @@ def kernel_to_text(kernel: Kernel) -> str:
     """The kernel's signature, its loops, and the user's ops it came from."""
     lines = [f"kernel {kernel.name}({', '.join(kernel.dims)})  # {' '.join(kernel.comments)}"]
     for b in kernel.buffers:
-        mode = f"{b.access}{' scratch' if b.scratch else ''}"
+        mode = f"{b.access}{' scratch' if b.scratch else ''}{' streams' if b.streams else ''}"
         lines.append(f"  {b.name}: {b.dtype.name}[{index_to_text(b.count)}] {mode}")
     if isinstance(kernel, GemmKernel):
         a = f"{kernel.a}{'^T' if kernel.transpose_a else ''}"
