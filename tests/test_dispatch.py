@@ -17,6 +17,7 @@ import pytest
 import graphflow as gf
 from graphflow_compiler.codegen import dispatch
 from graphflow_runtime import control
+from graphflow_runtime.prepared import Prepared
 
 needs_builtins = pytest.mark.skipif(dispatch.builtins() is None, reason="this Python takes the ctypes way only")
 
@@ -460,3 +461,23 @@ def test_no_memory_for_the_results_is_no_second_run(monkeypatch: pytest.MonkeyPa
             step()
         monkeypatch.undo()
         assert session.run(v) == 2
+
+
+@needs_builtins
+def test_feeds_in_another_order_are_native_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    with gf.Graph().as_default() as graph:
+        x, y, z = (gf.placeholder(gf.float32, [None], name=n) for n in "xyz")
+        fetches = {"difference": x - y, "z": z * 2.0}
+    a, b, c = (np.full(2, v, np.float32) for v in (5, 3, 1))
+    with gf.Session(graph=graph) as session:
+        call = session.make_callable([fetches["difference"], fetches["z"]], [z, y, x])
+        feed = {y: b, z: c, x: a}
+        for native in (False, True):
+            if native:
+                monkeypatch.setattr(Prepared, "_elements", None)  # nobody comes here any more
+            for found in (call(c, b, a), list(session.run(fetches, feed).values())):
+                np.testing.assert_array_equal(found, [[2, 2], [2, 2]])
+        monkeypatch.undo()
+        with pytest.raises(gf.errors.FeedError, match="takes 3 values, .* got 2"):
+            call(c, b)
+        np.testing.assert_array_equal(call([1], [3], [5]), [[2], [2]])  # other sizes, values to convert

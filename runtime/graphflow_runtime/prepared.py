@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,8 +84,8 @@ class Prepared:
         self.executable: Executable = session._executable(computed, self.tensors)
         kind, members, slow, self.rebuild = self._shape()
         self.cells = Cells(kind, members, slow, self._failed)
-        #: Native code takes values in the order of the plan and gives back results of the plan.
-        self.has_shortcut = self.order is None and min(self.slots, default=0) >= _OPERATION
+        #: Native code gives back results of the plan.
+        self.has_shortcut = min(self.slots, default=0) >= _OPERATION
         #: The first run goes the slow way in any case, so what is native is made after it.
         self.call: Callable[..., Any] = self._slow
         self.is_native = False
@@ -94,17 +95,26 @@ class Prepared:
         the list of the elements."""
         plan = self.plan
         if plan.is_single and self.slots == (0,):
-            return SINGLE, self.slots, self._slow, None
+            return SINGLE, self.slots, self._slow_in_order, None
         if plan.members is not None:
-            return LIST if plan.is_list else TUPLE, [self.slots[i] for i in plan.members], self._slow, None
+            return LIST if plan.is_list else TUPLE, [self.slots[i] for i in plan.members], self._slow_in_order, None
         return LIST, self.slots, self._slow_elements, plan.rebuild
 
     def make_native(self) -> None:
         """From now on `call` is the native function, if there is one for these fetches."""
         if self.has_shortcut and not self.is_native:
-            call, rebuild = self.cells.make_call(), self.rebuild
-            self.call = call if rebuild is None else lambda *values: rebuild(call(*values))
+            native, rebuild = self.cells.make_call(), self.rebuild
+            call = native if rebuild is None else lambda *values: rebuild(native(*values))
+            self.call = call if self.order is None else self._reordering(call, self.order)
             self.is_native = True
+
+    def _reordering(self, call: Callable[..., Any], order: tuple[int, ...]) -> Callable[..., Any]:
+        count, in_order = len(order), itemgetter(*order)  # there are two at least
+
+        def reordered(*values: Any) -> Any:
+            return call(*in_order(values)) if len(values) == count else self._slow(*values)
+
+        return reordered
 
     def _failed(self, status: int, control: Control | None = None) -> None:
         """Of what ran, that is: another thread may have bound the cells to other sizes since."""
@@ -114,20 +124,28 @@ class Prepared:
 
     # ------------------------------------------------------------------ the slow way
     def _slow(self, *values: Any) -> Any:
-        return self.plan.rebuild(self._slow_elements(*values))
+        return self.plan.rebuild(self._elements(self._in_order(values)))
+
+    def _slow_in_order(self, *values: Any) -> Any:
+        return self.plan.rebuild(self._elements(values))
 
     def _slow_elements(self, *values: Any) -> list[Any]:
         return self._elements(values)
 
     def run_traced(self, values: Sequence[Any], trace: Trace) -> Any:
         """What `call` does, with a trace of it."""
-        return self.plan.rebuild(self._elements(values, trace))
+        return self.plan.rebuild(self._elements(self._in_order(values), trace))
+
+    def _in_order(self, values: Sequence[Any]) -> Sequence[Any]:
+        """The values in the order of the plan."""
+        if self.order is None or len(values) != len(self.order):
+            return values
+        return [values[i] for i in self.order]
 
     def _elements(self, values: Sequence[Any], trace: Trace | None = None) -> list[Any]:
+        """What the elements of the plan are for values in its order."""
         if len(values) != len(self.tensors):
             raise FeedError(f"this callable takes {len(self.tensors)} values, one for each of its feeds, got {len(values)}")
-        if self.order is not None:
-            values = tuple(values[i] for i in self.order)
         session = self.session
         with session._lock:
             session._check_open()
