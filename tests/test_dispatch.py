@@ -478,6 +478,6 @@ def test_feeds_in_another_order_are_native_too(monkeypatch: pytest.MonkeyPatch) 
             for found in (call(c, b, a), list(session.run(fetches, feed).values())):
                 np.testing.assert_array_equal(found, [[2, 2], [2, 2]])
         monkeypatch.undo()
-        with pytest.raises(gf.errors.FeedError, match="takes 3 values, .* got 2"):
+        with pytest.raises(gf.errors.FeedError, match=r"takes 3 values, .* got 2"):
             call(c, b)
         np.testing.assert_array_equal(call([1], [3], [5]), [[2], [2]])  # other sizes, values to convert
