@@ -12,7 +12,6 @@ import numpy as np
 from graphflow.dtypes import DType
 from graphflow.records import record
 
-
 _USUAL_CACHE = 32 << 20
 
 
