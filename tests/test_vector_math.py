@@ -208,6 +208,9 @@ def test_special_cases(fn: str, dtype: DType) -> None:
         tiny = 3 * np.finfo(dtype.numpy_dtype).tiny
     rtol = 3e-7 if dtype is float32 else 1e-15
     np.testing.assert_allclose(got, exact, rtol=4 * rtol, atol=tiny)
+    alone = run(fn, dtype, np.repeat(x, 16)).reshape(-1, 16)  # no other value in any lane
+    np.testing.assert_array_equal(alone, np.repeat(got, 16).reshape(-1, 16))
+    np.testing.assert_array_equal(np.signbit(alone[known]).T, np.tile(np.signbit(got[known]), (16, 1)))
 
 
 def test_pow_has_the_special_cases_of_c() -> None:

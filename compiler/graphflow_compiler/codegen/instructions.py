@@ -34,8 +34,9 @@ _LIBM = {
 }  # fmt: skip
 
 
-#: Functions that are called for few arguments only, the others being replaced by 0: their values there.
-_AT_ZERO = {"sin": 0.0, "cos": 1.0, "tan": 0.0}
+#: Functions that are called for few arguments only, the others being replaced by 0: their values there, None: the argument.
+#: (The sign of zero counts: what has no expanded form is called with every argument.)
+_AT_ZERO = {"sin": None, "cos": 1.0, "tan": None}
 _NAN = {d: literal(float("nan"), d) for d in (float16, bfloat16, float32, float64)}
 
 
@@ -306,5 +307,6 @@ class Instructions:
         called = self._library_call(fn, [x.name], x.dtype, x.lanes)
         lines.do(f"br label %{after}")
         lines.place(after)
-        zero = splat(literal(_AT_ZERO[fn], x.dtype), scalar_type(x.dtype), x.lanes)
-        return Value(lines.value(f"phi {t} [ {zero}, %{before} ], [ {called}, %{call} ]"), x.dtype, x.lanes)
+        value = _AT_ZERO[fn]
+        at_zero = x.name if value is None else splat(literal(value, x.dtype), scalar_type(x.dtype), x.lanes)
+        return Value(lines.value(f"phi {t} [ {at_zero}, %{before} ], [ {called}, %{call} ]"), x.dtype, x.lanes)
