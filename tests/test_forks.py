@@ -42,6 +42,7 @@ for lock in (jit._lock, link._lock, dispatch._lock, ffi.lib._lock):
 INTERRUPTED = """
 import os, signal, threading, time
 from graphflow_compiler.codegen import jit
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore interrupts
 held = threading.Event()
 def compile_for_a_while():
     with jit._lock:
@@ -56,11 +57,11 @@ try:
     pid = os.fork()
     if pid == 0:
         os._exit(0 if jit._lock.acquire(timeout=20) else 1)
-    status = os.waitpid(pid, 0)[1]
     for _ in range(400):
         time.sleep(0.05)
 except KeyboardInterrupt:
     seen = True
+status = os.waitpid(pid, 0)[1]
 worker.join()
 other = []
 looker = threading.Thread(target=lambda: other.append(jit._lock.acquire(timeout=20)))

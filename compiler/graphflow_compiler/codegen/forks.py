@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from operator import methodcaller
@@ -52,10 +54,11 @@ def lock_held_by_forks(llvm: bool = False) -> AbstractContextManager[Any]:
             one.release()
 
     def after_in_parent() -> None:
-        if interrupted:
-            interrupted.clear()
-            threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()  # not from here, where it would be lost
+        again = bool(interrupted)
+        interrupted.clear()
         after()
+        if again:  # not from here, where it would be lost; and not as a threading.Thread, whose start waits
+            _thread.start_new_thread(_interrupt_after_fork, (threading.get_ident(),))
 
     def after_in_child() -> None:
         interrupted.clear()
@@ -64,6 +67,18 @@ def lock_held_by_forks(llvm: bool = False) -> AbstractContextManager[Any]:
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=before, after_in_parent=after_in_parent, after_in_child=after_in_child)
     return lock
+
+
+def _interrupt_after_fork(thread: int) -> None:
+    """Interrupt the process as soon as `thread` has left the functions above, which lose exceptions."""
+    while True:
+        time.sleep(0.01)
+        frame = sys._current_frames().get(thread)
+        while frame is not None and frame.f_code.co_filename != _interrupt_after_fork.__code__.co_filename:
+            frame = frame.f_back
+        if frame is None:
+            os.kill(os.getpid(), signal.SIGINT)
+            return
 
 
 def _llvm_lock() -> Any:
