@@ -481,3 +481,5 @@ def test_feeds_in_another_order_are_native_too(monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(gf.errors.FeedError, match=r"takes 3 values, .* got 2"):
             call(c, b)
         np.testing.assert_array_equal(call([1], [3], [5]), [[2], [2]])  # other sizes, values to convert
+        with pytest.raises(TypeError, match=r"^run\(\) got an unexpected keyword argument 'z'"):
+            call(a, b, z=c)

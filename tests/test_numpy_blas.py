@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -56,6 +58,51 @@ def test_put_back_after_a_failure_but_not_over_what_the_user_sets_meanwhile(blas
     with one_blas_thread():
         blas.set(3)
     assert blas.get() == 3
+
+
+SIGNALS = """
+import random, signal, sys
+from graphflow_runtime import numpy_blas
+from graphflow_runtime.numpy_blas import one_blas_thread
+blas = numpy_blas._find()
+blas.set(2)
+came = 0
+armed = False
+def handler(number, frame):
+    global armed, came
+    if not armed:
+        return
+    armed = False
+    came += 1
+    if sys.argv[1] == "raises":
+        raise KeyboardInterrupt
+    with one_blas_thread():
+        pass
+signal.signal(signal.SIGALRM, handler)
+random.seed(1)
+for _ in range(20000):
+    armed = True
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 4e-5))
+        with one_blas_thread():
+            pass
+        for _ in range(1000):
+            pass
+        armed = False
+    except KeyboardInterrupt:
+        pass
+    assert blas.get() == 2, came
+    assert not numpy_blas._limit.calls
+print(came > 1000)
+"""
+
+
+@pytest.mark.skipif(found is None, reason="numpy's BLAS has no functions for its threads")
+@pytest.mark.parametrize("handler", ["raises", "calls"])
+def test_put_back_whenever_a_signal_comes(handler: str) -> None:
+    done = subprocess.run([sys.executable, "-c", SIGNALS, handler], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "True\n"
 
 
 @pytest.mark.parametrize(("has_pool", "expected"), [(True, 1), (False, 2)])

@@ -97,3 +97,53 @@ def test_assignments_are_computed_straight_into_variables() -> None:
         np.testing.assert_array_equal(session.run(v), before)
         session.run(checked, {x: a})
         np.testing.assert_allclose(session.run(v), expected * 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("initialized", [True, False])
+@pytest.mark.parametrize("rows", [3, None])
+def test_what_is_assigned_may_be_stored_in_another_shape(initialized: bool, rows: int | None) -> None:
+    """A reshape moves nothing, so the kernel writes the elements of its source; the variable still has its own shape."""
+    with gf.Graph().as_default() as graph:
+        x = gf.placeholder(gf.float32, [rows, 4], name="x")
+        straight = gf.Variable(np.zeros(12, np.float32), name="straight")
+        copied = gf.Variable(np.zeros((2, 6), np.float32), name="copied")
+        y = gf.tanh(x)
+        to_straight = gf.assign(straight, gf.reshape(y, [-1]))
+        to_both = gf.group(gf.assign(copied, gf.reshape(y, [2, 6])), gf.assign(straight, gf.reshape(y, [12])))
+    a = np.arange(12, dtype=np.float32).reshape(3, 4) / 10
+    expected = np.tanh(a)
+    with gf.Session(graph=graph) as session:
+        if initialized:
+            session.run([straight.initializer, copied.initializer])
+        fetched = session.run([to_straight, y], {x: a})
+        np.testing.assert_allclose(fetched[0], expected.ravel(), rtol=1e-6)
+        np.testing.assert_allclose(fetched[1], expected, rtol=1e-6)
+        np.testing.assert_array_equal(session.run(straight), fetched[0])
+        session.run(to_both, {x: a * 2})
+        values = session.run([straight, copied])
+        assert [v.shape for v in values] == [(12,), (2, 6)]
+        for value in values:
+            np.testing.assert_allclose(value.ravel(), np.tanh(a * 2).ravel(), rtol=1e-6)
+        assert "reference backend" not in session.explain(to_both, {x: a})
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_indices_are_checked_also_where_nothing_reads_the_result(backend: str) -> None:
+    with gf.Graph().as_default() as graph:
+        v = gf.Variable(np.zeros((4, 2), np.float32), name="v")
+        i = gf.placeholder(gf.int32, [None], name="i")
+        updated = gf.scatter_update(v, i, gf.ones([gf.size(i), 2]))
+        rows = gf.gather(gf.constant(np.ones((4, 2), np.float32)), i)
+        with gf.control_dependencies([updated]):
+            overwritten = gf.assign(v, gf.fill([4, 2], 3.0))
+        with gf.control_dependencies([rows]):
+            beside = gf.identity(gf.constant(5.0)) * 2.0
+    with gf.Session(graph=graph, backend=backend) as session:
+        session.run(v.initializer)
+        for fetches in (overwritten, [updated, overwritten], beside, rows.op):
+            with pytest.raises(gf.errors.InvalidArgumentError):
+                session.run(fetches, {i: [1, 9]})
+            session.run(fetches, {i: [1, 3]})
+            session.run(fetches, {i: np.zeros(0, np.int32)})
+        np.testing.assert_array_equal(session.run(v), np.full((4, 2), 3, np.float32))
+        assert session.run([overwritten, beside], {i: [0]})[1] == 10

@@ -9,6 +9,7 @@ from graphflow.core.kinds import (
     Assertion,
     Composite,
     Elementwise,
+    Gather,
     Host,
     NoOp,
     Random,
@@ -281,7 +282,7 @@ class _Build:
             for i, name in enumerate(variables):
                 self.state[name] = node.out(i)
                 self.updated[name] = None
-        elif not op.outputs or _must_run(node):
+        if _must_run(node) or (not op.outputs and not isinstance(kind, StateUpdate)):
             self.effects.append(node)
 
 
@@ -297,11 +298,11 @@ def _variable_behind(t: Tensor) -> Operation | None:
 
 
 def _must_run(node: Node) -> bool:
-    """Nodes that may have been asked for without a use of their value: assertions, host effects, checks."""
+    """Nodes that may have been asked for without a use of their value: assertions, host effects, checks, also of indices."""
     kind = node.op.kind
     return (
-        isinstance(kind, Assertion)
+        isinstance(kind, (Assertion, Gather))
         or (isinstance(kind, Host) and kind.stateful)
         or (isinstance(kind, Elementwise) and kind.check is not None)
-        or (isinstance(kind, Composite) and kind.checks)
+        or (isinstance(kind, (Composite, StateUpdate)) and kind.checks)
     )

@@ -75,6 +75,9 @@ class _Planner:
         #: What is read after it has been stored.
         self.read = {self.graph.storage(v) for g in self.graph.groups for v in g.inputs}
         self.read |= {s.source for s in plan.steps if isinstance(s, Copy)}
+        # Not those of the values that are stored there, which may be the same elements in another shape.
+        self.variable_types = {str(n.attrs.key): n.types[0] for n in self.program.nodes if n.op is VARIABLE_STATE}
+        self.variable_types |= {name: v.type for name, v in self.program.updates}
         self.on_kernel = on_kernel
         self.dump = dump
         # Every size the signature names, also those that the program has since found equal to others.
@@ -100,7 +103,8 @@ class _Planner:
         t = self.program.outputs[i].type
         return self.buffer(("output", i), PlanBuffer("output", t, product(t.shape or ()), i))
 
-    def variable(self, name: str, t: TensorType) -> int:
+    def variable(self, name: str) -> int:
+        t = self.variable_types[name]
         return self.buffer(("variable", name), PlanBuffer("variable", t, product(t.shape or ()), name))
 
     def home(self, v: Value | Partial | Panels) -> int:
@@ -121,7 +125,7 @@ class _Planner:
         if node.op is FEED:
             return self.buffer(base, PlanBuffer("feed", t, count, node.attrs.key))
         if node.op is VARIABLE_STATE:
-            return self.variable(str(node.attrs.key), t)
+            return self.variable(str(node.attrs.key))
         if node.op is RUN_INDEX:
             return self.buffer(base, PlanBuffer("run_index", TensorType(uint64, ()), 1))
         if node.op is IS_INITIALIZED:
@@ -131,7 +135,7 @@ class _Planner:
             return self.buffer(base, PlanBuffer("constant", t, count, array=array))
         name = self.schedule.assigned.get(base)
         if name is not None:
-            return self.variable(name, t)
+            return self.variable(name)
         home = self.schedule.output_home.get(base)
         if home is not None:
             return self.output(home)
@@ -206,7 +210,7 @@ class _Planner:
                 ("aside", item.source), PlanBuffer("temporary", t, product(t.shape or ()), start=here, end=here)
             )
         else:
-            target = self.output(item.output) if item.output >= 0 else self.variable(item.variable, t)
+            target = self.output(item.output) if item.output >= 0 else self.variable(item.variable)
         for b in (source, target):
             self.extend(b)
         nbytes = bytes_of(t)

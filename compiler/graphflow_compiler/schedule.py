@@ -115,7 +115,7 @@ def schedule(graph: KernelGraph) -> Schedule:
         if state is not None and base is state:
             continue
         group = owner.get(base)
-        if group is None or base in in_place or base in assigned or value.shape != base.shape:
+        if group is None or base in in_place or base in assigned:
             late.append((name, base))
             continue
         if group.kind == "scatter" if state is None else not _safe(graph, group, base, state):

@@ -186,6 +186,7 @@ class StateUpdate:
 
     refs: tuple[int, ...]
     expand: Callable[..., Any]
+    checks: bool = False  # as of Composite: what it leaves may be overwritten in the same run
 
 
 @record(frozen=True, slots=True)

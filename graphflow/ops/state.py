@@ -246,7 +246,7 @@ INCREMENT_BELOW = register(
 COUNT_UP_TO = register(
     OpDef(
         "CountUpTo",
-        StateUpdate((0,), lambda p, ref: p.op("IncrementBelow", ref, attrs=p.attrs)),
+        StateUpdate((0,), lambda p, ref: p.op("IncrementBelow", ref, attrs=p.attrs), checks=True),
         lambda ctx, attrs, ref: (ref,),
         not_differentiable(_ASSIGNED),
         lambda attrs, ref: ((ref + 1).astype(ref.dtype),),

@@ -126,7 +126,9 @@ def _update(name: str, combine: str, row_op: OpDef, doc: str) -> OpDef:
     return OpDef(
         name,
         StateUpdate(
-            (0,), lambda p, ref, indices, updates: p.op(row_op.name, ref, indices, full_rows(p, ref, indices, updates))
+            (0,),
+            lambda p, ref, indices, updates: p.op(row_op.name, ref, indices, full_rows(p, ref, indices, updates)),
+            checks=True,
         ),
         rows_infer,
         not_differentiable(_ASSIGNED),
@@ -282,7 +284,7 @@ def _nd_samples() -> list[Sample]:
 def _nd(name: str, row_op: OpDef, function: Callable[[Any, Any], Any] | None, dtypes: tuple[DType, ...], doc: str) -> OpDef:
     return OpDef(
         name,
-        StateUpdate((0,), _nd_expand(row_op)),
+        StateUpdate((0,), _nd_expand(row_op), checks=True),
         _nd_infer,
         not_differentiable(_ASSIGNED),
         _nd_reference(function),

@@ -306,7 +306,7 @@ def _sparse(
     return register(
         OpDef(
             f"SparseApply{name}",
-            StateUpdate(tuple(range(n)), _sparse_expand(formula, n, every_row)),
+            StateUpdate(tuple(range(n)), _sparse_expand(formula, n, every_row), checks=True),
             _sparse_infer(n),
             _REASON,
             _sparse_reference(formula, n, every_row),

@@ -40,6 +40,8 @@ _log = logging.getLogger("graphflow")
 MAX_BOUND = 32
 #: Plans kept per (fetches, feeds): one for each pattern of sizes that are 1, more where sizes do not go together in general.
 MAX_PLANS = 32
+#: A plan is made anew where a variable has taken another shape meanwhile (in a signal handler, say), but not for ever.
+_TRIES = 8
 #: More arrays than this in one call would not fit on the stack.
 MAX_ARRAYS = 4_000
 #: Estimated nanoseconds of work from which releasing the GIL (about 100 ns) is worth it.
@@ -316,35 +318,37 @@ class NativeExecutable:
 
     def run(self, feeds: Sequence[np.ndarray[Any, Any]], trace: Trace | None = None) -> list[Any]:
         """Results of the tensors among the fetches, for feeds that are contiguous arrays of the right dtype."""
-        if self.fallback is None:
-            shapes = tuple([a.shape for a in feeds])
-            bound = self.bound.get(shapes)
-            if bound is not None and bound.is_overdue:
-                del self.bound[shapes]
-                bound = None
+        for _ in range(_TRIES):
+            bound = self.bound_to(tuple([a.shape for a in feeds])) if self.fallback is None else None
             if bound is None:
-                bound = self.bind(shapes)
-            else:
-                self.bound.move_to_end(shapes)
-            if bound is not None:
-                self.last = bound if self.plain else None
-                views = [a.view(np.uint16) if t.base_dtype is bfloat16 else a for t, a in zip(self.feeds, feeds, strict=True)]
-                try:
-                    results = bound.run(views) if trace is None else trace.native(bound, views)
-                except _Stale:
-                    self.bound.clear()
-                    self.last = None
-                    return self.run(feeds, trace)
-                except _Failure as failure:
-                    raise self.failure(bound.plan, failure) from None
-                if results is None:
-                    raise InternalError(message="the plan refused arrays that were made for it")
-                return [
-                    r.view(t.dtype.numpy_dtype) if t.dtype is bfloat16 else r
-                    for t, r in zip(bound.plan.output_types, results, strict=True)
-                ]
-        slow: list[Any] = self.fallback.run(feeds, trace)
-        return slow
+                slow: list[Any] = self.fallback.run(feeds, trace)
+                return slow
+            self.last = bound if self.plain else None
+            views = [a.view(np.uint16) if t.base_dtype is bfloat16 else a for t, a in zip(self.feeds, feeds, strict=True)]
+            try:
+                results = bound.run(views) if trace is None else trace.native(bound, views)
+            except _Stale:
+                self.bound.clear()
+                self.last = None
+                continue
+            except _Failure as failure:
+                raise self.failure(bound.plan, failure) from None
+            if results is None:
+                raise InternalError(message="the plan refused arrays that were made for it")
+            return [
+                r.view(t.dtype.numpy_dtype) if t.dtype is bfloat16 else r
+                for t, r in zip(bound.plan.output_types, results, strict=True)
+            ]
+        raise InternalError(message="a variable has another shape than the plan that was just made for it")
+
+    def bound_to(self, shapes: Shapes) -> BoundPlan | None:
+        """The plan for these sizes; None if they cannot be compiled, so that the reference backend serves from now on."""
+        bound = self.bound.get(shapes)
+        if bound is not None and not bound.is_overdue:
+            self.bound.move_to_end(shapes)
+            return bound
+        self.bound.pop(shapes, None)
+        return self.bind(shapes)
 
     # ------------------------------------------------------------------ slow path: new sizes
     def bind(self, shapes: Shapes) -> BoundPlan | None:

@@ -16,6 +16,9 @@ from contextlib import contextmanager
 
 from graphflow.records import record
 
+#: How many exceptions of signals' handlers one call's end survives. Made here: a call is where handlers come.
+_TRIES = range(100)
+
 
 @record(frozen=True, slots=True)
 class BlasThreads:
@@ -51,42 +54,48 @@ def _find() -> BlasThreads | None:
 
 
 class _Limit:
-    """The number is the whole process's: the first of the calls that run side by side sets it, the last puts it back."""
+    """The number is the whole process's: the first of the calls that run side by side sets it, the last puts it back.
+
+    A signal's handler or a finalizer may come between any two steps, in the thread that holds the lock: it may raise, and
+    it may itself be such a call. So each step leaves what the next call understands, and may be done twice.
+    """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.blas: BlasThreads | None = None
         self.looked = False
-        self.calls = 0
-        self.before = 0
+        self.calls: set[object] = set()
+        self.before = 0  # the number to put back; 0: none
 
-    def enter(self) -> None:
+    def enter(self, call: object) -> None:
         with self.lock:
+            self.calls.add(call)
             if not self.looked:
                 self.blas, self.looked = _find(), True
-            if self.blas is not None and not self.calls:
-                self.before = self.blas.get()
-                if self.before > 1:
+            if self.blas is not None and not self.before:
+                threads = self.blas.get()
+                if threads > 1:
+                    self.before = threads
                     self.blas.set(1)
-            self.calls += 1
 
-    def leave(self) -> None:
+    def leave(self, call: object) -> None:
         with self.lock:
-            self.calls = max(0, self.calls - 1)  # in a forked child it may be nought already
+            self.calls.discard(call)  # in a forked child it may be gone already
             if not self.calls:
                 self.restore()
 
     def restore(self) -> None:
         """Unless somebody else has set it meanwhile: theirs is newer."""
-        if self.blas is not None and self.before > 1 and self.blas.get() == 1:
-            self.blas.set(self.before)
+        threads = self.before
+        if self.blas is not None and threads and self.blas.get() == 1:
+            self.blas.set(threads)
+        self.before = 0
 
     def after_fork(self) -> None:
         """The calls of the other threads stayed in the parent."""
-        self.lock = threading.Lock()
-        if self.calls:
-            self.calls = 0
-            self.restore()
+        self.lock = threading.RLock()
+        self.calls.clear()
+        self.restore()
 
 
 _limit = _Limit()
@@ -98,8 +107,17 @@ if hasattr(os, "register_at_fork"):
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """numpy's products inside take one thread."""
-    _limit.enter()
+    call = object()
     try:
+        _limit.enter(call)
         yield
     finally:
-        _limit.leave()
+        interrupted: BaseException | None = None
+        for _ in _TRIES:
+            try:
+                _limit.leave(call)
+                break
+            except BaseException as e:  # of a signal's handler
+                interrupted = e
+        if interrupted is not None:
+            raise interrupted

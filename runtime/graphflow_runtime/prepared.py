@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 _OPERATION = -1
 
 
+def _named(call: Callable[..., Any]) -> Callable[..., Any]:
+    """With the name that Python's own messages (no such keyword) show to the user."""
+    call.__name__ = call.__qualname__ = "run"
+    return call
+
+
 def call_key(structure: Any) -> Any:
     """A hashable stand-in for what was passed to `run`, equal only for structures that mean the same; None if there is none.
 
@@ -104,17 +110,13 @@ class Prepared:
         """From now on `call` is the native function, if there is one for these fetches."""
         if self.has_shortcut and not self.is_native:
             native, rebuild = self.cells.make_call(), self.rebuild
-            call = native if rebuild is None else lambda *values: rebuild(native(*values))
+            call = native if rebuild is None else _named(lambda *values: rebuild(native(*values)))
             self.call = call if self.order is None else self._reordering(call, self.order)
             self.is_native = True
 
     def _reordering(self, call: Callable[..., Any], order: tuple[int, ...]) -> Callable[..., Any]:
-        count, in_order = len(order), itemgetter(*order)  # there are two at least
-
-        def reordered(*values: Any) -> Any:
-            return call(*in_order(values)) if len(values) == count else self._slow(*values)
-
-        return reordered
+        count, in_order, slow = len(order), itemgetter(*order), self._slow  # of two at least
+        return _named(lambda *values: call(*in_order(values)) if len(values) == count else slow(*values))
 
     def _failed(self, status: int, control: Control | None = None) -> None:
         """Of what ran, that is: another thread may have bound the cells to other sizes since."""

@@ -54,6 +54,7 @@ from graphflow_compiler.ir.loops import (
 
 __all__ = ["Lines", "Size", "Value", "VectorEmitter"]
 
+_ALIGNMENT = 64  # bytes, of every array of a plan
 DIVISIONS = ("floordiv", "mod", "truncdiv", "truncmod")
 
 
@@ -290,7 +291,8 @@ class VectorEmitter:
         lines = self.lines
         t = f"<{self.lanes} x {memory}>"
         if self.mask is None and streams:
-            lines.do(f"store {t} {text}, ptr {at}, align {self.lanes * size}, !nontemporal !{{i32 1}}")
+            aligned = min(self.lanes * size, _ALIGNMENT)
+            lines.do(f"store {t} {text}, ptr {at}, align {aligned}, !nontemporal !{{i32 1}}")
         elif self.mask is None:
             lines.do(f"store {t} {text}, ptr {at}, align {size}")
         elif size >= 4:

@@ -335,6 +335,9 @@ class _Fuser:
                     used_outside[base] = None
         for v in self.program.roots():
             used_outside[self.storage(v)] = None
+        for node in self.program.effects:
+            if isinstance(node.op.kind, Scatter):  # works in the place of its result, also if nothing reads that
+                used_outside[node.out()] = None
         outputs_of: dict[int, list[Value]] = {}
         for v in used_outside:
             draft = self.draft_of.get(v.node)
