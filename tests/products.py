@@ -157,6 +157,6 @@ def check(product: Product, threads: int = 1, target: Target | None = None) -> A
 def in_panels(m: int, n: int, k: int, dtype: str = "float32", target: Target | None = None, **more: Any) -> Product:
     """A product whose B is stored in panels, as constants are."""
     size, target = as_dtype(dtype).size, target or host_target()
-    return Product(
-        m, n, k, dtype, panel=choose_tile(target, size, m if "m" in more["known"] else None, n).columns, broadcast="b", **more
-    )
+    row_bytes = k * size if "k" in more["known"] and not more.get("transpose", "").startswith("T") else None
+    tile = choose_tile(target, size, m if "m" in more["known"] else None, n, row_bytes)
+    return Product(m, n, k, dtype, panel=tile.columns, broadcast="b", **more)

@@ -143,7 +143,7 @@ def test_batches(broadcast: str, known: str) -> None:
 def test_register_tiles_of_other_machines(bits: int, registers: int, transpose: str) -> None:
     """LLVM splits vectors that the machine does not have: slow, but the same numbers."""
     target = replace(host_target(), vector_bits=bits, vector_registers=registers)
-    for m, n, k, known in [(29, 75, 33, "nkt"), (30, 5, 7, "mnkt"), (70, 300, 90, "nt")]:
+    for m, n, k, known in [(29, 75, 33, "nkt"), (30, 5, 7, "mnkt"), (70, 300, 90, "nt"), (25, 128, 1024, "nkt")]:
         check(Product(m, n, k, transpose=transpose, known=known), 2, target)
 
 

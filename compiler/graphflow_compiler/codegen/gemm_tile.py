@@ -48,17 +48,44 @@ _NARROW_TILES: dict[tuple[int, int], tuple[int, int, tuple[int, ...]]] = {
 }
 
 
+# Rows of A at multiples of the size of a way fall on the same lines of the first-level cache, which keeps eight of them:
+# tiles of fewer rows, and of more vectors for as many sums. (Measured on Zen 4, 1024^3: 87 against 94 % of peak.)
+_WAY_BYTES = 4096
+_LOW_TILES: dict[tuple[int, int], tuple[int, int, tuple[int, ...]]] = {
+    (32, 32): (6, 4, (6, 5, 3, 1)),
+    (64, 32): (6, 4, (6, 5, 3, 1)),
+}
+
+
 #: A product of so few rows is as fast as B can be read: a tile of all its rows and many vectors reads more of each row of B.
 _FEW_ROWS = 4
 
 
-def choose_tile(target: Target, element_bytes: int, rows: int | None, columns: int | None) -> Tile:
-    """The tile for a machine and an element size. `rows`, `columns` of the product, None where known only at run time."""
+def tile_of(kernel: GemmKernel, target: Target) -> Tile:
+    size, k = kernel.dtype.size, constant(kernel.k)
+    row_bytes = None if k is None or kernel.transpose_a else k * size
+    return choose_tile(target, size, constant(kernel.m), constant(kernel.n), row_bytes)
+
+
+def choose_tile(
+    target: Target, element_bytes: int, rows: int | None, columns: int | None, row_bytes: int | None = None
+) -> Tile:
+    """The tile for a machine and an element size.
+
+    Args:
+        rows: of the product, as `columns`; None where known only at run time.
+        row_bytes: of A; None also where A is transposed.
+    """
     vector_bytes = target.vector_bits // 8
     lanes = vector_bytes // element_bytes if columns != 1 else 1
     narrow = columns is not None and columns <= lanes
     known = _NARROW_TILES if narrow else _TILES
     tallest, vectors, heights = known.get((vector_bytes, target.vector_registers), (4, 1, (4, 1)))
+    low = _LOW_TILES.get((vector_bytes, target.vector_registers))
+    if low and row_bytes and row_bytes % _WAY_BYTES == 0 and columns is not None:
+        width = low[1] * lanes
+        if columns % width == 0 or columns > 8 * width:  # else too much of the last panel would be for nothing
+            tallest, vectors, heights = low
     if rows and rows <= _FEW_ROWS and not narrow and columns is not None:
         return Tile(rows, _wide(_ceil_div(columns, lanes), vectors, tallest * vectors // rows), lanes, (rows,))
     return Tile(tallest, vectors, lanes, heights)
@@ -193,14 +220,14 @@ def panel_of_constant(kernel: GemmKernel, target: Target) -> int:
     n, k = constant(kernel.n), constant(kernel.k)
     if n is None or k is None or kernel.transpose_b or constant(kernel.b_batch_stride) != 0:
         return 0
-    tile = choose_tile(target, kernel.dtype.size, constant(kernel.m), n)
+    tile = tile_of(kernel, target)
     return tile.columns if n > tile.columns and k * n * kernel.dtype.size > _PACK_B_BYTES else 0
 
 
 def choose_blocking(kernel: GemmKernel, target: Target) -> Blocking:
     m, n, k = constant(kernel.m), constant(kernel.n), constant(kernel.k)
     size = kernel.dtype.size
-    tile = choose_tile(target, size, m, n)
+    tile = tile_of(kernel, target)
     one_panel = n is not None and n <= tile.columns
     pack_a = 0
     deep = k is None or k > _PACK_A_DEPTH
