@@ -1,4 +1,4 @@
-"""The rows of the table: what each measures, and the target it is held against."""
+"""The rows that have peers: what each measures, and the target it is held against."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import importlib.util
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from alone import measure_alone
 from driver import OURS, ROOT, TITLES, Load, Run, Side, Timing, Worker, WorkerError, time_processes, time_steps
+from results import Effort, Line, Results, say
 from workloads import WORKLOADS
 
 FORMULA = "`mean(tanh(2x+1)*sigmoid(x)+exp(-x*x))`"
 
 # Row -> its title and the most that our time, divided by the time of the fastest framework, should be.
-RATIOS = {
-    "scalar run": ("scalar add, `Session.run`", 1.0),
-    "scalar callable": ("scalar add, `make_callable`", 0.5),
+RATIOS: dict[str, tuple[str, float | None]] = {
+    "scalar run": ("scalar add, `Session.run`", None),
+    "scalar callable": ("scalar add, `make_callable`", None),
     "chain-1e3": (f"{FORMULA}, 1e3 floats", 0.35),
     "chain-1e5": ("the same, 1e5 floats", 0.4),
     "chain-1e7": ("the same, 1e7 floats", 0.55),
@@ -31,70 +32,13 @@ RATIOS = {
     "digits cold": ("digits, whole process, cold cache", 0.45),
     "digits warm": ("digits, whole process, warm cache", 0.25),
     "first": ("MLP 784-128-64-10, process start to first step, warm cache", 0.25),
-    "import": ("import, against `import numpy`", 1.25),
+    "import": ("import, against `import numpy`", None),
 }
-# Ours alone: how the worker is asked, title, and the most seconds it should take.
-KERNELS = (
-    ("--kernels-later", "100 different kernels in one plan, cold cache: first run", 0.4),
-    ("--kernels", "the same as the first run of its process, which loads LLVM and the compiler", None),
-)
-# Workload -> title and the least speed-up of two threads over one.
-SPEEDUPS = {
-    "chain-1e7": ("chain of 1e7 floats", 1.7),
-    "matmul-1024": ("matmul 1024x1024x1024", 1.7),
-    "mlp-128": ("MLP 784-128-64-10, Adam step, batch 128", 1.7),
-}
+# Rows whose targets are seconds: the most we should take, or the most beyond `import numpy`, which is in ours.
+SECONDS = {"scalar run": 1.5e-6, "scalar callable": 0.6e-6}
+BEYOND_NUMPY = {"import": 0.03}
 # Libraries that keep compiled code between processes only if told to, and their variant that was.
 KEEPS_IF_TOLD, KEPT = {"jax"}, "kept"
-SAME_BITS = (*WORKLOADS, "digits", "kernels")
-
-
-@dataclass(frozen=True)
-class Effort:
-    """Rounds of steps and of whole processes; seconds of each variant in a round of steps."""
-
-    steps: int = 5
-    processes: int = 5
-    step_s: float = 0.05
-
-
-QUICK = Effort(steps=3, processes=1, step_s=0.02)
-
-
-@dataclass(frozen=True)
-class Line:
-    """One row: seconds of each side, and the ratio to the fastest framework with its target, both None where there is none."""
-
-    title: str
-    seconds: Mapping[str, float]
-    ratio: float | None
-    target: float | None
-    absolute: bool = False  # the target is seconds
-
-    @property
-    def met(self) -> bool:
-        value = self.seconds.get(OURS) if self.absolute else self.ratio
-        return value is None or self.target is None or value <= self.target
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """Seconds of one workload on one and on two threads."""
-
-    title: str
-    one: float
-    two: float
-    target: float
-
-
-@dataclass
-class Results:
-    versions: dict[str, str] = field(default_factory=dict)
-    lines: list[Line] = field(default_factory=list)
-    scaling: list[Scaling] = field(default_factory=list)
-    same_bits: dict[str, bool] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    others: float | None = None  # cores that other processes kept busy meanwhile
 
 
 def measure(sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], bool]) -> Results:
@@ -104,9 +48,8 @@ def measure(sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], b
     with tempfile.TemporaryDirectory(prefix="graphflow-benchmarks-") as caches:
         _digits(trainers, effort, wanted, results, Path(caches))
         _first_step(trainers, effort, wanted, results, Path(caches))
-    _kernels(sides[OURS], effort, wanted, results)
     _imports(sides[OURS], effort, wanted, results)
-    _threads(sides[OURS], effort, wanted, results)
+    measure_alone(sides[OURS], effort, wanted, results)
     results.others = load.others()
     return results
 
@@ -117,7 +60,11 @@ def _add(results: Results, row: str, seconds: Mapping[str, float | None], peers:
     title, target = RATIOS[row]
     rivals = [s for side, s in found.items() if (side in peers if peers else side not in (OURS, "numpy"))]
     ratio = found[OURS] / min(rivals) if OURS in found and rivals else None
-    results.lines.append(Line(title, found, ratio, target))
+    if row in SECONDS:
+        target = SECONDS[row]
+    elif row in BEYOND_NUMPY and "numpy" in found:
+        target = found["numpy"] + BEYOND_NUMPY[row]
+    results.lines.append(Line(title, found, ratio, target, absolute=RATIOS[row][1] is None))
 
 
 def _steps(sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], bool], results: Results) -> dict[str, Side]:
@@ -133,7 +80,7 @@ def _steps(sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], bo
     trainers = {name: sides[name] for name, worker in workers.items() if "mlp" in worker.kinds}
     try:
         for name in filter(wanted, WORKLOADS):
-            _say(name)
+            say(name)
             timing = time_steps(workers, name, effort.steps, effort.step_s)
             results.notes += timing.notes
             best = {side: timing.best(side) for side in workers}
@@ -169,7 +116,7 @@ def _digits(sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], b
             runs[name, "both"] = Run(side, command, prints=False, cache=None)
         if name in KEEPS_IF_TOLD:
             runs[name, KEPT] = Run(side, command, prints=False, cache=caches / name, keep=True)
-    _say("digits")
+    say("digits")
     timing = time_processes("digits", runs, effort.processes)
     results.notes += timing.notes
     _note_kept(timing, "digits", results)
@@ -181,7 +128,7 @@ def _first_step(
     sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], bool], results: Results, caches: Path
 ) -> None:
     if wanted("first"):
-        _say("first step")
+        say("first step")
         commands = {name: side.command("--first", "mlp-32") for name, side in sides.items()}
         runs = {(name, ""): Run(side, commands[name], True, caches / f"first-{name}") for name, side in sides.items()}
         for name in KEEPS_IF_TOLD & sides.keys():
@@ -200,22 +147,11 @@ def _note_kept(timing: Timing, what: str, results: Results) -> None:
             results.notes.append(f"{what}: {TITLES[side]}, told to keep compiled code between processes, takes {seconds:.2f} s")
 
 
-def _kernels(side: Side, effort: Effort, wanted: Callable[[str], bool], results: Results) -> None:
-    if wanted("kernels"):
-        _say("kernels")
-        runs = {(OURS, option): Run(side, side.command(option), prints=True, cache=None) for option, _, _ in KERNELS}
-        timing = time_processes("kernels", runs, effort.processes)
-        results.notes += timing.notes
-        for option, title, target in KERNELS:
-            took = timing.best(OURS, option)
-            results.lines.append(Line(title, {} if took is None else {OURS: took}, None, target, absolute=True))
-
-
 def _imports(side: Side, effort: Effort, wanted: Callable[[str], bool], results: Results) -> None:
     """Seconds of the import alone: what starting Python takes is in neither."""
     if not wanted("import"):
         return
-    _say("import")
+    say("import")
     runs = {}
     for module in (OURS, "numpy"):
         code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
@@ -224,29 +160,3 @@ def _imports(side: Side, effort: Effort, wanted: Callable[[str], bool], results:
     timing = time_processes("import", runs, effort.processes)
     results.notes += timing.notes
     _add(results, "import", {module: timing.best(module) for module in (OURS, "numpy")}, peers=("numpy",))
-
-
-def _threads(side: Side, effort: Effort, wanted: Callable[[str], bool], results: Results) -> None:
-    """Our own plans on one and on two threads: speed-ups, and whether the results are the same bits."""
-    if not wanted("threads"):
-        return
-    workers = {title: Worker(side, GRAPHFLOW_THREADS=count) for title, count in (("1 thread", "1"), ("2 threads", "2"))}
-    try:
-        for name, (title, target) in SPEEDUPS.items():
-            _say(f"threads, {name}")
-            timing = time_steps(workers, name, effort.steps, 2 * effort.step_s)
-            one, two = timing.best("1 thread"), timing.best("2 threads")
-            results.notes += timing.notes
-            if one is not None and two is not None:
-                results.scaling.append(Scaling(title, one, two, target))
-        for name in SAME_BITS:
-            _say(f"bits, {name}")
-            first, second = (worker.ask("digest", workload=name) for worker in workers.values())
-            results.same_bits[name] = first == second
-    finally:
-        for worker in workers.values():
-            worker.close()
-
-
-def _say(what: str) -> None:
-    print(f"measuring {what}", file=sys.stderr, flush=True)

@@ -13,7 +13,8 @@ import argparse
 import sys
 
 from driver import PEERS, ROOT, find_sides
-from rows import QUICK, Effort, measure
+from results import QUICK, Effort
+from rows import measure
 from table import render, write_between
 
 

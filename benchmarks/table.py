@@ -7,21 +7,30 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
+from alone import MOST_GROWTH
 from driver import OURS, PEERS, TITLES
-from rows import Effort, Results
+from results import Effort, Results, Scaling
 
 START, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 
 
 def render(results: Results, effort: Effort) -> str:
-    """Machine and versions, the table of times, the table of threads, and what was left out."""
+    """Machine and versions, the tables, what else was found, and what was left out."""
     parts = [machine(results), _explained(effort)]
     if results.others is not None and results.others > 0.1:
         parts[0] += f"\nMeanwhile other processes kept {results.others:.1f} cores busy: expect less of what uses all cores."
     if results.lines:
         parts.append(_times(results))
+    if results.shares:
+        parts.append(_shares(results))
     if results.scaling:
-        parts.append(_scaling(results))
+        parts.append(_scaling("two threads against one", results.scaling))
+    if results.beside_neighbour:
+        parts.append(_scaling("the same beside a process that keeps a core busy", results.beside_neighbour))
+    if results.growth is not None:
+        grown = f"{results.growth / 2**20:.2f} MB"
+        marked = _marked(grown, results.growth < MOST_GROWTH)
+        parts.append(f"10,000 runs with random batch sizes grow memory by {marked} (target < {MOST_GROWTH >> 20} MB).")
     if results.same_bits:
         different = [name for name, same in results.same_bits.items() if not same]
         parts.append(
@@ -53,20 +62,31 @@ def _times(results: Results) -> str:
     rows = [["work", OURS, *(TITLES[name] for name in shown), "ratio", "target"]]
     for line in results.lines:
         cells = [_seconds(line.seconds.get(name)) for name in (OURS, *shown)]
+        ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
         if line.absolute:
             cells[0] = _marked(cells[0], line.met)
-        ratio = "" if line.ratio is None else _marked(f"{line.ratio:.2f}", line.met)
+        else:
+            ratio = _marked(ratio, line.met)
         target = "" if line.target is None else _seconds(line.target) if line.absolute else f"{line.target:.2f}"
         rows.append([line.title, *cells, ratio, f"≤ {target}" if target else ""])
     return _markdown(rows)
 
 
-def _scaling(results: Results) -> str:
-    rows = [["two threads against one", "1 thread", "2 threads", "speed-up", "target"]]
-    for line in results.scaling:
+def _shares(results: Results) -> str:
+    rows = [["one thread", "GFLOP/s", "of a core's", "share", "target"]]
+    for line in results.shares:
+        share = line.flops / line.peak
+        marked = _marked(f"{share:.0%}", share >= line.target)
+        rows.append([line.title, f"{line.flops / 1e9:.1f}", f"{line.peak / 1e9:.1f}", marked, f"≥ {line.target:.0%}"])
+    return _markdown(rows)
+
+
+def _scaling(title: str, lines: Sequence[Scaling]) -> str:
+    rows = [[title, "1 thread", "2 threads", "speed-up", "target"]]
+    for line in lines:
         gain = line.one / line.two
         marked = _marked(f"{gain:.2f}", gain >= line.target)
-        rows.append([line.title, _seconds(line.one), _seconds(line.two), marked, f"≥ {line.target:.1f}"])
+        rows.append([line.title, _seconds(line.one), _seconds(line.two), marked, f"≥ {line.target:.2g}"])
     return _markdown(rows)
 
 

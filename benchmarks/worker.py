@@ -25,7 +25,10 @@ WARM_UP_S = 0.2  # several libraries adapt to what they have seen so far
 
 
 def serve(side: Any, requests: TextIO, answers: TextIO) -> None:
-    """Requests: setup WORKLOAD; time VARIANT COUNT; digest WORKLOAD. The last workload set up is the one timed."""
+    """Requests: setup WORKLOAD; time VARIANT COUNT; and of graphflow digest WORKLOAD; peak; growth.
+
+    The last workload set up is the one timed.
+    """
     steps: dict[str, Step] = {}
     answers.write(json.dumps({"version": side.version(), "kinds": list(side.BUILD)}) + "\n")
     for line in requests:
@@ -37,8 +40,10 @@ def serve(side: Any, requests: TextIO, answers: TextIO) -> None:
                 answer = setup(side, request["workload"], steps)
             elif request["do"] == "time":
                 answer = timed(steps[request["variant"]], request["count"])
-            else:
+            elif request["do"] == "digest":
                 answer = side.digest(request["workload"])
+            else:
+                answer = {"peak": side.peak, "growth": side.growth}[request["do"]]()
         except Exception as error:  # a peer that fails is left out, with what it said
             answer = failure(error)
         answers.write(json.dumps(answer) + "\n")

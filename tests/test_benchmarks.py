@@ -23,7 +23,7 @@ def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType
     """The modules of the folder, gone again afterwards: their names are common ones."""
     import importlib
 
-    names = ("workloads", "driver", "rows", "table", "run")
+    names = ("workloads", "driver", "results", "alone", "rows", "table", "run")
     monkeypatch.syspath_prepend(str(FOLDER))
     yield {name: importlib.import_module(name) for name in names}
     for name in names:
@@ -83,23 +83,65 @@ def test_the_table_is_made_and_shows_what_is_missed(
     text = capsys.readouterr().out
     assert "| MLP 10-10-10-1, SGD step, batch 32 |" in text and "| import, against `import numpy` |" in text
 
-    rows, table = benchmarks["rows"], benchmarks["table"]
-    results = rows.Results(lines=[rows.Line("slow", {"graphflow": 2e-3, "jax": 1e-3}, 2.0, 1.5)])
-    assert "| slow | 2.00 ms | 1.00 ms | **2.00** | ≤ 1.50 |" in table.render(results, rows.Effort())
+
+def test_what_misses_its_target_is_bold(benchmarks: dict[str, ModuleType]) -> None:
+    results, table = benchmarks["results"], benchmarks["table"]
+    times = {"graphflow": 2e-3, "jax": 1e-3}
+    found = results.Results(
+        lines=[
+            results.Line("slow", times, 2.0, 1.5),
+            results.Line("fast", times, 2.0, 2.5),
+            results.Line("late", times, 2.0, 1e-3, absolute=True),
+            results.Line("in time", times, 2.0, 3e-3, absolute=True),
+        ],
+        shares=[results.Share("near", 95e9, 100e9, 0.9), results.Share("far", 85e9, 100e9, 0.9)],
+        scaling=[results.Scaling("twice", 2e-3, 1e-3, 1.7), results.Scaling("once", 1e-3, 1e-3, 1.7)],
+        beside_neighbour=[results.Scaling("held up", 1e-3, 2e-3, 1 / 1.5)],
+        growth=3 << 20,
+    )
+    text = table.render(found, results.Effort())
+    for line in (
+        "| slow | 2.00 ms | 1.00 ms | **2.00** | ≤ 1.50 |",
+        "| fast | 2.00 ms | 1.00 ms | 2.00 | ≤ 2.50 |",
+        "| late | **2.00 ms** | 1.00 ms | 2.00 | ≤ 1.00 ms |",
+        "| in time | 2.00 ms | 1.00 ms | 2.00 | ≤ 3.00 ms |",
+        "| near | 95.0 | 100.0 | 95% | ≥ 90% |",
+        "| far | 85.0 | 100.0 | **85%** | ≥ 90% |",
+        "| twice | 2.00 ms | 1.00 ms | 2.00 | ≥ 1.7 |",
+        "| once | 1.00 ms | 1.00 ms | **1.00** | ≥ 1.7 |",
+        "| held up | 1.00 ms | 2.00 ms | **0.50** | ≥ 0.67 |",
+        "by **3.00 MB**",
+    ):
+        assert line in text
 
 
 def test_a_peer_that_fails_is_left_out_with_a_note(benchmarks: dict[str, ModuleType]) -> None:
     rows, driver = benchmarks["rows"], benchmarks["driver"]
     sides = {"graphflow": driver.Side("graphflow"), "jax": driver.Side("no_such_peer")}
-    results = rows.measure(sides, rows.QUICK, lambda row: row == "tiny")
+    results = rows.measure(sides, benchmarks["results"].QUICK, lambda row: row == "tiny")
     assert results.notes == ["JAX: does not start, left out"]
     assert [line.ratio for line in results.lines] == [None]
 
 
 def test_every_row_has_a_target(benchmarks: dict[str, ModuleType]) -> None:
-    rows, workloads = benchmarks["rows"], benchmarks["workloads"]
-    assert set(workloads.WORKLOADS) - {"scalar"} <= set(rows.RATIOS)
-    assert set(rows.SPEEDUPS) <= set(workloads.WORKLOADS)
+    rows, alone, workloads = benchmarks["rows"], benchmarks["alone"], benchmarks["workloads"].WORKLOADS
+    assert set(workloads) - {"scalar"} <= set(rows.RATIOS)
+    assert all((target is None) == (row in {*rows.SECONDS, *rows.BEYOND_NUMPY}) for row, (_, target) in rows.RATIOS.items())
+    assert {*alone.SPEEDUPS, *alone.PRODUCTS} <= set(workloads)
+
+
+def test_rows_without_a_peer(benchmarks: dict[str, ModuleType]) -> None:
+    """Share of peak, threads, a busy neighbour, memory: of small workloads, for what they find depends on the machine."""
+    alone, results = benchmarks["alone"], benchmarks["results"]
+    alone.PRODUCTS, alone.SAME_BITS, alone.SETTLING_S = ("matmul-32x784x128",), ("tiny",), 0.05
+    alone.SPEEDUPS = {"mlp-32": ("a step", 1.7)}
+    found = results.Results()
+    wanted = ("peak", "threads", "neighbour", "memory")
+    alone.measure_alone(benchmarks["driver"].Side("graphflow"), results.QUICK, lambda row: row in wanted, found)
+    assert found.notes == [] and found.lines == [] and found.same_bits == {"tiny": True}
+    assert [(s.title, 0 < s.flops < 2 * s.peak) for s in found.shares] == [("matmul + bias + relu, 32x784x128, mean", True)]
+    assert [s.title for s in found.scaling] == [s.title for s in found.beside_neighbour] == ["a step"]
+    assert found.growth is not None and found.growth < alone.MOST_GROWTH
 
 
 def test_only_what_is_between_the_comments_is_replaced(benchmarks: dict[str, ModuleType], tmp_path: Path) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import os
+import statistics
+from pathlib import Path
 
 import numpy as np
 from workloads import DIGITS_SIZES, WORKLOADS, Array, Variants, chain_input, matmul_inputs, norm_inputs, parameters
 
 import graphflow as gf
+from graphflow_runtime.peaks import Peaks
 from peers.tf1_models import Models
 
 
@@ -92,6 +97,35 @@ def digest(name: str, runs: int = 6) -> str:
         for value in session.run(session.graph.get_collection(gf.GraphKeys.GLOBAL_VARIABLES)):
             found.update(value.tobytes())
     return found.hexdigest()
+
+
+def peak() -> float:
+    """float32 operations a second that one core can do at best, a multiply-add being two: as found now."""
+    return Peaks().flops_of(gf.float32)
+
+
+def growth(runs: int = 10_000) -> int:
+    """Bytes by which `runs` training steps on batches of random sizes make the process grow.
+
+    What it holds goes up and down by half a megabyte as arenas of other sizes come and go: medians of before and after.
+    """
+    rng = np.random.default_rng(8)
+    train, _ = classifier(parameters(DIGITS_SIZES, 140))
+
+    def resident(count: int) -> float:
+        """The median over `count` runs."""
+        found = []
+        for i, size in enumerate(rng.integers(1, 200, count)):
+            train(rng.random((size, 64), dtype=np.float32), rng.integers(0, 10, size).astype(np.int32))
+            if i % 100 == 99:
+                gc.collect()
+                found.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+        return statistics.median(found)
+
+    resident(2_000)  # bound sizes are kept up to a number, and code for threads is made after a while
+    before = resident(1_000)
+    resident(runs - 1_000)
+    return int(resident(1_000) - before)
 
 
 BUILD = {
