@@ -21,8 +21,8 @@ def explain(
 ) -> str:
     """What was fused into which kernel, what each reads, writes and computes, and why neighbours stayed apart.
 
-    How long each kernel takes, and how near that is to what the machine can do, is in the same text from
-    ``session.profile(fetches, feed_dict).explain()``, which runs the fetches.
+    Once ``session.profile(fetches, feed_dict)`` has run them in this session, also how long each kernel took, and what share
+    that is of what the machine can do at best.
 
     Args:
         fetches: what `Session.run` would be given.

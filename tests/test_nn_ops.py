@@ -378,3 +378,31 @@ def test_running_sums() -> None:
     found = [run(tf.cumsum(x, exclusive=e, reverse=r)).tolist() for e, r in flags]
     assert found == [[1, 3, 6], [0, 1, 3], [6, 5, 3], [5, 3, 0]]
     assert run(tf.cumprod(x)).tolist() == [1, 2, 6]
+
+
+# ---------------------------------------------------------------------------------------------- 16 bits
+
+
+@pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
+@pytest.mark.parametrize("shape", [[2, 70_000], [20, 70_000]])
+def test_sums_of_a_softmax_may_pass_what_16_bits_hold(dtype: tf.DType, shape: list[int]) -> None:
+    """70,000 equal logits: in float16 the sum of their exponentials would be infinite."""
+    count = shape[1]
+    x = tf.cast(tf.fill(shape, 2.0), dtype)
+    labels = tf.zeros(shape[:1], tf.int32)
+    found = [
+        tf.nn.softmax(x),
+        tf.nn.log_softmax(x),
+        tf.reduce_logsumexp(x, 1),
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=x),
+        tf.nn.softmax_cross_entropy_with_logits(labels=tf.one_hot(labels, count, dtype=dtype), logits=x),
+        reduce_variance(x, 1),
+        tf.nn.l2_loss(x[:1, :30_000]),  # 60,000: half of what is summed
+    ]
+    assert all(y.dtype == dtype for y in found)
+    loss = np.log(count)
+    expected = [1 / count, -loss, 2 + loss, loss, loss, 0, 60_000]
+    for backend in BACKENDS:
+        values = run([tf.cast(y, tf.float32) for y in found], backend=backend)
+        for value, wanted in zip(values, expected, strict=True):
+            np.testing.assert_allclose(value, np.full_like(value, wanted), rtol=1e-2, atol=1e-6)

@@ -160,9 +160,13 @@ def test_explain_has_the_share_of_each_kernel(new: Callable[..., Any]) -> None:
     x, loss, train = model()
     with new() as s:
         s.run(tf.global_variables_initializer())
-        profile = s.profile([loss, train], feed(x), runs=2)
         plain = tf.explain([loss, train], feed(x), s)
+        profile = s.profile([loss, train], feed(x), runs=2)
+        after = tf.explain([loss, train], feed(x), s)
+        other = tf.explain(loss, feed(x), s)
     text = profile.explain()
+    assert after == (text if profile.native else plain)
+    assert "took " not in plain and "took " not in other
     assert text.count("of peak, bound by") == sum(1 for r in profile.rows if r.bound)
     assert text.count("took ") == len(profile.rows)
     if profile.native:

@@ -18,6 +18,7 @@ from graphflow.dtypes import FLOATS, float32, int32, int64
 from graphflow.errors import ArgumentError, DTypeError, ShapeError
 from graphflow.ops.axis import AxisAttrs, AxisSizeAttrs, PositionAttrs
 from graphflow.ops.elementwise import brackets
+from graphflow.ops.half_precision import in_float32
 from graphflow.ops.reduce import ReduceAttrs, sum_to_like
 from graphflow.ops.softmax import (
     check_float,
@@ -129,7 +130,7 @@ def _dense_samples() -> list[Sample]:
 SOFTMAX_CROSS_ENTROPY = register(
     OpDef(
         "SoftmaxCrossEntropyWithLogits",
-        Composite(_dense_expand),
+        Composite(in_float32(_dense_expand)),
         _dense_infer,
         _dense_grad,
         _dense_reference,
@@ -263,7 +264,7 @@ def _sparse_samples() -> list[Sample]:
 SPARSE_SOFTMAX_CROSS_ENTROPY = register(
     OpDef(
         "SparseSoftmaxCrossEntropyWithLogits",
-        Composite(_sparse_expand, checks=True),
+        Composite(in_float32(_sparse_expand), checks=True),
         _sparse_infer,
         _sparse_grad,
         _sparse_reference,

@@ -14,6 +14,7 @@ from graphflow.dtypes import FLOATS, DType
 from graphflow.errors import ArgumentError, DTypeError, ShapeError
 from graphflow.ops.axis import AxisAttrs
 from graphflow.ops.elementwise import unary_op
+from graphflow.ops.half_precision import in_float32
 from graphflow.ops.reduce import ReduceAttrs, axis_values, reduce_sum
 
 
@@ -121,7 +122,7 @@ def _samples() -> list[Sample]:
 SOFTMAX = register(
     OpDef(
         "Softmax",
-        Composite(_softmax_expand),
+        Composite(in_float32(_softmax_expand)),
         _infer,
         _softmax_grad,
         lambda attrs, x: reference_softmax(x, attrs.axis)[0].astype(np.asarray(x).dtype),
@@ -136,7 +137,7 @@ SOFTMAX = register(
 LOG_SOFTMAX = register(
     OpDef(
         "LogSoftmax",
-        Composite(_log_softmax_expand),
+        Composite(in_float32(_log_softmax_expand)),
         _infer,
         _log_softmax_grad,
         lambda attrs, x: reference_softmax(x, attrs.axis)[1].astype(np.asarray(x).dtype),

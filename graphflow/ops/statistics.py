@@ -12,6 +12,7 @@ from graphflow.core.registry import InferContext, OpDef, Sample, register
 from graphflow.core.tensor import Operation, Tensor
 from graphflow.dtypes import FLOATS, as_dtype, float32, int64
 from graphflow.errors import ArgumentError
+from graphflow.ops.half_precision import in_float32
 from graphflow.ops.math import abs, cast, equal, exp, multiply, not_equal, pow, realdiv, sqrt, square, subtract
 from graphflow.ops.reduce import (
     ReduceAttrs,
@@ -82,7 +83,7 @@ def _log_sum_exp_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 LOG_SUM_EXP = register(
     OpDef(
         "LogSumExp",
-        Composite(_log_sum_exp_expand),
+        Composite(in_float32(_log_sum_exp_expand)),
         _infer,
         _log_sum_exp_grad,
         _log_sum_exp_reference,
@@ -135,7 +136,7 @@ def _variance_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 VARIANCE = register(
     OpDef(
         "Variance",
-        Composite(_variance_expand),
+        Composite(in_float32(_variance_expand)),
         _infer,
         _variance_grad,
         _variance_reference,
@@ -208,7 +209,7 @@ def _l2_loss_reference(attrs: Any, x: Any) -> Any:
 L2_LOSS = register(
     OpDef(
         "L2Loss",
-        Composite(_l2_loss_expand),
+        Composite(in_float32(_l2_loss_expand)),
         _l2_loss_infer,
         lambda op, grad: [multiply(op.inputs[0], grad)],
         _l2_loss_reference,

@@ -49,4 +49,7 @@ class Executable(Protocol):
         """In a child process: no other thread is there any more to give a lock back."""
 
     def explanation(self) -> str:
-        """What was made of the fetches, in words."""
+        """What was made of the fetches, in words, with what the last profile found."""
+
+    def profiled(self, plan: Plan | None, notes: Sequence[str]) -> None:
+        """Keeps for `explanation` what a profile found of each step of `plan`; None: it ran in numpy."""

@@ -82,6 +82,8 @@ class CompiledPlan:
         self._profiled: LinkedPlan | None = None
         self._threaded: LinkedPlan | None = None
         self._alone = False
+        #: What the last profile found of each step, for `explain`.
+        self.profile_notes: Sequence[str] = ()
 
     def team(self) -> Pool | None:
         """The threads for runs of this plan, whose code is then there; None where one thread has to do."""
@@ -415,7 +417,12 @@ class NativeExecutable:
     def explanation(self) -> str:
         if self.fallback is not None:
             return f"reference backend (numpy): {self.fallback_reason}\n"
-        return "\n".join(c.plan.explanation for c in self.plans.values())
+        return "\n".join(c.plan.explain(notes=c.profile_notes) for c in self.plans.values())
+
+    def profiled(self, plan: Plan | None, notes: Sequence[str]) -> None:
+        for c in self.plans.values():
+            if c.plan is plan:
+                c.profile_notes = notes
 
     def failure(self, plan: Plan, failure: _Failure) -> InvalidArgumentError:
         step = plan.steps[failure.step]

@@ -64,7 +64,6 @@ class Profile:
     run_microseconds: float
     native: bool
     peaks: str
-    _explanation: str = field(repr=False)
     _traces: tuple[Trace, ...] = field(repr=False, compare=False)
     _device: str = field(repr=False)
 
@@ -81,9 +80,24 @@ class Profile:
     def bytes(self) -> int:
         return sum(r.bytes for r in self.rows)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was found of each kernel, in words."""
+        return tuple(
+            [
+                f"took {r.microseconds:,.2f} us" + (f", {r.share:.1%} of peak, bound by {r.bound}" if r.bound else "")
+                for r in self.rows
+            ]
+        )
+
     def explain(self) -> str:
         """What `explain` tells of the fetches, with the time and the share of the peak of each kernel."""
-        return self._explanation
+        last = self._traces[-1]
+        if last.plan is not None:
+            return last.plan.explain(notes=self.notes)
+        head = f"reference backend (numpy): {len(self.rows)} operations, one by one"
+        rows = (f"{r.ops[-1]}: {r.kind}, {note}" for r, note in zip(self.rows, self.notes, strict=True))
+        return "\n".join([head, *rows]) + "\n"
 
     def chrome_trace(self, path: str | os.PathLike[str]) -> None:
         """Writes all runs to a JSON file that https://ui.perfetto.dev and chrome://tracing open.
@@ -146,7 +160,7 @@ def make_profile(traces: Sequence[Trace], graph: Graph, device: str) -> Profile:
         lines = tuple(_line(graph, name) for name in work.ops)
         share = least * 1e6 / took
         rows.append(ProfileRow(i, work.kind, work.ops, lines, took, work.flops, work.bytes, share, bound))
-    return Profile(tuple(rows), len(alike), whole, last.plan is not None, measured, _explain(last, rows), tuple(alike), device)
+    return Profile(tuple(rows), len(alike), whole, last.plan is not None, measured, tuple(alike), device)
 
 
 def _bounds(works: Sequence[Work]) -> tuple[list[tuple[float, str]], str]:
@@ -164,13 +178,3 @@ def _line(graph: Graph, name: str) -> str:
     except (KeyError, ValueError):  # the compiler made it
         return ""
     return op.created_at.short()
-
-
-def _explain(trace: Trace, rows: Sequence[ProfileRow]) -> str:
-    notes = [
-        f"took {r.microseconds:,.2f} us" + (f", {r.share:.1%} of peak, bound by {r.bound}" if r.bound else "") for r in rows
-    ]
-    if trace.plan is not None:
-        return trace.plan.explain(notes=notes)
-    head = f"reference backend (numpy): {len(rows)} operations, one by one"
-    return "\n".join([head, *(f"{r.ops[-1]}: {r.kind}, {note}" for r, note in zip(rows, notes, strict=True))]) + "\n"

@@ -46,6 +46,7 @@ from graphflow_runtime.store import VariableStore
 from graphflow_runtime.threads import has_pool
 
 if TYPE_CHECKING:
+    from graphflow_compiler.plan import Plan
     from graphflow_runtime.tracing import Trace
 
 Array = np.ndarray[Any, Any]
@@ -86,6 +87,9 @@ class ReferenceExecutable:
 
     def explanation(self) -> str:
         return f"reference backend (numpy): {len(self.operations)} operations, one by one\n"
+
+    def profiled(self, plan: Plan | None, notes: Sequence[str]) -> None:
+        """Nothing is made of the fetches here: a profile's own table says all."""
 
 
 class _Run:

@@ -199,7 +199,10 @@ class BaseSession:
         for _ in range(runs + 1):
             traces.append(Trace())
             prepared.run_traced(values, traces[-1])
-        return make_profile(traces[1:], self._graph, _CPU)
+        profile = make_profile(traces[1:], self._graph, _CPU)
+        with self._lock:
+            prepared.executable.profiled(traces[-1].plan, profile.notes)
+        return profile
 
     def _prepare(self, fetches: Any, feed_dict: Any) -> tuple[Prepared, Sequence[Any]]:
         if feed_dict is not None and not hasattr(feed_dict, "items"):
@@ -322,7 +325,8 @@ class BaseSession:
 
     # ------------------------------------------------------------------ explaining, variables
     def explain(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None, feed_shapes: Any = None) -> str:
-        """What the compiler made of the fetches, in words; compiles for `feed_shapes` (tensor -> shape) if need be."""
+        """What the compiler made of the fetches, in words, and what the last `profile` of them found; compiles for
+        `feed_shapes` (tensor -> shape) if need be."""
         with self._lock:
             return self._compiled(fetches, feed_dict, feed_shapes)[0].explanation()
 
