@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
 from typing import Any, ClassVar
+
+#: What a field may be set to, by the type of its default.
+_KINDS: dict[type, type] = {bool: Integral, int: Integral, float: Real, str: str}
+_NAMES: dict[type, str] = {Integral: "a whole number", Real: "a number", str: "text"}
 
 
 class Settings:
@@ -17,6 +22,19 @@ class Settings:
             if name not in self._fields:
                 raise ValueError(f"Protocol message {type(self).__name__} has no {name!r} field.")
             setattr(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """
+        Raises:
+            TypeError: the field holds numbers, or text, and this is none.
+        """
+        wanted = _KINDS.get(type(self._fields.get(name)))
+        if wanted is not None and not isinstance(value, wanted):
+            raise TypeError(
+                f"Cannot set {type(self).__name__}.{name} to {value!r}: {value!r} has type {type(value)}, but expected "
+                f"{_NAMES[wanted]}"
+            )
+        object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         changed = ", ".join(f"{k}={getattr(self, k)!r}" for k in self._fields)
@@ -71,6 +89,7 @@ class GraphOptions(Settings):
 class ConfigProto(Settings):
     """What a Session may be given as `config`."""
 
+    intra_op_parallelism_threads: int
     _fields: ClassVar[dict[str, Any]] = {
         "allow_soft_placement": False,
         "log_device_placement": False,

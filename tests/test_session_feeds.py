@@ -12,6 +12,7 @@ import pytest
 
 import graphflow as tf
 from graphflow import errors
+from graphflow_runtime import control
 
 Pair = collections.namedtuple("Pair", "first second")
 
@@ -23,10 +24,13 @@ def fresh_graph() -> Iterator[None]:
     assert tf.get_default_session() is None
 
 
-@pytest.fixture(params=["native", "reference"])
-def new(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Makes sessions on one of the back ends."""
-    return lambda **kw: tf.Session(backend=request.param, **kw)
+@pytest.fixture(params=["native", "ctypes", "reference"])
+def new(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Makes sessions on one of the back ends; native code is called by the builtins or through ctypes."""
+    if request.param == "ctypes":
+        monkeypatch.setattr(control, "builtins", lambda: None)
+    backend = "reference" if request.param == "reference" else "native"
+    return lambda **kw: tf.Session(backend=backend, **kw)
 
 
 # ---------------------------------------------------------------------------------------------- feeds

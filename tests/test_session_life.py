@@ -98,6 +98,37 @@ def test_arguments_are_checked() -> None:
         tf.Session("grpc://localhost:2222")
     with pytest.raises(ValueError, match="has no 'alow_growth' field"):
         tf.GPUOptions(alow_growth=True)
+    for wrong in ("2", 2.5, None):
+        with pytest.raises(TypeError, match=r"Cannot set ConfigProto\.intra_op_parallelism_threads to .*a whole number"):
+            tf.ConfigProto(intra_op_parallelism_threads=wrong)
+
+
+@pytest.mark.parametrize("threads", [-8, -1, 0, np.int64(1), 1 << 40])
+def test_any_number_of_threads_may_be_asked_for(threads: int) -> None:
+    """Of a plan with scratch for each thread, in runs long enough for several."""
+    a = np.linspace(-1, 1, 300 * 300, dtype=np.float32).reshape(300, 300)
+    x = tf.placeholder(tf.float32, [300, None])
+    with tf.Session(config=tf.ConfigProto(intra_op_parallelism_threads=threads)) as s:
+        for _ in range(3):
+            np.testing.assert_allclose(s.run(tf.matmul(x, x), {x: a}), a @ a, rtol=1e-4, atol=1e-4)
+
+
+def test_an_interrupted_run_does_not_slow_the_next_ones() -> None:
+    """A handler may raise just before a run says that it has ended: native calls would take the session's lock for good."""
+    x = tf.placeholder(tf.float32, [2])
+    with tf.Session() as s:
+        f = s.make_callable(x * 2.0, [x])
+        f([1.0, 2.0])
+        s._store.busy = 1  # as such a run leaves it
+        f([1.0, 2.0])
+        assert s._store.busy == 0
+        with s._lock:  # a run within a run of this thread
+            s._store.busy = 1
+            f([1.0, 2.0])
+            assert s._store.busy == 1
+        variable = tf.Variable(1.0)
+        variable.load(2.0, s)
+        assert s._store.busy == 0
 
 
 def test_config_is_accepted(new: Callable[..., Any]) -> None:

@@ -24,7 +24,8 @@ def _fits(value: Any, feed: Typed) -> bool:
     shape, dtype = feed
     if type(value) is not np.ndarray or value.shape != shape or value.dtype.char != dtype.char:
         return False
-    return bool(value.flags.c_contiguous and value.flags.aligned)
+    # The character does not tell the order of the bytes.
+    return bool(value.dtype.isnative and value.flags.c_contiguous and value.flags.aligned)
 
 
 class Control:

@@ -149,11 +149,13 @@ class Prepared:
         if len(values) != len(self.tensors):
             raise FeedError(f"this callable takes {len(self.tensors)} values, one for each of its feeds, got {len(values)}")
         session = self.session
+        within = session._lock._is_owned()  # type: ignore[attr-defined]
         with session._lock:
             session._check_open()
             store = session._store
-            store.begin()
+            others = store.others(within)
             try:
+                store.busy = others + 1
                 self.cells.mark_used()
                 results = self._try_fast(values) if trace is None and not self.named else None
                 if results is None:
@@ -162,7 +164,7 @@ class Prepared:
                         check_named_sizes(self.tensors, values)
                     results = self._run_converted(values, trace)
             finally:
-                store.end()
+                store.end(others)
             if self.has_shortcut:
                 self.cells.bind(self.executable.shortcut())
                 if self.cells.control is not None:

@@ -88,6 +88,8 @@ class BaseSession:
         self._target = target
         self._config = config
         self._backend = backend
+        # As in TensorFlow, what is not positive means as many as there are.
+        self._most_threads = 0 if config is None else max(0, int(config.intra_op_parallelism_threads))
         self._lock = threading.RLock()
         self._store = VariableStore(self._lock)
         self._closed = False
@@ -278,8 +280,9 @@ class BaseSession:
             else:
                 if self._native is None:
                     self._native = Statistics()
-                most = getattr(self._config, "intra_op_parallelism_threads", 0) or 0
-                return NativeExecutable(self._graph, fetches, feeds, self._store, self._native, ReferenceExecutable, most)
+                return NativeExecutable(
+                    self._graph, fetches, feeds, self._store, self._native, ReferenceExecutable, self._most_threads
+                )
         return ReferenceExecutable(self._graph, fetches, feeds, self._store)
 
     def make_callable(
@@ -349,13 +352,16 @@ class BaseSession:
         """Gives a variable a value without adding an op."""
         op = variable if isinstance(variable, Operation) else variable.op
         array = FeedConverter(op.outputs[0])(value)
+        within = self._lock._is_owned()  # type: ignore[attr-defined]
         with self._lock:
             self._check_usable()
-            self._store.begin()  # native runs of other threads wait for the lock until the value is there in full
+            store = self._store
+            others = store.others(within)
             try:
-                self._store.set(op.name, array)
+                store.busy = others + 1  # native runs of other threads wait for the lock until the value is there in full
+                store.set(op.name, array)
             finally:
-                self._store.end()
+                store.end(others)
 
     # ------------------------------------------------------------------ life
     def as_default(self) -> AbstractContextManager[Any]:
@@ -366,7 +372,7 @@ class BaseSession:
         """Frees what the session holds, after the runs of other threads; every later run raises."""
         with self._lock:
             self._closed = True
-            self._store.busy = 1 << 40  # for good: whatever still has the address of this store comes to the lock
+            self._store.close()
             self._prepared.clear()
             self._executables.clear()
             self._store = VariableStore(self._lock)

@@ -14,6 +14,9 @@ from graphflow.core.kinds import Source
 from graphflow.shapes import static_shape
 from graphflow_runtime.memory import aligned_empty
 
+#: `busy` of a store whose session is closed.
+_CLOSED = 1 << 40
+
 
 class VariableStore:
     """Arrays by the name of the variable's op. `version` grows whenever an array is replaced or gains its first value,
@@ -67,12 +70,23 @@ class VariableStore:
     def busy(self, value: int) -> None:
         self._numbers[2] = value
 
-    def begin(self) -> None:
-        """From now on no run goes without the session's lock, which the caller holds, until `end`."""
-        self.busy += 1
+    def others(self, within: bool) -> int:
+        """How many runs are under way of which the caller is to be one more: what `busy` is to be again after it.
 
-    def end(self) -> None:
-        self.busy = max(0, self.busy - 1)  # a child process, made by a fork since `begin`, started with 0
+        Args:
+            within: whether the calling thread had the session's lock already. If not there are none: a signal's handler may
+                raise between any two steps, also between the end of a run and the word that it has ended.
+        """
+        return self.busy if within else 0
+
+    def end(self, others: int) -> None:
+        """A run that made itself known in `busy` has ended."""
+        if self.busy < _CLOSED:
+            self.busy = others
+
+    def close(self) -> None:
+        """For good: whatever still has the address of this store comes to the lock."""
+        self.busy = _CLOSED
 
     def guard(self, lock: threading.RLock) -> None:
         """From now on native code that lets other threads of Python run takes this lock, the session's, meanwhile."""
