@@ -211,16 +211,27 @@ def test_long_chains_need_no_recursion() -> None:
                 np.testing.assert_allclose(native, want, rtol=2e-3, atol=1e-7)
 
 
-def test_arena_never_overlaps() -> None:
+@pytest.mark.parametrize("most", [40, 1000])
+def test_arena_never_overlaps(most: int) -> None:
     rng = np.random.default_rng(0)
-    for _ in range(50):
+    for _ in range(50 if most == 40 else 8):
         ranges = []
-        for _ in range(int(rng.integers(1, 40))):
+        for _ in range(int(rng.integers(1, most))):
             start = int(rng.integers(0, 30))
             ranges.append(LiveRange(int(rng.integers(0, 5000)), start, start + int(rng.integers(0, 10))))
         offsets, total = plan_arena(ranges)
         verify_arena(ranges, offsets)
         assert all(o % 64 == 0 and o + r.size <= total for o, r in zip(offsets, ranges, strict=True))
+
+
+def test_an_arena_of_many_buffers_reuses_their_places() -> None:
+    """A long chain: what was freed is taken again, alone, in parts and grown together."""
+    alike = [LiveRange(1000, i, i + 1) for i in range(5000)]
+    assert plan_arena(alike)[1] == 2 * 1024
+    halves = [LiveRange(1000, 0, 0), *(LiveRange(512, 2 * i + 1 + k, 2 * i + 1 + k) for i in range(2500) for k in (0, 1))]
+    assert plan_arena(halves)[1] == 1024
+    growing = [LiveRange(64 * (i + 1), i, i) for i in range(1000)]
+    assert plan_arena(growing)[1] == 64 * 1000
 
 
 def test_what_a_plan_needs() -> None:
