@@ -89,6 +89,42 @@ def test_initial_values_share() -> None:
         np.testing.assert_allclose([a.std() for a in found], [0.088, 0.352, 0.616], rtol=0.1)
 
 
+def test_small_initial_values_share() -> None:
+    """The keys of all rounds follow from the first, so seeds differ in two numbers: short loops take them too."""
+
+    def plan(count: int) -> PlanSteps:
+        with gf.Graph().as_default() as graph:
+            gf.set_random_seed(7)
+            made = [gf.random_uniform([16, 16], -0.5, 0.5) for _ in range(20)]
+            return PlanSteps(graph, made[-count:], {})
+
+    together, alone = plan(20), plan(1)
+    assert len(together.plan.kernels) == 1
+    found, _ = together.run([], 1)
+    assert found[-1].tobytes() == alone.run([], 1)[0][0].tobytes()
+    assert len({a.tobytes() for a in found}) == 20
+
+
+def test_numbers_a_fixed_step_apart_are_one_argument() -> None:
+    """Signed and unsigned, also where the step passes the largest number."""
+    for dtype, start, step in ((gf.int32, 3, 1 << 30), (gf.int32, -(1 << 31), -5), (gf.uint32, 5, (1 << 32) - 9)):
+        numpy_type = dtype.as_numpy_dtype
+
+        def rule(k: int, start: int = start, step: int = step, of: Any = numpy_type) -> Rule:
+            first, second = (np.array([start + k, start + k + step]) % (1 << 32)).astype(np.uint32).astype(of)
+            return lambda x: (x * x + first) * x + second
+
+        rules = [rule(k) for k in (10, 20, 31)]
+        both = compiled(rules, [[None, 40_000]] * 3, dtype)
+        assert len(both.plan.kernels) == 1
+        (name,) = {s.function for s in both.plan.steps}
+        assert all(len(s.dims) == 2 for s in both.plan.steps), name  # the extent and one number
+        x = np.arange(5 * 40_000).reshape(5, 40_000).astype(numpy_type)
+        results, _ = both.run([x] * 3)
+        for r, found in zip(rules, results, strict=True):
+            assert compiled([r], [[None, 40_000]], dtype).run([x])[0][0].tobytes() == found.tobytes()
+
+
 def test_what_stays_apart() -> None:
     assert functions(scaled(3.5), lambda x: gf.exp(x * 2.5) + 0.5) == 2  # another operation
     assert functions(scaled(3.5), scaled(2.0)) == 2  # LLVM adds instead

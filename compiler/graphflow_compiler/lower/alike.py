@@ -116,7 +116,9 @@ def together(skeletons: Sequence[Skeleton]) -> tuple[LoopKernel, list[tuple[Dim,
     if first.sizes and len(skeletons) < MANY:
         return None
     columns = list(zip(*(s.numbers for s in skeletons), strict=True))
-    passed = [k for k, column in enumerate(columns) if len({_bits(c) for c in column}) > 1]
+    differing = [k for k, column in enumerate(columns) if len({_bits(c) for c in column}) > 1]
+    sums = _sums(columns, differing)
+    passed = [k for k in differing if k not in sums]
     loop = first.kernel.body[0]
     assert isinstance(loop, For)
     if len(passed) > max(_FEW_NUMBERS, work(loop.body) // _STATEMENTS_EACH):
@@ -130,7 +132,7 @@ def together(skeletons: Sequence[Skeleton]) -> tuple[LoopKernel, list[tuple[Dim,
     kernel = with_sizes(first.kernel, places) if places else first.kernel
     loop = kernel.body[0]
     assert isinstance(loop, For)
-    stays = {_name(k): c for k, c in enumerate(first.numbers) if k not in passed}
+    stays = {_name(k): c for k, c in enumerate(first.numbers) if k not in differing}
     body = tuple(_restored(s, stays) for s in loop.body)
     before: list[Statement] = []
     for k in passed:
@@ -142,12 +144,34 @@ def together(skeletons: Sequence[Skeleton]) -> tuple[LoopKernel, list[tuple[Dim,
             before.append(Let(_name(k), dtype, Bitcast(Var(f"{_name(k)}_bits", whole), dtype)))
         else:
             before.append(Let(_name(k), dtype, FromIndex(argument, dtype)))
+    for k, (other, offset) in sums.items():
+        dtype = first.numbers[k].dtype
+        before.append(Let(_name(k), dtype, Binary("add", Var(_name(other), dtype), Const(offset, dtype))))
     dims = (*kernel.dims, *(_name(k) for k in passed))
     given: list[tuple[Dim, ...]] = []
     for i, s in enumerate(skeletons):
         extent = () if s.extent is None else (s.extent,)
         given.append((*extent, *s.dims, *(column[i] for column in arguments), *(_bits(s.numbers[k]) for k in passed)))
     return replace(kernel, dims=dims, body=(*before, replace(loop, body=body))), given
+
+
+def _sums(columns: Sequence[Sequence[Const]], differing: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Of the differing numbers those that are an earlier one plus the same in every kernel, as {its place: (place of the
+    earlier one, what is added)}: the keys of a random generator's rounds, for one, which follow from the first."""
+    found: dict[int, tuple[int, int]] = {}
+    bases: dict[object, int] = {}
+    for k in differing:
+        dtype = columns[k][0].dtype
+        if dtype.is_floating:
+            continue
+        bits = 8 * dtype.size
+        values = [int(c.value) for c in columns[k]]
+        base = bases.setdefault((dtype, tuple([(v - values[0]) % (1 << bits) for v in values])), k)
+        if base != k:
+            offset = (values[0] - int(columns[base][0].value)) % (1 << bits)
+            signed = dtype in (int32, int64) and offset >> (bits - 1)
+            found[k] = base, offset - (1 << bits) if signed else offset
+    return found
 
 
 def _name(k: int) -> str:
