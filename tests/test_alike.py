@@ -112,7 +112,7 @@ def test_numbers_a_fixed_step_apart_are_one_argument() -> None:
 
         def rule(k: int, start: int = start, step: int = step, of: Any = numpy_type) -> Rule:
             first, second = (np.array([start + k, start + k + step]) % (1 << 32)).astype(np.uint32).astype(of)
-            return lambda x: (x * x + first) * x + second
+            return lambda y, a=first, b=second: (y * y + a) * y + b
 
         rules = [rule(k) for k in (10, 20, 31)]
         both = compiled(rules, [[None, 40_000]] * 3, dtype)

@@ -21,7 +21,7 @@ from graphflow_compiler.codegen.jit import compile_module
 from graphflow_compiler.codegen.llvm_text import Target, host_target
 from graphflow_runtime import native
 from graphflow_runtime.peaks import Peaks, cache_sizes, computing_dtype
-from graphflow_runtime.tracing import Trace, widest
+from graphflow_runtime.tracing import widest
 
 FULL = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
 
@@ -339,21 +339,6 @@ def check_trace(trace: dict[str, Any], events: int) -> None:
     assert found[0]["ts"] == 0 and sum(e["dur"] for e in found) > 0
 
 
-def test_a_track_for_each_thread() -> None:
-    """Two rows of stamps, as two threads would leave them."""
-    x, loss, _ = model()
-    with tf.Session() as s:
-        s.run(tf.global_variables_initializer())
-        profile = s.profile(loss, feed(x), runs=1)
-    trace = profile._traces[0]
-    assert isinstance(trace, Trace)
-    trace._stamps = np.concatenate([trace.spans, trace.spans + 5])
-    stats = trace.step_stats("CPU")
-    assert [n.thread_id for n in stats.dev_stats[0].node_stats] == [0] * len(profile.rows) + [1] * len(profile.rows)
-    made = json.loads(tf.timeline.Timeline(stats).generate_chrome_trace_format())["traceEvents"]
-    assert {e["tid"] for e in made if e["name"] == "thread_name"} == {0, 1}
-
-
 # ------------------------------------------------------------------------------------------------------------------------ off
 
 
@@ -396,7 +381,7 @@ def test_only_the_second_entry_reads_the_clock() -> None:
         plan = the_plan(s).plan
     assert "clock" not in plan.entry_text
     text = profile_entry.profile_entry_text(plan)
-    assert text.count("call i64 @graphflow_clock()") == profile_entry.stamps_per_thread(plan) == 2 + 2 * len(plan.steps)
+    assert text.count("call i64 @graphflow_clock()") == profile_entry.stamps_count(plan) == 2 + 2 * len(plan.steps)
 
 
 # ---------------------------------------------------------------------------------------------------------------------- peaks

@@ -1,8 +1,8 @@
 """A plan's second entry, which notes when each kernel starts and ends. Made only for plans that are profiled.
 
-It is called like the first (``i32 entry(ptr table, ptr dims, i64 thread, i64 threads)``). The table has one slot more, number
-`stamps_slot`, with the address of int64 stamps in nanoseconds: one row of `stamps_per_thread` for each thread. A row has two
-stamps taken one right after the other (what they differ by is what taking one costs), then start and end of each step.
+It is called like the first (``i32 entry(ptr table, ptr dims, i64 thread, i64 threads)``), on one thread. The table has one slot
+more, number `stamps_slot`, with the address of `stamps_count` int64 stamps in nanoseconds: two taken one right after the other
+(what they differ by is what taking one costs), then start and end of each step.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def stamps_slot(plan: Plan) -> int:
     return len(plan.buffers) + 1
 
 
-def stamps_per_thread(plan: Plan) -> int:
+def stamps_count(plan: Plan) -> int:
     return 2 + 2 * len(plan.steps)
 
 
@@ -44,7 +44,7 @@ def profile_entry_text(plan: Plan) -> str:
     def stamp(number: int) -> list[str]:
         lines = [
             f"  %t{number} = call i64 @graphflow_clock()",
-            f"  %w{number} = getelementptr i64, ptr %row, i64 {number}",
+            f"  %w{number} = getelementptr i64, ptr %stamps, i64 {number}",
             f"  store i64 %t{number}, ptr %w{number}",
         ]
         if number:
@@ -52,8 +52,6 @@ def profile_entry_text(plan: Plan) -> str:
         return [
             f"  %slot = getelementptr ptr, ptr %table, i64 {stamps_slot(plan)}",
             "  %stamps = load ptr, ptr %slot",
-            f"  %first = mul i64 %thread, {stamps_per_thread(plan)}",
-            "  %row = getelementptr i64, ptr %stamps, i64 %first",
             *lines,
         ]
 

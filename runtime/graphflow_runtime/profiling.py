@@ -148,8 +148,7 @@ def make_profile(traces: Sequence[Trace], graph: Graph, device: str) -> Profile:
     there was another plan) are left out."""
     last = traces[-1]
     alike = [t for t in traces if t.is_like(last)]
-    # With several threads a kernel takes from when the first starts until the last ends.
-    spans = [np.stack([t.spans[:, :, 0].min(0), t.spans[:, :, 1].max(0)], 1) for t in alike]
+    spans = [t.spans for t in alike]
     taken = np.array([np.maximum(s[:, 1] - s[:, 0] - t.clock, 1) for s, t in zip(spans, alike, strict=True)])
     microseconds = np.median(taken, 0) / 1000
     whole = float(np.median([s[-1, 1] - s[0, 0] if len(s) else 0 for s in spans])) / 1000

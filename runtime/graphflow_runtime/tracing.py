@@ -60,10 +60,10 @@ class Trace:
 
     @property
     def spans(self) -> Array:
-        """Start and end of each work, nanoseconds since `began`: int64, shape [threads, works, 2]."""
+        """Start and end of each work, nanoseconds since `began`: int64, shape [works, 2]."""
         if self._stamps is not None:
             return self._stamps
-        return np.array([self._moments], np.int64).reshape(1, len(self._moments), 2)
+        return np.array(self._moments, np.int64).reshape(len(self._moments), 2)
 
     @cached_property
     def works(self) -> list[Work]:
@@ -81,7 +81,7 @@ class Trace:
         """Runs a plan through the entry that notes times. `values`: arrays of the bound shapes."""
         # Native code may be missing, and what was traced be numpy.
         from graphflow_compiler.codegen.dispatch import call_entry
-        from graphflow_compiler.profile_entry import stamps_per_thread, stamps_slot
+        from graphflow_compiler.profile_entry import stamps_count, stamps_slot
         from graphflow_runtime.native import _Failure
 
         plan, store, control = bound.plan, bound.store, bound.control
@@ -89,7 +89,7 @@ class Trace:
             bound.refresh()
         entry = bound.compiled.profiled.entry
         results = [np.empty(shape, dtype) for shape, dtype in control.outputs]
-        stamps = np.zeros((1, stamps_per_thread(plan)), np.int64)
+        stamps = np.zeros(stamps_count(plan), np.int64)
         table = np.append(bound.table, np.uint64(stamps.ctypes.data))
         assert len(table) == stamps_slot(plan) + 1
         store.runs += 1
@@ -101,8 +101,8 @@ class Trace:
         store.mark_initialized(bound.writes)
         self.plan = plan
         self._sizes = bound.sizes
-        self.clock = int((stamps[:, 1] - stamps[:, 0]).min())
-        self._stamps = (stamps[:, 2:] - stamps[:, 1].min()).reshape(len(stamps), len(plan.steps), 2)
+        self.clock = int(stamps[1] - stamps[0])
+        self._stamps = (stamps[2:] - stamps[1]).reshape(len(plan.steps), 2)
         return results
 
     # ------------------------------------------------------------------ numpy
@@ -133,25 +133,23 @@ class Trace:
     def step_stats(self, device: str, details: Sequence[dict[str, Any]] = ()) -> StepStats:
         """TensorFlow's record of a run. `details`: more to say of each work."""
         nodes = []
-        for thread, row in enumerate(self.spans.tolist()):
-            for i, (work, (start, end)) in enumerate(zip(self.works, row, strict=True)):
-                name, nanos = work.ops[-1] if work.ops else work.kind, end - start
-                micros = max(1, -(-nanos // 1000))
-                known = {"kernel": work.kind, "operations": list(work.ops), "flops": work.flops, "bytes": work.bytes}
-                nodes.append(
-                    NodeStats(
-                        node_name=name,
-                        timeline_label=f"{name} = {work.kind}({', '.join(o for o in work.ops if o != name)})",
-                        all_start_micros=(self.began + start) // 1000,
-                        op_end_rel_micros=micros,
-                        all_end_rel_micros=micros,
-                        all_start_nanos=self.began + start,
-                        op_end_rel_nanos=nanos,
-                        all_end_rel_nanos=nanos,
-                        thread_id=thread,
-                        details=known | (details[i] if details else {}),
-                    )
+        for i, (work, (start, end)) in enumerate(zip(self.works, self.spans.tolist(), strict=True)):
+            name, nanos = work.ops[-1] if work.ops else work.kind, end - start
+            micros = max(1, -(-nanos // 1000))
+            known = {"kernel": work.kind, "operations": list(work.ops), "flops": work.flops, "bytes": work.bytes}
+            nodes.append(
+                NodeStats(
+                    node_name=name,
+                    timeline_label=f"{name} = {work.kind}({', '.join(o for o in work.ops if o != name)})",
+                    all_start_micros=(self.began + start) // 1000,
+                    op_end_rel_micros=micros,
+                    all_end_rel_micros=micros,
+                    all_start_nanos=self.began + start,
+                    op_end_rel_nanos=nanos,
+                    all_end_rel_nanos=nanos,
+                    details=known | (details[i] if details else {}),
                 )
+            )
         return StepStats(dev_stats=[DeviceStats(device=device, node_stats=nodes)])
 
 
