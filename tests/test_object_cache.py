@@ -18,7 +18,7 @@ import pytest
 import graphflow as gf
 from graphflow.cli import main
 from graphflow.errors import CompileError
-from graphflow_compiler.codegen import jit, link, workers
+from graphflow_compiler.codegen import dispatch, jit, link, workers
 from graphflow_compiler.codegen.jit import compile_module, compile_units
 from graphflow_compiler.codegen.llvm_text import host_target
 from graphflow_compiler.codegen.object_cache import ObjectCache, key_of, object_cache
@@ -200,10 +200,11 @@ def test_a_full_disk_leaves_nothing_behind(cache: ObjectCache, monkeypatch: pyte
 
 
 def test_it_stays_within_its_limit(tmp_path: Path) -> None:
-    cache = ObjectCache(tmp_path, 10_000)
+    other = ObjectCache(tmp_path, 100_000)
     for i in range(20):
-        cache.put(bytes([i] * 32), b"x" * 1000)
+        other.put(bytes([i] * 32), b"x" * 1000)
         os.utime(tmp_path / f"{bytes([i] * 32).hex()}.gfo", (i, i))
+    cache = ObjectCache(tmp_path, 10_000)
     assert cache.get(bytes(32)) is not None  # used just now, so others are older
     (tmp_path / ".new-abandoned").write_bytes(b"")
     os.utime(tmp_path / ".new-abandoned", (0, 0))
@@ -212,6 +213,18 @@ def test_it_stays_within_its_limit(tmp_path: Path) -> None:
     usage = cache.usage()
     assert 5_000 < usage.size <= 8_000 and cache.get(bytes(32)) is not None and cache.get(bytes([1] * 32)) is None
     assert [p.name for p in tmp_path.glob(".new-*")] == [".new-at-work"]
+
+
+def test_no_write_passes_the_limit(tmp_path: Path) -> None:
+    cache = ObjectCache(tmp_path, 10_000)
+    for i in range(200):
+        cache.put(i.to_bytes(32, "little"), b"x" * (300 + 37 * i % 2000))
+        assert cache.usage().size <= 10_000
+    cache.put(KEY, b"x" * 10_000)  # would be too much alone
+    assert cache.get(KEY) is None and cache.usage().files > 3
+    off = ObjectCache(tmp_path / "off", 0)
+    off.put(KEY, CODE)
+    assert off.usage().files == 0
 
 
 def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,6 +389,7 @@ def test_units_begin_while_the_plan_is_written(folder: Path, monkeypatch: pytest
     began: list[str] = []
     asked: list[str] = []
     units = link.compile_units
+    dispatch.builtins()  # or they would begin too, which no `link` asks for
     monkeypatch.setenv("GRAPHFLOW_COMPILE_WORKERS", "1")
     monkeypatch.setattr(jit, "begin", lambda text, *_: began.append(text))
     monkeypatch.setattr(link, "compile_units", lambda texts, **options: asked.extend(texts) or units(texts, **options))

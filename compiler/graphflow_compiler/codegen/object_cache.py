@@ -5,7 +5,8 @@ the cache off. A file is named by the hash of all that its content depends on: L
 LLVM, of llvmlite and of our pipeline. Its first bytes hold that key again and the hash of the rest, so a file that is
 cut, changed or in the wrong place is not used. Machine code is run as it is, so only files and folders that belong to
 this user, and that nobody else may write, are trusted. Files are written aside and renamed: processes that race write
-the same bytes. The files used longest ago go when all of them exceed `GRAPHFLOW_CACHE_SIZE` megabytes (256).
+the same bytes. The files used longest ago go before all of them would exceed `GRAPHFLOW_CACHE_SIZE` megabytes (256); processes
+that write at the same time each count their own.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ _LARGEST = 1 << 28
 _DEFAULT_MEGABYTES = 256
 #: A file still unfinished after this many seconds was left by a process that died.
 _ABANDONED = 3600.0
-#: Files written between two looks at the size of the folder.
-_PRUNE_EVERY = 50
+#: Files written between two looks at the folder, for what other processes have written.
+_LOOK_EVERY = 50
 
 
 @record
@@ -52,7 +53,8 @@ class ObjectCache:
     def __init__(self, folder: Path, limit: int) -> None:
         self.folder = folder
         self.limit = limit
-        self.written = 0
+        self._written = 0
+        self._room = 0  # bytes that may be written until the next look at the folder
         self._trusted: bool | None = None
 
     def get(self, key: bytes) -> bytes | None:
@@ -79,8 +81,11 @@ class ObjectCache:
 
     def put(self, key: bytes, code: bytes) -> None:
         """Keeps an object file, if the folder can be written."""
-        if not self._is_trusted(create=True):
+        size = _HEADER + len(code)
+        if size > self.limit or not self._is_trusted(create=True):
             return
+        if size > self._room or self._written % _LOOK_EVERY == 0:
+            self.prune(size)
         temporary = ""
         try:
             handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".new-")
@@ -93,21 +98,22 @@ class ObjectCache:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)
             return
-        if self.written % _PRUNE_EVERY == 0:
-            self.prune()
-        self.written += 1
+        self._written += 1
+        self._room -= size
 
-    def prune(self) -> None:
-        """Removes the files used longest ago until four fifths of the limit are left, and what dead processes left."""
+    def prune(self, more: int = 0) -> None:
+        """Removes what dead processes left and, if `more` bytes would be too much, the files used longest ago until, with
+        them, four fifths of the limit are left."""
         found = self._files()
         total = sum(size for _, size, _ in found)
-        if total > self.limit:
+        if total + more > self.limit:
             for _, size, path in sorted(found):
                 with contextlib.suppress(OSError):
                     path.unlink()
-                total -= size
-                if total <= self.limit * 4 // 5:
+                    total -= size
+                if total + more <= self.limit * 4 // 5:
                     break
+        self._room = self.limit - total
         now = time.time()
         with contextlib.suppress(OSError):
             for path in self.folder.glob(".new-*"):
@@ -122,6 +128,7 @@ class ObjectCache:
             with contextlib.suppress(OSError):
                 path.unlink()
                 removed += 1
+        self._room = self.limit
         return removed
 
     def usage(self) -> Usage:
@@ -159,9 +166,10 @@ class ObjectCache:
             self._trusted = stat.S_ISDIR(s.st_mode) and _is_private(s)
             if not self._trusted:
                 _log.warning(
-                    "%s is not used as a cache of compiled code: it belongs to another user, or others may write to it. "
-                    "Set GRAPHFLOW_CACHE_DIR to a folder of your own, or to nothing.",
+                    "%s is not used as a cache of compiled code: %s. Set GRAPHFLOW_CACHE_DIR to a folder of your own, or to "
+                    "nothing.",
                     self.folder,
+                    "it belongs to another user, or others may write to it" if stat.S_ISDIR(s.st_mode) else "it is no folder",
                 )
         return self._trusted
 
