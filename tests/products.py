@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from graphflow import dims
 from graphflow.dtypes import DType, as_dtype, float32
-from graphflow_compiler.access import add, mul
+from graphflow_compiler.access import add, dim_index, mul
 from graphflow_compiler.codegen.gemm import gemm_scratch_elements, gemm_to_llvm
 from graphflow_compiler.codegen.gemm_tile import choose_tile
 from graphflow_compiler.codegen.jit import Engine, compile_module
@@ -18,20 +20,18 @@ from graphflow_compiler.codegen.llvm_text import Target, host_target
 from graphflow_compiler.ir.loops import Buffer, GemmKernel, IConst, IDim, Index, IVar, Var
 from graphflow_compiler.ir.loops_build import LoopBuilder
 from graphflow_compiler.ir.loops_verify import verify_kernel
+from graphflow_compiler.lower.gemm import start_of_matrix
 
 Array = np.ndarray[Any, np.dtype[Any]]
 B, I, J = IVar("b"), IVar("i"), IVar("j")  # noqa: E741
 M, N = IDim("m"), IDim("n")
 
 
-def size(name: str, value: int, known: str) -> Index:
-    return IConst(value) if name in known else IDim(name)
-
-
 class Product:
     """One product of random matrices, and the kernel that should compute it.
 
-    `known` lists the sizes (of m, n, k, t; t is the batch) that are constants of the kernel.
+    `known` lists the sizes (of m, n, k, t; t is the batch) that are constants of the kernel. `axes` are the batch axes of
+    the two operands, where there are several: axes of size 1 are broadcast.
     """
 
     def __init__(
@@ -48,18 +48,31 @@ class Product:
         extra: dict[str, Array] | None = None,
         seed: int = 0,
         panel: int = 0,
+        axes: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
     ) -> None:
         rng = np.random.default_rng(seed)
-        self.values = {"m": m, "n": n, "k": k, "t": batch}
+        own_a, own_b = axes or (((1,) if x in broadcast else (batch,)) for x in "ab")
+        batches = np.broadcast_shapes(own_a, own_b)
+        names = [f"t{i}" for i in range(len(batches))]
+        self.batch = math.prod(batches)
+        self.values = {"m": m, "n": n, "k": k, **dict(zip(names, batches, strict=True))}
+        sizes = {x: v if x[0] in known else dims.size(x) for x, v in self.values.items()}
         self.dtype = as_dtype(dtype)
         self.ta, self.tb = transpose[0] == "T", transpose[1] == "T"
-        self.a = self.random(rng, 1 if "a" in broadcast else batch, *((k, m) if self.ta else (m, k)))
-        self.b = self.random(rng, 1 if "b" in broadcast else batch, *((n, k) if self.tb else (k, n)))
-        self.m, self.n, self.k = (size(x, self.values[x], known) for x in "mnk")
+        self.a = self.random(rng, *own_a, *((k, m) if self.ta else (m, k)))
+        self.b = self.random(rng, *own_b, *((n, k) if self.tb else (k, n)))
+        self.m, self.n, self.k = (dim_index(sizes[x]) for x in "mnk")
+        result = tuple(sizes[x] for x in names)
+
+        def start(own: tuple[int, ...], elements: dims.Dim) -> Index:
+            last = slice(len(batches) - len(own), None)
+            aligned = zip(own, batches[last], result[last], strict=True)
+            return start_of_matrix(tuple(1 if o == 1 != d else s for o, d, s in aligned), result, elements)
+
         self.extra = extra or {}
         builder = LoopBuilder()
         # the index of a dense [batch, m, n] array
-        self.dense = add(mul(add(mul(B, self.m), I) if batch > 1 or "t" not in known else I, self.n), J)
+        self.dense = add(mul(add(mul(B, self.m), I) if self.batch > 1 or "t" not in known else I, self.n), J)
         self.acc = Var("acc", self.dtype)
         (epilogue or Product.store)(builder, self)
         buffers = [Buffer("a", self.dtype, IConst(1), "read"), Buffer("b", self.dtype, IConst(1), "read")]
@@ -74,14 +87,14 @@ class Product:
             self.m,
             self.n,
             self.k,
-            size("t", batch, known),
-            IConst(0) if "a" in broadcast else mul(self.m, self.k),
-            IConst(0) if "b" in broadcast else mul(self.k, self.n),
+            dim_index(dims.product(result)),
+            start(own_a, sizes["m"] * sizes["k"]),
+            start(own_b, sizes["k"] * sizes["n"]),
             self.ta,
             self.tb,
             builder.build(),
             tuple(buffers),
-            tuple(x for x in "mnkt" if x not in known),
+            tuple(x for x in sizes if x[0] not in known),
             b_panel=panel,
         )
         self.stored_b = self.b
@@ -102,14 +115,15 @@ class Product:
     @property
     def exact(self) -> Array:
         a, b = (x.astype(np.int64 if self.dtype.is_integer else np.float64) for x in (self.a, self.b))
-        return (a.swapaxes(1, 2) if self.ta else a) @ (b.swapaxes(1, 2) if self.tb else b)
+        product: Array = (a.swapaxes(-1, -2) if self.ta else a) @ (b.swapaxes(-1, -2) if self.tb else b)
+        return product.reshape(self.batch, *product.shape[-2:])
 
     def run(self, threads: int = 1, target: Target | None = None, **values: int) -> Array:
         """The buffer c after all threads (one after the other) have run. `values` replace run-time sizes."""
         target = target or host_target()
         verify_kernel(self.kernel)
         sizes = {**self.values, **values}
-        count = sizes["t"] * sizes["m"] * sizes["n"]
+        count = self.batch * sizes["m"] * sizes["n"]
         result = guarded(count, self.dtype)
         arrays = [self.a, self.stored_b, result, *self.extra.values()]
         scratch = gemm_scratch_elements(self.kernel, target)
@@ -124,7 +138,7 @@ class Product:
         ]
         for array, used in ((result, count), *([(arrays[-1], scratch * threads)] if scratch is not None else [])):
             assert (array[used:] == guarded(0, self.dtype)).all(), "written past the end"
-        return result[:count].reshape(sizes["t"], sizes["m"], sizes["n"])
+        return result[:count].reshape(self.batch, sizes["m"], sizes["n"])
 
 
 @lru_cache(maxsize=8)

@@ -13,17 +13,20 @@ import pytest
 import graphflow as gf
 from graphflow.dtypes import as_dtype, bool_
 from graphflow.errors import CompileError
+from graphflow.shapes import Shape
 from graphflow_compiler.access import add, mul
 from graphflow_compiler.codegen.gemm import gemm_scratch_elements, gemm_to_llvm
 from graphflow_compiler.codegen.gemm_tile import choose_blocking, cut_rows, cut_table
 from graphflow_compiler.codegen.llvm_text import host_target
 from graphflow_compiler.compilation import compile
 from graphflow_compiler.frontend import Signature, generalise
-from graphflow_compiler.ir.loops import Const
+from graphflow_compiler.ir.loops import Const, IDim
 from graphflow_compiler.ir.loops_build import LoopBuilder
+from graphflow_compiler.ir.loops_text import index_to_text, kernel_to_text
 from graphflow_compiler.ir.loops_verify import verify_kernel
+from graphflow_compiler.lower.gemm import start_of_matrix
 from graphflow_runtime.native import NativeExecutable
-from tests.products import Array, I, J, Product, check, in_panels
+from tests.products import Array, B, I, J, Product, check, in_panels
 
 TRANSPOSES = ["NN", "NT", "TN", "TT"]
 SHAPES = [(1, 1, 1), (7, 10, 5), (5, 1, 9), (1, 33, 40), (25, 100, 31), (32, 128, 64)]
@@ -136,6 +139,71 @@ def test_half_precision_is_refused() -> None:
 def test_batches(broadcast: str, known: str) -> None:
     for threads in (1, 2, 9):
         check(Product(10, 20, 15, batch=5, broadcast=broadcast, known=known, transpose="NT"), threads)
+
+
+AXES = [
+    ((2, 1), (2, 3)),
+    ((2, 3), (2, 1)),
+    ((3,), (2, 3)),
+    ((1, 4), (3, 1)),
+    ((2, 1, 2), (3, 1)),
+    ((2, 1, 2, 1), (1, 3, 1, 2)),
+    ((2, 1), (1, 0)),
+]
+
+
+@pytest.mark.parametrize("axes", AXES)
+@pytest.mark.parametrize("known", ["mnkt", "mnk", ""])
+def test_batch_axes_broadcast(axes: tuple[tuple[int, ...], tuple[int, ...]], known: str) -> None:
+    for (m, n, k), transpose, dtype in [((9, 20, 15), "NN", "float32"), ((3, 40, 7), "TT", "float64")]:
+        product = Product(m, n, k, dtype, transpose, known=known, axes=axes)
+        expected = check(product)
+        for threads in (2, 3):
+            np.testing.assert_array_equal(check(product, threads), expected)
+
+
+def test_large_matrices_of_broadcast_batches() -> None:
+    """With blocks of the sum, of columns, and copies of both operands."""
+    for transpose in TRANSPOSES:
+        check(Product(40, 300, 1300, transpose=transpose, known="nk", axes=((1, 2), (2, 1))), threads=3)
+
+
+@pytest.mark.parametrize(
+    ("own", "batch", "text"),
+    [
+        ((), (2, 3), "0"),
+        ((1, 1), (2, 3), "0"),
+        ((2, 3), (2, 3), "(b * 20)"),
+        ((2, 1, 3), (2, 1, 3), "(b * 20)"),
+        ((2, 1), (2, 3), "((b // 3) * 20)"),
+        ((3,), (2, 3), "((b % 3) * 20)"),
+        ((1, 3, 5), (2, 3, 5), "((b % 15) * 20)"),
+        ((2, 1, 5), (2, 3, 5), "(((b // 15) * 100) + ((b % 5) * 20))"),
+        ((1, 3, 1), (2, 3, 5), "(((b // 5) % 3) * 20)"),
+    ],
+)
+def test_starts_of_matrices_divide_only_where_axes_broadcast(own: Shape, batch: Shape, text: str) -> None:
+    assert index_to_text(start_of_matrix(own, batch, 20)) == text
+
+
+def test_text_tells_which_matrices_a_batch_reads() -> None:
+    text = kernel_to_text(Product(4, 5, 2, transpose="NT", axes=((2, 1), (2, 3))).kernel)
+    assert "a[((b // 3) * 8)] x b[(b * 10)]^T  batch=6, m=4, n=5, k=2" in text
+    assert "= a x b  batch=1," in kernel_to_text(Product(4, 5, 2).kernel)
+
+
+def test_sizes_and_starts_are_verified() -> None:
+    kernel = Product(4, 5, 2, batch=3).kernel
+    verify_kernel(kernel)
+    for wrong, message in [
+        (replace(kernel, a_start=I), "loop variable i is used outside its loop"),
+        (replace(kernel, b_start=IDim("other")), "size other is no argument"),
+        (replace(kernel, m=B), "loop variable b is used outside its loop"),
+        (replace(kernel, a="nothing"), "there is no buffer nothing"),
+        (replace(kernel, dtype=as_dtype("float64")), "buffer a holds float32, accessed as float64"),
+    ]:
+        with pytest.raises(CompileError, match=message):
+            verify_kernel(wrong)
 
 
 @pytest.mark.parametrize(("bits", "registers"), [(128, 16), (128, 32), (256, 32), (512, 32), (256, 64)])

@@ -14,11 +14,10 @@ from graphflow.core.registry import InferContext, OpDef, Sample, register
 from graphflow.core.tensor import Operation, Tensor
 from graphflow.dtypes import FLOATS, as_dtype, int32, int64
 from graphflow.errors import ArgumentError, DTypeError, ShapeError
-from graphflow.ops.axis import axis_size
 from graphflow.ops.elementwise import brackets
 from graphflow.ops.reduce import sum_to_like
 from graphflow.records import record
-from graphflow.shapes import Dim, Shape, format_shape, fresh_dim
+from graphflow.shapes import Dim, Shape, format_shape, fresh_dim, static_shape
 
 
 @record(frozen=True, slots=True)
@@ -111,15 +110,15 @@ def _grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
             # One sum over the rows of all batches: a single product of [rows, k] and [rows, n] does it.
             a, grad = _rows(a), _rows(grad)
         grad_b = _product(grad, a, True, ta) if tb else _product(a, grad, not ta, False)
-        grad_b = grad_b if is_shared else sum_to_like(grad_b, b)
+        grad_b = _as_shaped(grad_b, b) if is_shared else sum_to_like(grad_b, b)
     return [grad_a, grad_b]
 
 
 def _shared_matrix(a: Tensor, b: Tensor) -> bool:
     """Every batch of a is multiplied by the one matrix b, and the sizes that a reshape needs are known."""
-    if a._shape is None or b._shape is None or len(a._shape) < 3 or len(b._shape) != 2:
+    if a._shape is None or b._shape is None or len(a._shape) < 3 or not 2 <= len(b._shape) <= len(a._shape):
         return False
-    return all(isinstance(d, int) and d > 0 for d in (a._shape[-1], *b._shape))
+    return all(d == 1 for d in b._shape[:-2]) and all(isinstance(d, int) and d > 0 for d in (a._shape[-1], *b._shape[-2:]))
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -127,6 +126,14 @@ def _rows(x: Tensor) -> Tensor:
 
     assert x._shape is not None
     return reshape(x, [-1, x._shape[-1]])
+
+
+def _as_shaped(matrix: Tensor, x: Tensor) -> Tensor:
+    """The gradient of x, whose batch axes are all of size 1."""
+    from graphflow.ops.array import reshape
+
+    assert x._shape is not None
+    return matrix if len(x._shape) == 2 else reshape(matrix, static_shape(x._shape))
 
 
 def _samples(shapes: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[Sample]:
@@ -171,6 +178,8 @@ BATCH_MAT_MUL = register(
                 ((3, 4), (2, 4, 1)),
                 ((1, 2, 3), (2, 3, 2)),
                 ((0, 2, 3), (3, 2)),
+                ((2, 1, 3, 2), (3, 2, 2)),
+                ((2, 3, 2), (3, 1, 2, 3)),
             ]
         ),
         attrs=MatMulAttrs,
@@ -205,42 +214,11 @@ def matmul(
     attrs = MatMulAttrs(bool(transpose_a or adjoint_a), bool(transpose_b or adjoint_b))
     if _rank_at_most_2(x) and _rank_at_most_2(y):
         return build(MAT_MUL, (x, y), attrs, name)
-    x, y = _spread_batches(x, y)
     return build(BATCH_MAT_MUL, (x, y), attrs, name or "MatMul")
 
 
 def _rank_at_most_2(x: Tensor) -> bool:
     return x._shape is not None and len(x._shape) <= 2
-
-
-def _spread_batches(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Kernels step over the batches of an operand with one stride: only an operand of one matrix may broadcast."""
-    if a._shape is None or b._shape is None:
-        return a, b
-    return _spread(a, b), _spread(b, a)
-
-
-def _spread(x: Tensor, other: Tensor) -> Tensor:
-    assert x._shape is not None and other._shape is not None
-    own, theirs = x._shape[:-2], other._shape[:-2]
-    rank = max(len(own), len(theirs))
-    own, theirs = (1,) * (rank - len(own)) + own, (1,) * (rank - len(theirs)) + theirs
-    if all(d == 1 for d in own) or not any(d == 1 and e != 1 for d, e in zip(own, theirs, strict=True)):
-        return x
-    from graphflow.ops.array import broadcast_to
-
-    # Axes are counted from the end, where those of both operands are aligned.
-    sources = [other if d == 1 else x for d in own] + [x, x]
-    dims = [_size(t, i - rank - 2) for i, t in enumerate(sources)]
-    return broadcast_to(x, dims)
-
-
-def _size(x: Tensor, axis: int) -> Any:
-    assert x._shape is not None
-    if -axis > len(x._shape):
-        return 1
-    d = x._shape[axis]
-    return d if isinstance(d, int) else axis_size(x, axis)
 
 
 def matvec(

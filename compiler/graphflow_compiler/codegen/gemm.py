@@ -140,8 +140,8 @@ class _GemmWriter:
         share = share_out(lines, blocking, size(kernel.batch), self.m, self.n)
         with lines.loop(*share.batches) as b:
             self.batch = b
-            self.a = lines.at(element, self.buffers[kernel.a], lines.mul(b, size(kernel.a_batch_stride)))
-            self.b = lines.at(element, self.buffers[kernel.b], lines.mul(b, size(kernel.b_batch_stride)))
+            self.a = lines.at(element, self.buffers[kernel.a], size(kernel.a_start, b=b))
+            self.b = lines.at(element, self.buffers[kernel.b], size(kernel.b_start, b=b))
             if share.runs:
                 self.row_block(share.runs, 0, share.panels)
             else:

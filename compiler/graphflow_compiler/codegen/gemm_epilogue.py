@@ -45,9 +45,9 @@ class Epilogue:
     dims: dict[str, str]
     flag: str | None
 
-    def size(self, index: Index) -> Size:
-        """A size of the kernel."""
-        parts = VectorEmitter(self.lines, self.buffers, self.dims, None, 1, {}).parts(index)
+    def size(self, index: Index, **places: Size) -> Size:
+        """A size of the kernel, or what depends on its variables, at their `places`."""
+        parts = VectorEmitter(self.lines, self.buffers, self.dims, None, 1, places).parts(index)
         assert parts is not None
         return parts[0]
 

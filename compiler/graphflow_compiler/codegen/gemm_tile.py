@@ -218,7 +218,7 @@ _PACK_A_TILES = 16  # whole cache lines of A are read for 16 x 6 rows
 def panel_of_constant(kernel: GemmKernel, target: Target) -> int:
     """Columns in the panels in which a constant B is best stored, 0: as it is."""
     n, k = constant(kernel.n), constant(kernel.k)
-    if n is None or k is None or kernel.transpose_b or constant(kernel.b_batch_stride) != 0:
+    if n is None or k is None or kernel.transpose_b or kernel.b_start != IConst(0):
         return 0
     tile = tile_of(kernel, target)
     return tile.columns if n > tile.columns and k * n * kernel.dtype.size > _PACK_B_BYTES else 0

@@ -242,11 +242,12 @@ class LoopKernel:
 class GemmKernel:
     """acc[b, i, j] = sum_k A[b, i, k] * B[b, k, j], then `epilogue` once for every element.
 
-    Stored layouts: A is [batch, m, k], or [batch, k, m] where `transpose_a`; B is [batch, k, n], or [batch, n, k] where
-    `transpose_b`; both row-major and dense. The operand of batch b starts at ``b * a_batch_stride`` (elements; 0
-    broadcasts one matrix). With `b_panel`, B is one matrix stored as [panels, k, b_panel], the last panel filled up with
-    zeros: a constant is stored as it is read. `epilogue` is straight-line (Let, Store, Check): it sees the `IVar`s ``b``,
-    ``i``, ``j`` and the `Var` ``acc`` of `accumulate_dtype` and stores the results; lanes run along ``j``. Same function
+    Stored layouts: a matrix of A is [m, k], or [k, m] where `transpose_a`; one of B is [k, n], or [n, k] where
+    `transpose_b`; all row-major and dense. `a_start` and `b_start` are the first elements of the matrices of batch ``b``
+    (an `IVar`): ``b * (m * k)``, 0 where there is one matrix for all, or any other expression where some batch axes are
+    broadcast. With `b_panel`, B is one matrix stored as [panels, k, b_panel], the last panel filled up with zeros: a
+    constant is stored as it is read. `epilogue` is straight-line (Let, Store, Check): it sees the `IVar`s ``b``, ``i``,
+    ``j`` and the `Var` ``acc`` of `accumulate_dtype` and stores the results; lanes run along ``j``. Same function
     signature as a LoopKernel; `buffers` lists a, b and everything the epilogue touches. The sum over k runs in one fixed
     order for each element, whatever the tile or thread. k = 0 gives acc = 0.
     """
@@ -260,8 +261,8 @@ class GemmKernel:
     n: Index
     k: Index
     batch: Index
-    a_batch_stride: Index
-    b_batch_stride: Index
+    a_start: Index
+    b_start: Index
     transpose_a: bool
     transpose_b: bool
     epilogue: tuple[Statement, ...]

@@ -86,6 +86,10 @@ def _statements(body: tuple[Statement, ...], indent: str, lines: list[str]) -> N
             lines.append(f"{indent}{s.buffer}[{index_to_text(s.index)}] = {atom_to_text(s.value)}")
 
 
+def _start(buffer: str, index: Index) -> str:
+    return buffer if index == IConst(0) else f"{buffer}[{index_to_text(index)}]"
+
+
 def kernel_to_text(kernel: Kernel) -> str:
     """The kernel's signature, its loops, and the user's ops it came from."""
     lines = [f"kernel {kernel.name}({', '.join(kernel.dims)})  # {' '.join(kernel.comments)}"]
@@ -93,8 +97,9 @@ def kernel_to_text(kernel: Kernel) -> str:
         mode = f"{b.access}{' scratch' if b.scratch else ''}{' streams' if b.streams else ''}"
         lines.append(f"  {b.name}: {b.dtype.name}[{index_to_text(b.count)}] {mode}")
     if isinstance(kernel, GemmKernel):
-        a = f"{kernel.a}{'^T' if kernel.transpose_a else ''}"
-        b_ = f"{kernel.b}{'^T' if kernel.transpose_b else ''}{f' in panels of {kernel.b_panel}' if kernel.b_panel else ''}"
+        a = f"{_start(kernel.a, kernel.a_start)}{'^T' if kernel.transpose_a else ''}"
+        b_ = f"{_start(kernel.b, kernel.b_start)}{'^T' if kernel.transpose_b else ''}"
+        b_ += f" in panels of {kernel.b_panel}" if kernel.b_panel else ""
         sizes = ", ".join(f"{n}={index_to_text(getattr(kernel, n))}" for n in ("batch", "m", "n", "k"))
         lines.append(f"  acc: {kernel.accumulate_dtype.name}[b, i, j] = {a} x {b_}  {sizes}")
         _statements(kernel.epilogue, "    ", lines)

@@ -154,9 +154,15 @@ def verify_kernel(kernel: Kernel) -> None:
     """Raises CompileError unless the kernel is well formed: types, scopes, single assignment, buffer access."""
     v = _Verifier(kernel)
     if isinstance(kernel, GemmKernel):
-        v.define("acc", kernel.accumulate_dtype)
-        if kernel.b_panel and (kernel.transpose_b or kernel.b_batch_stride != IConst(0)):
+        for size in (kernel.m, kernel.n, kernel.k, kernel.batch):
+            v.index(size, set())
+        for start in (kernel.a_start, kernel.b_start):
+            v.index(start, {"b"})
+        v.access(kernel.a, kernel.dtype, "read")
+        v.access(kernel.b, kernel.dtype, "read")
+        if kernel.b_panel and (kernel.transpose_b or kernel.b_start != IConst(0)):
             v.fail("only one matrix that is not transposed is stored in panels")
+        v.define("acc", kernel.accumulate_dtype)
         v.block(kernel.epilogue, {"b", "i", "j"}, vector=True, parallel=True)
     else:
         v.block(kernel.body, set(), vector=False, parallel=False)

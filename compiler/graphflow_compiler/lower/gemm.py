@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from graphflow.dtypes import float32, float64
-from graphflow.errors import CompileError
 from graphflow.shapes import Dim, Shape, product
-from graphflow_compiler.access import broadcast_index, dim_index, floordiv, index_of_shape, mod
+from graphflow_compiler.access import add, broadcast_index, dim_index, floordiv, index_of_shape, mod, mul
 from graphflow_compiler.ir.loops import GemmKernel, IConst, Index, IVar, Var
 from graphflow_compiler.ir.program import Value
 from graphflow_compiler.lower.emit import Emitter, LoweredKernel, accumulator_dtype, used_dims
@@ -46,8 +47,8 @@ def lower_gemm(e: Emitter) -> LoweredKernel:
         n=dim_index(n),
         k=dim_index(k),
         batch=dim_index(batch),
-        a_batch_stride=_batch_stride(a, out),
-        b_batch_stride=_batch_stride(b, out),
+        a_start=start_of_matrix(a.shape[:-2], out[:-2], m * k),
+        b_start=start_of_matrix(b.shape[:-2], out[:-2], k * n),
         transpose_a=transpose_a,
         transpose_b=transpose_b,
         epilogue=epilogue,
@@ -70,14 +71,25 @@ def _position(out: Shape) -> tuple[Index, ...]:
     return (*reversed(batch), IVar("i"), IVar("j"))
 
 
-def _batch_stride(x: Value, out: Shape) -> Index:
-    """Elements between the matrices of consecutive batches; operands that broadcast are all of one matrix."""
-    batch = x.shape[:-2]
-    if all(d == 1 for d in batch):
-        return IConst(0)
-    if (1,) * (len(out) - len(x.shape)) + batch != out[:-2] and product(batch) != product(out[:-2]):
-        raise CompileError(f"matmul of batch dims {batch} into {out[:-2]} must be broadcast before lowering")
-    return dim_index(x.shape[-2] * x.shape[-1])
+def start_of_matrix(own: Shape, batch: Shape, elements: Dim) -> Index:
+    """The first element of the matrix that batch ``b`` of the result reads, of an operand whose batch axes are `own`.
+
+    An axis of an operand is of size 1, and repeated, or of the size that it has in the result. Neighbours that are of one
+    kind count as one axis: where nothing is repeated this is ``b * elements``.
+    """
+    sizes = (1,) * (len(batch) - len(own)) + own
+    axes = [(d, o != 1) for d, o in zip(batch, sizes, strict=True) if d != 1]
+    runs = [(product([d for d, _ in run]), moves) for moves, run in groupby(axes, key=lambda axis: axis[1])]
+    start: Index = IConst(0)
+    inner: Dim = 1  # batches of the result between two steps along the axis
+    for depth, (d, moves) in enumerate(reversed(runs)):
+        if moves:
+            place = floordiv(IVar("b"), dim_index(inner))
+            place = place if depth == len(runs) - 1 else mod(place, dim_index(d))
+            start = add(mul(place, dim_index(elements)), start)
+            elements = elements * d
+        inner = inner * d
+    return start
 
 
 def lower_product_loops(e: Emitter) -> LoweredKernel:
