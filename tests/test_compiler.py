@@ -165,6 +165,34 @@ def test_gradients_of_losses_ride_in_products() -> None:
             assert kernels_of([loss, *gf.gradients(loss, [w])], feeds, g) == ["gemm", "row", "gemm"]
 
 
+def test_products_take_in_what_is_computed_beside_them() -> None:
+    rng = np.random.default_rng(0)
+    with gf.Graph().as_default() as g:
+        x, t = gf.placeholder(gf.float32, [None, 8]), gf.placeholder(gf.float32, [None, 40], name="t")
+        w = gf.Variable(np.ones((8, 40), np.float32))
+        feeds: dict[Any, tuple[int, ...]] = {x: (30, 8), t: (30, 40)}
+        before = t * 2.0 + 1.0
+        y = gf.matmul(x, w, name="product")
+        after = gf.nn.relu(t) - 3.0
+        fetches = [y * before, y + after, before]
+        for fetch in fetches[:2]:
+            assert kernels_of([fetch], feeds, g) == ["gemm"]
+        assert kernels_of(fetches, feeds, g) == ["gemm"]
+        costly = gf.multiply(y, gf.tanh(t), name="costly")
+        assert kernels_of([costly], feeds, g) == ["gemm", "map"]
+        scaled = gf.matmul(before, w, transpose_b=True) * gf.reduce_sum(before, 1, keepdims=True)
+        assert kernels_of([gf.matmul(gf.matmul(before, w, transpose_b=True), w) * before], feeds, g) == ["map", "gemm", "gemm"]
+        data = {x: rng.random((30, 8), np.float32), t: rng.random((30, 40), np.float32)}
+        with gf.Session(graph=g) as session, gf.Session(graph=g, backend="reference") as reference:
+            text = session.explain(costly, data)
+            assert "not fused: product -> costly: math functions are faster in a loop of their own" in text
+            for s in (session, reference):
+                s.run(w.initializer)
+            wanted = reference.run([*fetches, costly, scaled], data)
+            for a, b in zip(session.run([*fetches, costly, scaled], data), wanted, strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [gf.float16, gf.bfloat16])
 @pytest.mark.parametrize("transposes", [(False, False), (True, False), (False, True), (True, True)])
 def test_products_of_16_bit_floats_are_summed_in_float32(dtype: gf.DType, transposes: tuple[bool, bool]) -> None:
