@@ -235,6 +235,103 @@ def test_few_columns(open_axes: tuple[int, ...]) -> None:
     assert check(lambda x: gf.reduce_sum(x, 0), uniform(100, 300), open_axes=open_axes) == ["column"]
 
 
+CUT = {"column blocks", "column results"}
+
+
+@pytest.mark.parametrize("open_axes", [(), (0,)])
+def test_elements_on_the_way_to_columns_are_computed_there(open_axes: tuple[int, ...]) -> None:
+    """And stored where they are wanted, each once; several reductions are one pass."""
+
+    def build(x: Any) -> list[Any]:
+        y = gf.nn.relu(x - 0.3) * 2.0
+        return [y, gf.reduce_sum(y, 0), gf.reduce_max(y * y, 0) + 1.0]
+
+    for columns in (2, 10, 32, 100, 600):
+        assert set(check(build, uniform(4 * BLOCK // columns + 150, columns), open_axes=open_axes)) == CUT
+    assert set(check(build, uniform(200, 9, 30), open_axes=open_axes)) == CUT
+    assert check(build, uniform(40, 30)) == ["column"]
+    assert check(build, uniform(100, 300)) == ["column"]  # too few rows for blocks of them
+
+
+@pytest.mark.parametrize("axes", [[0], [1], [0, 1], [0, 2], [1, 2], [0, 1, 3]])
+def test_columns_along_any_axes(axes: list[int]) -> None:
+    def build(x: Any) -> list[Any]:
+        y = x * 3.0 - 1.0
+        return [y, gf.reduce_sum(gf.square(y), axes), *gf.nn.moments(x, axes)]
+
+    for shape in ((6, 5, 7, 9), (40, 3, 90, 4), (3, 40, 5, 50), (2, 1, 3, 40), (1, 30, 1, 5), (4, 3, 17, 1)):
+        check(build, uniform(*shape))
+        check(build, uniform(*shape), open_axes=(0, 2))
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (1, 40), (40, 1), (0, 0), (1, 1), (3, 0, 4), (0, 7, 20)])
+def test_columns_without_elements_or_of_one(shape: tuple[int, ...]) -> None:
+    def build(x: Any) -> list[Any]:
+        y = x * 2.0 + 1.0
+        return [y, gf.reduce_sum(y, 0), gf.reduce_sum(gf.square(y), [0, len(shape) - 1])]
+
+    for open_axes in ((), (0,), (1,), (0, 1)):
+        check(build, uniform(*shape), open_axes=open_axes)
+
+
+def test_sums_of_looked_up_rows_are_one_kernel() -> None:
+    ids = np.random.default_rng(1).integers(0, 50, (40, 7)).astype(np.int32)
+
+    def build(table: Any, ids: Any) -> Any:
+        return gf.reduce_sum(gf.gather(table, ids), 1)
+
+    assert check(build, uniform(50, 24), ids) == ["column"]
+    ids[3, 2] = 50
+    steps = steps_of(build, uniform(50, 24), ids)
+    failures = [steps.run([uniform(50, 24), ids], threads)[1] for threads in THREADS]
+    assert failures[0] is not None and failures == failures[:1] * len(THREADS)
+
+
+def test_what_does_not_share_a_kernel_with_columns() -> None:
+    def explained(build: Build, *shapes: tuple[int, ...]) -> str:
+        with gf.Graph().as_default() as g, gf.Session(graph=g) as session:
+            feeds = [gf.placeholder(gf.float32, shape) for shape in shapes]
+            return str(session.explain(build(*feeds), feed_shapes=dict(zip(feeds, shapes, strict=True))))
+
+    text = explained(lambda x: gf.reduce_sum(gf.tanh(x, name="th"), 0, name="total"), (64, 100))
+    assert "2 kernels" in text and "not fused: th -> total: math functions are faster in a loop of their own" in text
+    text = explained(lambda x, y: gf.reduce_sum(gf.matmul(x, y, name="p"), 0, name="total"), (8, 9), (9, 7))
+    assert "not fused: p -> total: a product is made in tiles, not in whole columns" in text
+    text = explained(lambda x: gf.subtract(x * 2.0, gf.reduce_mean(x * 2.0, 0, name="mean"), name="centred"), (64, 100))
+    assert "2 kernels" in text and "not fused: mean -> centred: it needs the result of the whole column" in text
+    text = explained(lambda x: gf.reduce_sum(gf.nn.softmax(x, name="soft"), 0, name="total"), (64, 100))
+    assert "not fused: soft -> total: it reduces over other axes than its kernel" in text
+    text = explained(lambda x: gf.reduce_sum(gf.reshape(gf.square(x, name="sq"), [100, 64]), 0, name="total"), (64, 100))
+    assert "not fused: sq -> total: it reads the producer's elements through a reshape" in text
+
+
+@pytest.mark.parametrize("rows", [40, 3000])
+def test_variables_that_columns_read_and_update(rows: int) -> None:
+    x = uniform(rows, 24)
+    with gf.Graph().as_default() as graph:
+        v, b = gf.Variable(uniform(rows, 24, seed=1)), gf.Variable(uniform(24, seed=2))
+        p = gf.placeholder(gf.float32, [None, 24])
+        new = v - 0.1 * p
+        stepped = [v.assign(new).op, b.assign_sub(0.01 * gf.reduce_sum(gf.square(new + b), 0)).op]
+        # Sums of what the variable was, beside an update from its elements.
+        doubled = v * 2.0
+        old = [gf.reduce_sum(v, 0), gf.reduce_sum(doubled, 0)]
+        twice = v.assign(doubled).op
+        init = gf.global_variables_initializer()
+    found = []
+    for backend in ("native", "reference"):
+        with gf.Session(graph=graph, backend=backend) as session:
+            session.run(init)
+            if backend == "native":
+                assert "updates in place: " in session.explain(stepped, {p: x})
+                assert "updates in place: " in session.explain([old[1], twice])
+                assert "updates in place: " not in session.explain([old, twice])  # which may read what is already new
+            session.run(stepped, {p: x})
+            found.append([*session.run([old, twice])[0], *session.run([v, b])])
+    for native, reference in zip(*found, strict=True):
+        np.testing.assert_allclose(native, reference, rtol=1e-4, atol=1e-6)
+
+
 def test_update_of_a_variable_from_column_sums() -> None:
     x = uniform(5000, 4)
     with gf.Graph().as_default() as g, gf.Session(graph=g) as session:

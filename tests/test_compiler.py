@@ -67,6 +67,13 @@ def test_equal_values_are_one_node() -> None:
         (lambda x: gf.matmul(gf.transpose(x), x), True, ["_Feed", "MatMul"]),
         (lambda x: gf.transpose(x), False, ["_Feed", "Transpose"]),
         (lambda x: x + (gf.constant(2.0) * 3.0), True, ["_Feed", "Const", "AddV2"]),
+        (lambda x: x * gf.broadcast_to(gf.reduce_sum(x), [2, 2]), True, ["_Feed", "Sum", "Mul"]),
+        (lambda x: gf.fill([2, 2], 1.0) * (x + 0.0), True, ["_Feed", "Const", "AddV2"]),
+        (  # without the second operand the product would be of another shape
+            lambda x: gf.reduce_sum(x, 0) * gf.broadcast_to(gf.reduce_sum(x), [2, 2]),
+            False,
+            ["_Feed", "Sum", "Sum", "BroadcastTo", "Mul"],
+        ),
         (  # the mean that the variance is about is the mean
             lambda x: gf.add(*gf.nn.moments(x, [0], keepdims=True)),
             False,
@@ -119,6 +126,71 @@ def test_fusion_forms_the_kernels_it_should() -> None:
         assert kernels_of([gf.nn.softmax(x) * gf.reduce_sum(gf.nn.softmax(x))], feeds, g) == ["row", "map"]
         assert kernels_of([gf.sin(x) * gf.cos(x[:, ::-1])], feeds, g) == ["map"]
         assert kernels_of([gf.reverse(gf.exp(x), [1])], feeds, g) == ["map", "map"]
+
+
+def test_functions_of_what_is_repeated_are_computed_once() -> None:
+    with gf.Graph().as_default() as g:
+        x = gf.placeholder(gf.float32, [2, 3])
+        total = gf.reduce_sum(x, keepdims=True)
+        y = gf.tanh(gf.broadcast_to(total, [2, 3])) * 2.0
+        p = simplified(program(g, [y, y * x], {x: (2, 3)}))
+        (repeat,) = [n for n in p.nodes if n.op.name == "BroadcastTo"]
+        assert repeat.data_inputs[0].node.op.name == "Mul" and repeat.data_inputs[0].shape == ()
+        # Of a row it would be a kernel more, and each check must fail as often as there are elements.
+        rows = gf.tanh(gf.broadcast_to(gf.reduce_sum(x, 0), [2, 3]))
+        checked = gf.check_numerics(gf.broadcast_to(total, [2, 3]), "not finite")
+        for z in (rows, checked):
+            p = simplified(program(g, [z], {x: (2, 3)}))
+            assert p.nodes[-1].op.name != "BroadcastTo"
+    data = np.arange(6, dtype=np.float32).reshape(2, 3) / 9
+    with gf.Session(graph=g) as session, gf.Session(graph=g, backend="reference") as reference:
+        for a, b in zip(session.run([y, rows, checked], {x: data}), reference.run([y, rows, checked], {x: data}), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_gradients_of_losses_ride_in_products() -> None:
+    """What a loss is the mean of is masked and scaled where the product is made."""
+    with gf.Graph().as_default() as g:
+        x, t = gf.placeholder(gf.float32, [300, 20]), gf.placeholder(gf.float32, [300, 250])
+        w = gf.Variable(np.ones((20, 250), np.float32))
+        feeds: dict[Any, tuple[int, ...]] = {x: (300, 20), t: (300, 250)}
+        y = gf.matmul(x, w)
+        losses = [
+            gf.reduce_mean(gf.nn.relu(y)),
+            gf.reduce_mean(gf.square(y - t)),
+            gf.reduce_sum(gf.square(y)),
+            gf.losses.mean_squared_error(t, y),
+        ]
+        for loss in losses:
+            assert kernels_of([loss, *gf.gradients(loss, [w])], feeds, g) == ["gemm", "row", "gemm"]
+
+
+def test_products_take_in_what_is_computed_beside_them() -> None:
+    rng = np.random.default_rng(0)
+    with gf.Graph().as_default() as g:
+        x, t = gf.placeholder(gf.float32, [None, 8]), gf.placeholder(gf.float32, [None, 40], name="t")
+        w = gf.Variable(np.ones((8, 40), np.float32))
+        feeds: dict[Any, tuple[int, ...]] = {x: (30, 8), t: (30, 40)}
+        before = t * 2.0 + 1.0
+        y = gf.matmul(x, w, name="product")
+        after = gf.nn.relu(t) - 3.0
+        fetches = [y * before, y + after, before]
+        for fetch in fetches[:2]:
+            assert kernels_of([fetch], feeds, g) == ["gemm"]
+        assert kernels_of(fetches, feeds, g) == ["gemm"]
+        costly = gf.multiply(y, gf.tanh(t), name="costly")
+        assert kernels_of([costly], feeds, g) == ["gemm", "map"]
+        scaled = gf.matmul(before, w, transpose_b=True) * gf.reduce_sum(before, 1, keepdims=True)
+        assert kernels_of([gf.matmul(gf.matmul(before, w, transpose_b=True), w) * before], feeds, g) == ["map", "gemm", "gemm"]
+        data = {x: rng.random((30, 8), np.float32), t: rng.random((30, 40), np.float32)}
+        with gf.Session(graph=g) as session, gf.Session(graph=g, backend="reference") as reference:
+            text = session.explain(costly, data)
+            assert "not fused: product -> costly: math functions are faster in a loop of their own" in text
+            for s in (session, reference):
+                s.run(w.initializer)
+            wanted = reference.run([*fetches, costly, scaled], data)
+            for a, b in zip(session.run([*fetches, costly, scaled], data), wanted, strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [gf.float16, gf.bfloat16])

@@ -192,7 +192,14 @@ def test_benchmark_kernels_compute_what_the_cpu_computes() -> None:
     assert len(seen) >= 25
 
 
-@pytest.mark.parametrize("build", [softmax_and_layer_norm, losses], ids=lambda b: b.__name__)
+def columns() -> list[Any]:
+    x, y = (gf.placeholder(gf.float32, [None, 70], name=n) for n in ("x", "y"))
+    z = gf.nn.relu(x - y)
+    cube = gf.reshape(x, [-1, 5, 14]) * 2.0
+    return [z, gf.reduce_sum(z, 0), cube, gf.reduce_max(gf.square(cube), 1), gf.reduce_sum(cube + 1.0, [0, 2])]
+
+
+@pytest.mark.parametrize("build", [softmax_and_layer_norm, losses, columns], ids=lambda b: b.__name__)
 def test_whole_graphs_give_the_reference_values(build: Callable[[], list[Any]]) -> None:
     """Every kernel of a plan as a GPU runs it, one after the other, against numpy."""
     rng = np.random.default_rng(0)

@@ -85,6 +85,8 @@ def test_large_reductions_give_the_same_bits(always_threaded: threads.Pool, monk
         with gf.Graph().as_default() as graph:
             x = gf.placeholder(gf.float32, [None])
             fetches = [gf.reduce_mean(gf.tanh(x) + x), gf.reduce_max(x), gf.nn.softmax(x), *gf.nn.moments(x, [0])]
+            wide = gf.nn.relu(gf.reshape(x[:100_000], [-1, 100]))
+            fetches += [wide, *gf.nn.moments(wide, [0]), gf.reduce_sum(gf.reshape(x[:100_000], [-1, 8, 25]) * 2.0, [0, 2])]
         data = np.random.RandomState(1).randn(100_003).astype(np.float32)
         with gf.Session(graph=graph) as session:
             return [np.asarray(r).tobytes() for r in session.run(fetches, {x: data})]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 
-from graphflow.core.kinds import ArgReduction, Assertion, Contraction, Elementwise, Gather, Scatter
+from graphflow.core.kinds import ArgReduction, Assertion, Contraction, Elementwise, Gather, Reduction, Scatter
 from graphflow.records import record
 from graphflow.shapes import Shape
 from graphflow_compiler.access import accesses, index_of_shape, squeezed_variables
@@ -169,7 +169,7 @@ def _safe(graph: KernelGraph, group: Group, new: Value, state: Value) -> bool:
     for node in group.nodes:
         if not any(v is not None and graph.storage(v) == state for v in node.inputs):
             continue
-        if isinstance(node.op.kind, Contraction) or (group.kind == "column" and node is group.root):
+        if isinstance(node.op.kind, Contraction) or (group.kind == "column" and isinstance(node.op.kind, Reduction)):
             return False
         if not _reads_own_element(graph, group, node, state):
             return False

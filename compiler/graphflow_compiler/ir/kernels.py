@@ -12,8 +12,8 @@ from graphflow.shapes import Dim, Shape, format_shape, product
 from graphflow_compiler.ir.program import Node, Program, Value, union_origin
 
 #: map: every element on its own. row: reductions over trailing axes with elementwise work over the same rows, and
-#: reductions of what those rows have over all rows. column: reductions over other axes. gemm: a contraction with its
-#: epilogue. The rest are kernels of one node.
+#: reductions of what those rows have over all rows. column: reductions over other axes, with elementwise work before and
+#: after them. gemm: a contraction with its epilogue. The rest are kernels of one node.
 GroupKind: TypeAlias = Literal["map", "row", "column", "gemm", "scatter", "arg", "assert", "dims"]
 Level: TypeAlias = Literal["element", "row", "total"]
 ELEMENT: Final = "element"

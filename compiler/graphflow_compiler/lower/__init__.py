@@ -7,10 +7,11 @@ from functools import partial
 
 from graphflow_compiler.ir.kernels import TOTAL, Group, GroupKind, KernelGraph, is_few_large_rows
 from graphflow_compiler.ir.program import Value
-from graphflow_compiler.lower.blocks import is_narrow_column, lower_column_blocks, lower_row_blocks, lower_totals
+from graphflow_compiler.lower.blocks import is_cut_column, lower_column_blocks, lower_row_blocks, lower_totals
+from graphflow_compiler.lower.columns import lower_column
 from graphflow_compiler.lower.emit import Emitter, LoweredKernel
 from graphflow_compiler.lower.gemm import lower_gemm
-from graphflow_compiler.lower.loops import lower_column, lower_map
+from graphflow_compiler.lower.loops import lower_map
 from graphflow_compiler.lower.rows import lower_row
 from graphflow_compiler.lower.special import lower_arg, lower_assert, lower_dims, lower_scatter
 
@@ -34,6 +35,6 @@ def lower(graph: KernelGraph, group: Group, in_place: Mapping[Value, Value]) -> 
         return lower_totals(start)
     if group.kind == "row" and is_few_large_rows(group.space, group.reduced):
         return lower_row_blocks(start)
-    if group.kind == "column" and is_narrow_column(group):
+    if group.kind == "column" and is_cut_column(group):
         return lower_column_blocks(start)
     return (_LOWER[group.kind](start()),)

@@ -6,6 +6,7 @@ Forward and greedy: each node, in program order, joins the group of one of its p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import field
 
 from graphflow.core.kinds import (
@@ -46,12 +47,15 @@ from graphflow_compiler.ir.program import Node, Program, Value
 MAX_NODES = 192
 
 
+_OTHER_SHAPE = "it works on another shape"
+_COSTLY = "math functions are faster in a loop of their own"
+
 #: At which levels a kernel takes further nodes in.
 _LEVELS: dict[GroupKind, tuple[Level, ...]] = {
     "map": (ELEMENT,),
     "gemm": (ELEMENT,),
     "row": (ELEMENT, ROW),
-    "column": (ROW,),
+    "column": (ELEMENT, ROW),
 }
 
 
@@ -64,6 +68,7 @@ class _Draft:
     nodes: list[Node] = field(default_factory=list)
     levels: dict[Node, Level] = field(default_factory=dict)
     ancestors: int = 0  # bit set of the drafts it depends on, transitively
+    is_costly: bool = False  # whether it computes math functions or random numbers of its elements
 
     def variables(self, level: Level) -> tuple[Index, ...]:
         return tuple(IVar(f"i{k}") for k in self.axes(level))
@@ -89,6 +94,7 @@ class _Fuser:
         self.aliases: dict[Value, Value] = {}
         self.not_fused: list[tuple[str, str, str]] = []
         self.rows_over: dict[tuple[Value, tuple[int, ...]], _Draft] = {}  # those that begin with a reduction of a stored value
+        self.columns_over: dict[tuple[Value, tuple[int, ...]], Node] = {}  # a node of the column kernel that reads the value
         self.count = 0
 
     # ------------------------------------------------------------------ bookkeeping
@@ -102,6 +108,7 @@ class _Fuser:
     def place(self, node: Node, draft: _Draft, level: Level) -> None:
         draft.nodes.append(node)
         draft.levels[node] = level
+        draft.is_costly |= level == ELEMENT and _is_costly(node)
         self.draft_of[node] = draft
         gained = 0
         for d in self.producers(node):
@@ -136,8 +143,10 @@ class _Fuser:
         """None if the node can be computed in the draft at that level, else the reason why not."""
         if len(draft.nodes) >= MAX_NODES:
             return f"the kernel already has {MAX_NODES} operations"
+        if draft.kind == "column" and level == ELEMENT and _is_costly(node):
+            return _COSTLY
         if squeezed(node.types[0].shape) != draft.shape(level):
-            return "it works on another shape"
+            return _OTHER_SHAPE
         bit = 1 << draft.id
         for d in self.producers(node):
             if d is not draft and d.ancestors & bit:
@@ -159,6 +168,8 @@ class _Fuser:
                 continue
             if draft.levels[v.node] == TOTAL and level != TOTAL:
                 return "it needs the result of all rows"
+            if draft.kind == "column" and draft.levels[v.node] == ROW and level == ELEMENT:
+                return "it needs the result of the whole column"
             expected = draft.variables(draft.levels[v.node])
             if not a.exact or squeezed_variables(a.index, v.shape) != expected:
                 return "it reads other elements than the producer has at hand"
@@ -183,53 +194,76 @@ class _Fuser:
         return True
 
     def join(self, node: Node) -> bool:
-        # A row kernel can take in map kernels beside it (`siblings`), not the other way round.
-        candidates = sorted(self.producers(node), key=lambda d: (d.kind != "row", -d.id))
+        candidates = self.producers(node)
+        if len(candidates) > 1:
+            candidates.sort(key=lambda d: (_preference(d), -d.id))
         reasons: list[tuple[_Draft, str]] = []
-        for draft in candidates:
-            reason = "its kernel stands alone"
+        for position, draft in enumerate(candidates):
+            reason = ""
             for level in draft.open_levels():
                 why = self.fits(node, draft, level)
                 if why is None:
-                    siblings = self.siblings(node, draft, level)
+                    others = candidates[position + 1 :]
+                    self.note(node, [*reasons, *(self.take_in(others, node, draft) if level == ELEMENT else ())])
                     self.place(node, draft, level)
-                    for other in siblings:
-                        if len(other.nodes) + len(draft.nodes) <= MAX_NODES:
-                            self.merge(other, draft)
                     return True
-                reason = why
-            reasons.append((draft, reason))
-        for draft, reason in reasons:
-            self.not_fused.append((_name(draft.nodes[-1]), _name(node), reason))
+                if not reason or why != _OTHER_SHAPE:
+                    reason = why
+            reasons.append((draft, reason or "its kernel stands alone"))
+        self.note(node, reasons)
         return False
 
-    def siblings(self, node: Node, draft: _Draft, level: Level) -> list[_Draft]:
-        """Other map kernels over the same space that `node` reads element by element (the moments of an optimizer, say):
-        if all become one kernel, their results are read from registers. To be asked before `node` is placed."""
-        if level != ELEMENT or draft.kind not in ("map", "row"):
-            return []
-        producers = self.producers(node)
-        if all(p is draft for p in producers):
-            return []
-        index = index_of_shape(node.types[0].shape or (), draft.variables(level))
+    def note(self, node: Node, reasons: Sequence[tuple[_Draft, str]]) -> None:
+        """Keeps for `explain` why the node is not in the kernels of what it reads, by the last that it reads of each."""
+        for draft, reason in reasons:
+            read = [n for v in node.data_inputs if self.draft_of.get(n := self.storage(v).node) is draft]
+            self.not_fused.append((_name(max(read, key=lambda n: n.id)), _name(node), reason))
+
+    def take_in(self, others: Sequence[_Draft], node: Node, draft: _Draft) -> list[tuple[_Draft, str]]:
+        """Merges into the draft, which `node` is about to join, other map kernels over the same space that it reads element
+        by element (the moments of an optimizer, say): their results are then read from registers. Returns those that stay
+        apart though they have such elements, and why."""
         found: list[_Draft] = []
-        for other in producers:
-            if other is draft or other.kind != "map" or other.space != draft.space or self.related(other, draft):
+        apart: list[tuple[_Draft, str]] = []
+        for other in others:
+            if other.space != draft.space or not self.reads_elements(node, other):
                 continue
-            bit = 1 << other.id
-            if any(p is not other and p.ancestors & bit for p in producers):
-                continue  # merging would put that producer between two parts of one kernel
-            mine = {k for k, v in enumerate(node.inputs) if v is not None and self.draft_of.get(self.storage(v).node) is other}
-            reads = [a for a in accesses(node, index) if a.operand in mine]
-            # What is not among the accesses (the parameters of a gather) is read anywhere.
-            exact = mine == {a.operand for a in reads} and all(
-                v not in self.aliases and a.exact and squeezed_variables(a.index, v.shape) == draft.variables(ELEMENT)
-                for a in reads
-                if (v := node.inputs[a.operand]) is not None
-            )
-            if exact and not any(self.related(other, f) for f in found):
+            reason = self.cannot_merge(node, other, draft, found)
+            if reason is None:
                 found.append(other)
-        return found
+            else:
+                apart.append((other, reason))
+        for other in found:
+            self.merge(other, draft)
+        return apart
+
+    def cannot_merge(self, node: Node, other: _Draft, draft: _Draft, found: Sequence[_Draft]) -> str | None:
+        """Why another kernel over the same space stays apart from the draft, with which `found` will be merged."""
+        maps, taker = (draft, other) if draft.kind == "map" else (other, draft)
+        if maps.kind == "map" and maps.is_costly and taker.kind in ("gemm", "column"):
+            return _COSTLY
+        if other.kind != "map":
+            return "one kernel cannot have the loops of both"
+        if any(self.related(other, d) for d in (draft, *found)):
+            return "one of the kernels needs the other's results"
+        if any(p is not other and p.ancestors >> other.id & 1 for p in self.producers(node)):
+            return "another kernel lies between the two"  # merging would put that one between two parts of one kernel
+        if sum(len(d.nodes) for d in (draft, other, *found)) >= MAX_NODES:
+            return f"the kernel would have more than {MAX_NODES} operations"
+        index = index_of_shape(node.types[0].shape or (), draft.variables(ELEMENT))
+        mine = {k for k, v in enumerate(node.inputs) if v is not None and self.draft_of.get(self.storage(v).node) is other}
+        reads = [a for a in accesses(node, index) if a.operand in mine]
+        # What is not among the accesses (the parameters of a gather) is read anywhere.
+        exact = mine == {a.operand for a in reads} and all(
+            v not in self.aliases and a.exact and squeezed_variables(a.index, v.shape) == draft.variables(ELEMENT)
+            for a in reads
+            if (v := node.inputs[a.operand]) is not None
+        )
+        return None if exact else "it reads other elements than the producer has at hand"
+
+    def reads_elements(self, node: Node, draft: _Draft) -> bool:
+        read = [self.storage(v).node for v in node.data_inputs]
+        return any(draft.levels[n] == ELEMENT for n in read if self.draft_of.get(n) is draft)
 
     def related(self, a: _Draft, b: _Draft) -> bool:
         """Whether one depends on the other. If it does, they stayed apart for a reason, or a third lies between them."""
@@ -239,6 +273,7 @@ class _Fuser:
         for n in other.nodes:
             self.draft_of[n] = draft
         draft.levels.update(other.levels)
+        draft.is_costly |= other.is_costly
         draft.nodes = sorted({*other.nodes, *draft.nodes}, key=lambda n: n.id)
         bit, new = 1 << other.id, 1 << draft.id
         del self.drafts[other.id]
@@ -301,7 +336,7 @@ class _Fuser:
             return
         trailing = reduced == list(range(len(space) - len(reduced), len(space)))
         if not trailing:
-            self.new("column", node, space, tuple(reduced), ROW)
+            self.add_column(node, x, space, tuple(reduced))
             return
         draft = self.draft_of.get(x.node)
         if draft is not None and x not in self.aliases and draft.kind in ("map", "row") and len(draft.nodes) < MAX_NODES:
@@ -324,6 +359,45 @@ class _Fuser:
         else:
             self.rows_over[x, tuple(reduced)] = self.new("row", node, space, tuple(reduced), ROW)
 
+    def add_column(self, node: Node, x: Value, space: Shape, reduced: tuple[int, ...]) -> None:
+        """A reduction over other than trailing axes joins, or makes, the column kernel of what it reduces."""
+        draft = self.draft_of.get(self.storage(x).node)
+        if draft is not None:
+            reason = self.column_stays_apart(node, x, draft, reduced)
+            if reason is None:
+                draft.kind, draft.reduced = "column", reduced
+                self.place(node, draft, ROW)
+                self.pass_over(draft, [v for v in external_inputs(draft.nodes) if squeezed(v.shape) == space])
+                return
+            self.note(node, [(draft, reason)])
+        self.pass_over(self.new("column", node, space, reduced, ROW), [x])
+
+    def column_stays_apart(self, node: Node, x: Value, draft: _Draft, reduced: tuple[int, ...]) -> str | None:
+        """Why what a reduction over other than trailing axes reads cannot be computed in its loops; None if it can."""
+        if draft.kind == "gemm":
+            return "a product is made in tiles, not in whole columns"
+        if x in self.aliases:
+            return "it reads the producer's elements through a reshape"
+        if draft.kind not in ("map", "column") or draft.levels[x.node] != ELEMENT or draft.reduced not in ((), reduced):
+            return "it reduces over other axes than its kernel"
+        if draft.is_costly:
+            return _COSTLY
+        if len(draft.nodes) >= MAX_NODES:
+            return f"the kernel already has {MAX_NODES} operations"
+        if any(d is not draft and d.ancestors >> draft.id & 1 for d in self.producers(node)):
+            return "another kernel lies between the two"
+        return None
+
+    def pass_over(self, draft: _Draft, arrays: Sequence[Value]) -> None:
+        """Merges column kernels that reduce the same stored arrays over the same axes: they become one pass over them."""
+        for v in arrays:
+            first = self.columns_over.get((v, draft.reduced))
+            other = None if first is None else self.draft_of[first]
+            apart = other is None or other is draft or self.related(other, draft)
+            if other is not None and not apart and len(other.nodes) + len(draft.nodes) <= MAX_NODES:
+                self.merge(other, draft)
+            self.columns_over[v, draft.reduced] = draft.nodes[-1]
+
     # ------------------------------------------------------------------ result
     def finish(self) -> KernelGraph:
         used_outside: dict[Value, None] = {}
@@ -345,7 +419,8 @@ class _Fuser:
                 outputs_of.setdefault(draft.id, []).append(v)
         groups: list[Group] = []
         for draft in self._ordered():
-            nodes = tuple(sorted(draft.nodes, key=lambda n: n.id))
+            # The root of a product comes first, whatever else was there before it.
+            nodes = tuple(sorted(draft.nodes, key=lambda n: (not isinstance(n.op.kind, Contraction), n.id)))
             outputs = tuple(outputs_of.get(draft.id, ()))
             inputs = external_inputs(nodes)
             groups.append(Group(len(groups), draft.kind, nodes, draft.space, draft.reduced, draft.levels, inputs, outputs))
@@ -374,6 +449,21 @@ class _Fuser:
         if len(order) != len(self.drafts):
             raise CompileError("fusion made a cycle of kernels")
         return order
+
+
+def _is_costly(node: Node) -> bool:
+    """Math functions and random numbers. In the tiles of a product or the strided loops over columns they take longer than in
+    a loop of their own, and more than the memory traffic saved: a tanh or a dropout after products of 256 x 512 and 2048 x
+    1024 3 to 8 % of all, one before sums over 512 x 1024 9 %, over 100000 x 10 and 32 x 28 x 28 x 64 a third."""
+    kind = node.op.kind
+    return isinstance(kind, Random) or (isinstance(kind, Elementwise) and not kind.cheap)
+
+
+def _preference(draft: _Draft) -> int:
+    """Which of its producers' kernels a node prefers to join: a map kernel can be taken in by the others, not they by it."""
+    if draft.kind == "row":
+        return 0
+    return 2 if draft.kind == "map" and not draft.is_costly else 1
 
 
 def _name(node: Node) -> str:

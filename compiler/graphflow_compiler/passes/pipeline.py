@@ -11,6 +11,7 @@ from pathlib import Path
 from graphflow.records import record
 from graphflow_compiler.ir import program as program_ir
 from graphflow_compiler.ir.program import Program
+from graphflow_compiler.passes.broadcasts import BROADCASTS
 from graphflow_compiler.passes.expand import expand_composites
 from graphflow_compiler.passes.rewrite import PassContext, Rule, apply_rules
 from graphflow_compiler.passes.simplify import CANONICALISE, FOLD, SIMPLIFY
@@ -33,7 +34,8 @@ def _apply(rules: tuple[Rule, ...], program: Program, ctx: PassContext) -> Progr
 CPU: tuple[Pass, ...] = (
     _rules("canonicalise", (*CANONICALISE, *FOLD)),  # first: fewer forms for every later rule to know
     Pass("expand_composites", expand_composites),  # before fusing: fusion knows primitive kinds only
-    _rules("simplify", (*CANONICALISE, *FOLD, *SIMPLIFY)),  # after expanding: expansions leave identities behind
+    # after expanding: expansions leave identities behind, and repeat what need not be repeated
+    _rules("simplify", (*CANONICALISE, *FOLD, *SIMPLIFY, *BROADCASTS)),
 )
 
 

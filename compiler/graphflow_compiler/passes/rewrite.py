@@ -103,10 +103,14 @@ class Match:
         values: Sequence[ShapeValue | None] | None = None,
     ) -> Value:
         op = lookup(name) if isinstance(name, str) else name
-        return self.driver.builder.add(op, attrs, inputs, values, merge(self.origins)).out()
+        return self.driver.builder.add(op, attrs, inputs, values, self.origin()).out()
+
+    def origin(self) -> tuple[str, ...]:
+        """The origins of all nodes the rule has looked at."""
+        return merge(self.origins)
 
     def constant(self, array: Any) -> Value:
-        return self.driver.builder.constant(array, merge(self.origins))
+        return self.driver.builder.constant(array, self.origin())
 
 
 class Rewriter:
