@@ -6,8 +6,8 @@ Forward and greedy: each node, in program order, joins the group of one of its p
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import field
 
 from graphflow.core.kinds import (
     ArgReduction,
@@ -24,7 +24,6 @@ from graphflow.core.kinds import (
     View,
 )
 from graphflow.errors import CompileError
-from graphflow.records import record
 from graphflow.shapes import Shape
 from graphflow_compiler.access import accesses, index_of_shape, is_unit_view, squeezed_variables
 from graphflow_compiler.ir.kernels import (
@@ -40,74 +39,36 @@ from graphflow_compiler.ir.kernels import (
     is_few_large_rows,
     squeezed,
 )
-from graphflow_compiler.ir.loops import Index, IVar
 from graphflow_compiler.ir.program import Node, Program, Value
-
-#: A kernel of more nodes than this gains nothing more from fusion, and code generation grows faster than linearly.
-MAX_NODES = 192
-
+from graphflow_compiler.passes.drafts import Draft, too_much
 
 _OTHER_SHAPE = "it works on another shape"
 _COSTLY = "math functions are faster in a loop of their own"
-
-#: At which levels a kernel takes further nodes in.
-_LEVELS: dict[GroupKind, tuple[Level, ...]] = {
-    "map": (ELEMENT,),
-    "gemm": (ELEMENT,),
-    "row": (ELEMENT, ROW),
-    "column": (ELEMENT, ROW),
-}
-
-
-@record(eq=False)
-class _Draft:
-    id: int
-    kind: GroupKind
-    space: Shape
-    reduced: tuple[int, ...] = ()
-    nodes: list[Node] = field(default_factory=list)
-    levels: dict[Node, Level] = field(default_factory=dict)
-    ancestors: int = 0  # bit set of the drafts it depends on, transitively
-    is_costly: bool = False  # whether it computes math functions or random numbers of its elements
-
-    def variables(self, level: Level) -> tuple[Index, ...]:
-        return tuple(IVar(f"i{k}") for k in self.axes(level))
-
-    def shape(self, level: Level) -> Shape:
-        return tuple(self.space[k] for k in self.axes(level))
-
-    def axes(self, level: Level) -> list[int]:
-        """The axes of the space that a value of that level varies along."""
-        return [k for k in range(len(self.space)) if level == ELEMENT or (level == ROW and k not in self.reduced)]
-
-    def open_levels(self) -> tuple[Level, ...]:
-        """Where further nodes may be taken in."""
-        levels = _LEVELS.get(self.kind, ())
-        return (*levels, TOTAL) if TOTAL in self.levels.values() else levels
 
 
 class _Fuser:
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.drafts: dict[int, _Draft] = {}
-        self.draft_of: dict[Node, _Draft] = {}
+        self.drafts: dict[int, Draft] = {}
+        self.draft_of: dict[Node, Draft] = {}
         self.aliases: dict[Value, Value] = {}
         self.not_fused: list[tuple[str, str, str]] = []
-        self.rows_over: dict[tuple[Value, tuple[int, ...]], _Draft] = {}  # those that begin with a reduction of a stored value
+        self.rows_over: dict[tuple[Value, tuple[int, ...]], Draft] = {}  # those that begin with a reduction of a stored value
         self.columns_over: dict[tuple[Value, tuple[int, ...]], Node] = {}  # a node of the column kernel that reads the value
         self.count = 0
+        self.readers = Counter(n for node in program.nodes for n in {v.node for v in node.data_inputs})
+        self.readers.update(v.node for v in program.roots())
 
     # ------------------------------------------------------------------ bookkeeping
-    def new(self, kind: GroupKind, node: Node, space: Shape, reduced: tuple[int, ...] = (), level: Level = ELEMENT) -> _Draft:
-        draft = _Draft(self.count, kind, space, reduced)
+    def new(self, kind: GroupKind, node: Node, space: Shape, reduced: tuple[int, ...] = (), level: Level = ELEMENT) -> Draft:
+        draft = Draft(self.count, kind, space, reduced)
         self.count += 1
         self.drafts[draft.id] = draft
         self.place(node, draft, level)
         return draft
 
-    def place(self, node: Node, draft: _Draft, level: Level) -> None:
-        draft.nodes.append(node)
-        draft.levels[node] = level
+    def place(self, node: Node, draft: Draft, level: Level) -> None:
+        draft.take(node, level, self.readers[node], self.storage)
         draft.is_costly |= level == ELEMENT and _is_costly(node)
         self.draft_of[node] = draft
         gained = 0
@@ -116,7 +77,7 @@ class _Fuser:
                 gained |= d.ancestors | (1 << d.id)
         self.add_ancestors(draft, gained)
 
-    def add_ancestors(self, draft: _Draft, gained: int) -> None:
+    def add_ancestors(self, draft: Draft, gained: int) -> None:
         if gained & ~draft.ancestors == 0:
             return
         draft.ancestors |= gained
@@ -125,8 +86,8 @@ class _Fuser:
             if d.ancestors & bit:
                 d.ancestors |= draft.ancestors
 
-    def producers(self, node: Node) -> list[_Draft]:
-        found: dict[int, _Draft] = {}
+    def producers(self, node: Node) -> list[Draft]:
+        found: dict[int, Draft] = {}
         for v in node.data_inputs:
             draft = self.draft_of.get(self.storage(v).node)
             if draft is not None:
@@ -139,10 +100,10 @@ class _Fuser:
         return v
 
     # ------------------------------------------------------------------ joining
-    def fits(self, node: Node, draft: _Draft, level: Level) -> str | None:
+    def fits(self, node: Node, draft: Draft, level: Level) -> str | None:
         """None if the node can be computed in the draft at that level, else the reason why not."""
-        if len(draft.nodes) >= MAX_NODES:
-            return f"the kernel already has {MAX_NODES} operations"
+        if (full := draft.full(node, self.storage)) is not None:
+            return full
         if draft.kind == "column" and level == ELEMENT and _is_costly(node):
             return _COSTLY
         if squeezed(node.types[0].shape) != draft.shape(level):
@@ -178,7 +139,7 @@ class _Fuser:
                 return "it needs the whole of the producer's result"
         return None
 
-    def reads_like_elements(self, node: Node, draft: _Draft) -> bool:
+    def reads_like_elements(self, node: Node, draft: Draft) -> bool:
         """Whether what an elementwise node reads of the draft are elements of its own shape: the commonest case by far, found
         without working out indices."""
         if not isinstance(node.op.kind, Elementwise):
@@ -197,7 +158,7 @@ class _Fuser:
         candidates = self.producers(node)
         if len(candidates) > 1:
             candidates.sort(key=lambda d: (_preference(d), -d.id))
-        reasons: list[tuple[_Draft, str]] = []
+        reasons: list[tuple[Draft, str]] = []
         for position, draft in enumerate(candidates):
             reason = ""
             for level in draft.open_levels():
@@ -213,18 +174,18 @@ class _Fuser:
         self.note(node, reasons)
         return False
 
-    def note(self, node: Node, reasons: Sequence[tuple[_Draft, str]]) -> None:
+    def note(self, node: Node, reasons: Sequence[tuple[Draft, str]]) -> None:
         """Keeps for `explain` why the node is not in the kernels of what it reads, by the last that it reads of each."""
         for draft, reason in reasons:
             read = [n for v in node.data_inputs if self.draft_of.get(n := self.storage(v).node) is draft]
             self.not_fused.append((_name(max(read, key=lambda n: n.id)), _name(node), reason))
 
-    def take_in(self, others: Sequence[_Draft], node: Node, draft: _Draft) -> list[tuple[_Draft, str]]:
+    def take_in(self, others: Sequence[Draft], node: Node, draft: Draft) -> list[tuple[Draft, str]]:
         """Merges into the draft, which `node` is about to join, other map kernels over the same space that it reads element
         by element (the moments of an optimizer, say): their results are then read from registers. Returns those that stay
         apart though they have such elements, and why."""
-        found: list[_Draft] = []
-        apart: list[tuple[_Draft, str]] = []
+        found: list[Draft] = []
+        apart: list[tuple[Draft, str]] = []
         for other in others:
             if other.space != draft.space or not self.reads_elements(node, other):
                 continue
@@ -237,7 +198,7 @@ class _Fuser:
             self.merge(other, draft)
         return apart
 
-    def cannot_merge(self, node: Node, other: _Draft, draft: _Draft, found: Sequence[_Draft]) -> str | None:
+    def cannot_merge(self, node: Node, other: Draft, draft: Draft, found: Sequence[Draft]) -> str | None:
         """Why another kernel over the same space stays apart from the draft, with which `found` will be merged."""
         maps, taker = (draft, other) if draft.kind == "map" else (other, draft)
         if maps.kind == "map" and maps.is_costly and taker.kind in ("gemm", "column"):
@@ -248,8 +209,8 @@ class _Fuser:
             return "one of the kernels needs the other's results"
         if any(p is not other and p.ancestors >> other.id & 1 for p in self.producers(node)):
             return "another kernel lies between the two"  # merging would put that one between two parts of one kernel
-        if sum(len(d.nodes) for d in (draft, other, *found)) >= MAX_NODES:
-            return f"the kernel would have more than {MAX_NODES} operations"
+        if (reason := too_much([draft, other, *found])) is not None:
+            return reason
         index = index_of_shape(node.types[0].shape or (), draft.variables(ELEMENT))
         mine = {k for k, v in enumerate(node.inputs) if v is not None and self.draft_of.get(self.storage(v).node) is other}
         reads = [a for a in accesses(node, index) if a.operand in mine]
@@ -261,20 +222,18 @@ class _Fuser:
         )
         return None if exact else "it reads other elements than the producer has at hand"
 
-    def reads_elements(self, node: Node, draft: _Draft) -> bool:
+    def reads_elements(self, node: Node, draft: Draft) -> bool:
         read = [self.storage(v).node for v in node.data_inputs]
         return any(draft.levels[n] == ELEMENT for n in read if self.draft_of.get(n) is draft)
 
-    def related(self, a: _Draft, b: _Draft) -> bool:
+    def related(self, a: Draft, b: Draft) -> bool:
         """Whether one depends on the other. If it does, they stayed apart for a reason, or a third lies between them."""
         return bool(a.ancestors >> b.id & 1 or b.ancestors >> a.id & 1)
 
-    def merge(self, other: _Draft, draft: _Draft) -> None:
+    def merge(self, other: Draft, draft: Draft) -> None:
         for n in other.nodes:
             self.draft_of[n] = draft
-        draft.levels.update(other.levels)
-        draft.is_costly |= other.is_costly
-        draft.nodes = sorted({*other.nodes, *draft.nodes}, key=lambda n: n.id)
+        draft.merge(other)
         bit, new = 1 << other.id, 1 << draft.id
         del self.drafts[other.id]
         for d in self.drafts.values():
@@ -339,7 +298,7 @@ class _Fuser:
             self.add_column(node, x, space, tuple(reduced))
             return
         draft = self.draft_of.get(x.node)
-        if draft is not None and x not in self.aliases and draft.kind in ("map", "row") and len(draft.nodes) < MAX_NODES:
+        if draft is not None and x not in self.aliases and draft.kind in ("map", "row") and not draft.full(node, self.storage):
             level = draft.levels[x.node]
             bit = 1 << draft.id
             blocked = any(d is not draft and d.ancestors & bit for d in self.producers(node))
@@ -354,7 +313,7 @@ class _Fuser:
             self.not_fused.append((_name(x.node), _name(node), "it reduces over other axes than its kernel"))
         # Reductions that read the same array are one pass over it.
         beside = self.rows_over.get((x, tuple(reduced)))
-        if beside is not None and len(beside.nodes) < MAX_NODES:
+        if beside is not None and not beside.full(node, self.storage):
             self.place(node, beside, ROW)
         else:
             self.rows_over[x, tuple(reduced)] = self.new("row", node, space, tuple(reduced), ROW)
@@ -372,7 +331,7 @@ class _Fuser:
             self.note(node, [(draft, reason)])
         self.pass_over(self.new("column", node, space, reduced, ROW), [x])
 
-    def column_stays_apart(self, node: Node, x: Value, draft: _Draft, reduced: tuple[int, ...]) -> str | None:
+    def column_stays_apart(self, node: Node, x: Value, draft: Draft, reduced: tuple[int, ...]) -> str | None:
         """Why what a reduction over other than trailing axes reads cannot be computed in its loops; None if it can."""
         if draft.kind == "gemm":
             return "a product is made in tiles, not in whole columns"
@@ -382,19 +341,19 @@ class _Fuser:
             return "it reduces over other axes than its kernel"
         if draft.is_costly:
             return _COSTLY
-        if len(draft.nodes) >= MAX_NODES:
-            return f"the kernel already has {MAX_NODES} operations"
+        if (full := draft.full(node, self.storage)) is not None:
+            return full
         if any(d is not draft and d.ancestors >> draft.id & 1 for d in self.producers(node)):
             return "another kernel lies between the two"
         return None
 
-    def pass_over(self, draft: _Draft, arrays: Sequence[Value]) -> None:
+    def pass_over(self, draft: Draft, arrays: Sequence[Value]) -> None:
         """Merges column kernels that reduce the same stored arrays over the same axes: they become one pass over them."""
         for v in arrays:
             first = self.columns_over.get((v, draft.reduced))
             other = None if first is None else self.draft_of[first]
             apart = other is None or other is draft or self.related(other, draft)
-            if other is not None and not apart and len(other.nodes) + len(draft.nodes) <= MAX_NODES:
+            if other is not None and not apart and not too_much([other, draft]):
                 self.merge(other, draft)
             self.columns_over[v, draft.reduced] = draft.nodes[-1]
 
@@ -426,7 +385,7 @@ class _Fuser:
             groups.append(Group(len(groups), draft.kind, nodes, draft.space, draft.reduced, draft.levels, inputs, outputs))
         return KernelGraph(self.program, tuple(groups), self.aliases, tuple(dict.fromkeys(self.not_fused)))
 
-    def _ordered(self) -> list[_Draft]:
+    def _ordered(self) -> list[Draft]:
         """A topological order; among what is ready, what the user created first."""
         import heapq
 
@@ -438,7 +397,7 @@ class _Fuser:
         first = {d.id: min(n.id for n in d.nodes) for d in self.drafts.values()}
         ready = [(first[i], i) for i, before in waiting.items() if not before]
         heapq.heapify(ready)
-        order: list[_Draft] = []
+        order: list[Draft] = []
         while ready:
             _, i = heapq.heappop(ready)
             order.append(self.drafts[i])
@@ -459,7 +418,7 @@ def _is_costly(node: Node) -> bool:
     return isinstance(kind, Random) or (isinstance(kind, Elementwise) and not kind.cheap)
 
 
-def _preference(draft: _Draft) -> int:
+def _preference(draft: Draft) -> int:
     """Which of its producers' kernels a node prefers to join: a map kernel can be taken in by the others, not they by it."""
     if draft.kind == "row":
         return 0
