@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 
-from graphflow.core.kinds import ArgReduction, Assertion, Contraction, Elementwise, Gather, Scatter
+from graphflow.core.kinds import ArgReduction, Assertion, Contraction, Gather, Scatter
 from graphflow.records import record
 from graphflow.shapes import Shape
 from graphflow_compiler.access import accesses, index_of_shape, squeezed_variables
@@ -38,13 +38,7 @@ class Schedule:
 
 
 def can_fail(group: Group) -> bool:
-    for n in group.nodes:
-        kind = n.op.kind
-        if isinstance(kind, (Gather, Assertion, Scatter, ArgReduction)):
-            return True
-        if isinstance(kind, Elementwise) and kind.check is not None:
-            return True
-    return False
+    return any(n.has_check or isinstance(n.op.kind, (Gather, Assertion, Scatter, ArgReduction)) for n in group.nodes)
 
 
 class _Order:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.kinds import Assertion, Host, ShapeOf, ShapeValue, Source, TensorType
+from graphflow.core.kinds import Assertion, Elementwise, Host, ShapeOf, ShapeValue, Source, TensorType
 from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, TensorValue, lookup, not_differentiable
 from graphflow.dtypes import DType, as_dtype, uint64
 from graphflow.errors import CompileError
@@ -46,6 +46,12 @@ class Node:
 
     def out(self, index: int = 0) -> Value:
         return Value(self, index)
+
+    @property
+    def has_check(self) -> bool:
+        """Whether it is computed element by element with a check that can fail the run."""
+        kind = self.op.kind
+        return isinstance(kind, Elementwise) and kind.can_fail(v.dtype for v in self.data_inputs)
 
 
 @record(frozen=True, slots=True)

@@ -177,8 +177,7 @@ class RowPasses:
 
 def _checks(node: Node) -> bool:
     """Whether the node can fail the run, which it must do even if nothing in the kernel uses its value."""
-    kind = node.op.kind
-    return isinstance(kind, Gather) or (isinstance(kind, Elementwise) and kind.check is not None)
+    return node.has_check or isinstance(node.op.kind, Gather)
 
 
 def _is_costly(node: Node) -> bool:
