@@ -8,6 +8,7 @@ makes a new value, and the last one is written back. So order is data flow and p
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -177,6 +178,10 @@ def constant_array(v: Value) -> np.ndarray[Any, Any]:
 
 # ---------------------------------------------------------------------------------------------- building
 
+#: Constants of more elements than this, if passes make them anew for each plan, share their memory with equal ones.
+SMALL = 4096
+_large: weakref.WeakValueDictionary[bytes, np.ndarray[Any, Any]] = weakref.WeakValueDictionary()
+
 
 class ProgramBuilder:
     """Makes hash-consed nodes: the same op on the same values is the same node, so common subexpressions need no pass."""
@@ -221,7 +226,10 @@ class ProgramBuilder:
 
     def constant(self, array: Any, origin: tuple[str, ...] = ()) -> Value:
         op = lookup("Const")
-        return self.add(op, op.attrs(TensorValue(array)), (), (), origin).out()
+        value = TensorValue(array)
+        if value.array.size > SMALL:
+            value.array = _large.setdefault(value.digest, value.array)
+        return self.add(op, op.attrs(value), (), (), origin).out()
 
     def dims(self, value: ShapeValue, dtype: DType, origin: tuple[str, ...] = ()) -> Value:
         flat = value if isinstance(value, tuple) else (value,)

@@ -119,7 +119,7 @@ class RowPasses:
         return any(levels[n] == ELEMENT or is_reducing(self.group, n) or self.stages[n] > stage + 1 for n in users)
 
     def last_pass(self, nodes: Collection[Node]) -> int:
-        """The last pass that computes elements of one of the nodes, be it once more, or takes them in if that is a reduction."""
+        """The last pass that computes elements of one of the nodes, be it again, or takes them in if that is a reduction."""
         passes = [0]
         for stage in range(self.last + 1):
             computed = [n for n in self.elements(stage) or () if not self._is_read_back(n, stage)]
