@@ -20,6 +20,7 @@ from graphflow_compiler.memory import LiveRange, plan_arena, verify_arena
 from graphflow_compiler.passes.fusion import fuse
 from graphflow_compiler.passes.pipeline import Dump, run_passes
 from graphflow_compiler.passes.rewrite import PassContext
+from graphflow_compiler.plan import Plan
 
 
 def program(graph: Graph, fetches: list[Any], feeds: dict[Any, tuple[int, ...]]) -> program_ir.Program:
@@ -102,6 +103,82 @@ def test_constant_weights_are_stored_as_the_product_wants_them() -> None:
         data = np.random.RandomState(1).rand(5, 300).astype(np.float32)
         for got in session.run(forms, {x: data}):
             np.testing.assert_allclose(got, data @ weights.T, rtol=1e-5)
+
+
+WEIGHTS = np.random.RandomState(0).randn(512, 300).astype(np.float32)  # too large to be folded for anyone
+
+
+def plan_of(build: Any) -> Plan:
+    with gf.Graph().as_default() as g:
+        x = gf.placeholder(gf.float32, [None, 512])
+        return gf.compiler.compile(g, Signature((build(x),), (x,), generalise((x,), [(8, 512)]), {}))
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        lambda: gf.constant(WEIGHTS) * 2.0 - 1.0,
+        lambda: gf.cast(gf.constant((WEIGHTS * 40).astype(np.int8)), gf.float32) * 0.025,
+        lambda: gf.cast(gf.constant(WEIGHTS.astype(np.float16)), gf.float32),
+        lambda: gf.transpose(gf.exp(gf.constant(WEIGHTS.T))),
+        lambda: gf.reshape(gf.tanh(gf.constant(WEIGHTS.reshape(-1))), [512, 300]),
+        lambda: gf.constant(WEIGHTS) * gf.cast(gf.constant(WEIGHTS) > 0, gf.float32),
+    ],
+    ids=["scaled", "int8", "float16", "transposed", "reshaped", "masked"],
+)
+def test_what_is_computed_from_constants_for_a_product_is_computed_once(weights: Any) -> None:
+    plan = plan_of(lambda x: gf.matmul(x, weights()))
+    assert [s.kind for s in plan.steps] == ["gemm"]
+    assert [b.array.ndim for b in plan.buffers if b.array is not None] == [3]  # stored in panels, and nothing else
+    data = np.random.RandomState(1).rand(8, 512).astype(np.float32)
+    found = []
+    for backend in ("native", "reference"):
+        with gf.Graph().as_default(), gf.Session(backend=backend) as session:
+            x = gf.placeholder(gf.float32, [None, 512])
+            found.append(session.run(gf.matmul(x, weights()), {x: data}))
+    np.testing.assert_allclose(*found, rtol=2e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [gf.float16, gf.bfloat16])
+@pytest.mark.parametrize("transpose", [False, True])
+def test_constant_weights_of_16_bits_are_widened_once(dtype: gf.DType, transpose: bool) -> None:
+    weights = (WEIGHTS.T if transpose else WEIGHTS).astype(dtype.as_numpy_dtype)
+
+    def build(x: Any) -> Any:
+        return gf.cast(gf.matmul(gf.cast(x, dtype), gf.constant(weights), transpose_b=transpose), gf.float32)
+
+    plan = plan_of(build)
+    assert [s.kind for s in plan.steps] == ["map", "gemm"]  # of the two operands x is still widened in each run
+    assert [(b.array.ndim, b.array.dtype) for b in plan.buffers if b.array is not None] == [(3, np.float32)]
+    data = np.random.RandomState(1).rand(8, 512).astype(np.float32)
+    with gf.Graph().as_default(), gf.Session() as session:
+        x = gf.placeholder(gf.float32, [None, 512])
+        got = session.run(build(x), {x: data})
+    exact = data.astype(weights.dtype).astype(np.float64) @ (weights.T if transpose else weights).astype(np.float64)
+    np.testing.assert_allclose(got, exact, rtol=6e-4 if dtype is gf.float16 else 5e-3, atol=1e-2)
+
+
+def test_plans_share_constants_computed_for_products() -> None:
+    first, second = (plan_of(lambda x: gf.matmul(x, gf.constant(WEIGHTS) * 2.0)) for _ in range(2))
+    panels = [b.array for plan in (first, second) for b in plan.buffers if b.array is not None]
+    assert len(panels) == 2 and panels[0] is panels[1]
+
+
+def test_other_large_constants_are_computed_in_each_run() -> None:
+    """Other kernels compute them on the way, from less memory; and no more elements are kept than there were."""
+    sums = plan_of(lambda x: x[:1] + gf.cast(gf.constant(WEIGHTS.astype(np.float16)), gf.float32)[:, :1])
+    assert all(b.array is None or b.array.dtype == np.float16 for b in sums.buffers)
+    outer = plan_of(lambda x: gf.matmul(x, gf.constant(WEIGHTS[:, :1]) + gf.constant(WEIGHTS[:1])))
+    assert [s.kind for s in outer.steps] == ["map", "gemm"]
+    fed = plan_of(lambda x: gf.matmul(x, gf.constant(WEIGHTS) * x[0, 0]))
+    assert "map" in [s.kind for s in fed.steps]
+
+
+def test_a_reshaped_constant_stays_the_same_memory() -> None:
+    with gf.Graph().as_default() as g:
+        x = gf.placeholder(gf.float32, [None, 300])
+        y = gf.matmul(x, gf.reshape(gf.constant(WEIGHTS), [300, 512]))
+        assert "Reshape" in ops(simplified(program(g, [y], {x: (5, 300)})))
 
 
 def kernels_of(fetches: Any, feeds: dict[Any, tuple[int, ...]], g: Graph) -> list[str]:

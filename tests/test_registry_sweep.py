@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from graphflow.core.kinds import Host, Random, Source, StateUpdate
+from graphflow.core.kinds import Elementwise, Host, Random, Source, StateUpdate
 from graphflow.core.registry import OpDef, Sample, all_ops
 from graphflow.dtypes import DType, as_dtype, bfloat16, bool_, float16, float32, float64, string
 from graphflow.errors import GraphFlowError
+from graphflow_compiler.ir.loops import Const, Var
+from graphflow_compiler.ir.loops_build import LoopBuilder
 
 OPS = [
     op
@@ -98,6 +100,22 @@ def compare(value: Any, want: Any, t: Any, sample: Sample, what: str) -> None:
     np.testing.assert_allclose(
         value.astype(np.float64), want.astype(np.float64), rtol=rtol, atol=max(sample.atol, rtol / 10), err_msg=what
     )
+
+
+CHECKED = [op for op in all_ops() if isinstance(op.kind, Elementwise) and op.kind.check is not None]
+
+
+@pytest.mark.parametrize("op", CHECKED, ids=lambda op: op.name)
+def test_a_check_is_for_the_dtypes_it_names(op: OpDef) -> None:
+    """Elsewhere it is False whatever the operands: only what can fail keeps variables from being updated in place."""
+    assert isinstance(op.kind, Elementwise) and op.kind.check is not None
+    sample = op.samples()[0]
+    types = [as_dtype(np.asarray(a).dtype) for a in sample.inputs]
+    tried = [types, *([d if t is types[0] else t for t in types] for d in op.dtypes if d is not string)]
+    for operands in tried:
+        atoms = [Var(f"x{k}", d) for k, d in enumerate(operands)]
+        never = op.kind.check(LoopBuilder(), sample.attrs, *atoms) == Const(False, bool_)
+        assert op.kind.can_fail(operands) != never, f"{op.name} of {[d.name for d in operands]}"
 
 
 DIFFERENTIABLE = [op for op in OPS if op.differentiable and not isinstance(op.kind, Host)]

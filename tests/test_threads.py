@@ -17,11 +17,11 @@ import pytest
 
 import graphflow as gf
 from graphflow.errors import CompileError
-from graphflow_compiler import threaded_entry
 from graphflow_compiler.codegen import dispatch, thread_choice
 from graphflow_compiler.codegen.pool import is_supported, pool_code
 from graphflow_runtime import control, native, threads
 from graphflow_runtime.prepared import Prepared
+from tests.forced_threads import force
 from tests.random_programs import run as run_random_program
 
 needs_builtins = pytest.mark.skipif(dispatch.builtins() is None, reason="this Python takes the ctypes way only")
@@ -36,11 +36,7 @@ def team(request: pytest.FixtureRequest) -> threads.Pool:
 @pytest.fixture
 def always_threaded(team: threads.Pool, monkeypatch: pytest.MonkeyPatch) -> Iterator[threads.Pool]:
     """Every plan and every step on all threads, however small."""
-    monkeypatch.setattr(threads, "_pool", team)
-    monkeypatch.setattr(native, "_THREADS_WORK", -1)
-    monkeypatch.setattr(native, "_THREADS_NOW", -1)
-    monkeypatch.setattr(threaded_entry, "MIN_STEP_NS", -1.0)
-    monkeypatch.setattr(native, "new_choice", lambda brief, long: thread_choice.new_choice(brief=False, always=True))
+    force(team, monkeypatch)
     yield team
 
 

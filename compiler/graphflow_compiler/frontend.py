@@ -8,7 +8,6 @@ from graphflow.core.graph import Operation, Tensor
 from graphflow.core.kinds import (
     Assertion,
     Composite,
-    Elementwise,
     Gather,
     Host,
     NoOp,
@@ -301,8 +300,8 @@ def _must_run(node: Node) -> bool:
     """Nodes that may have been asked for without a use of their value: assertions, host effects, checks, also of indices."""
     kind = node.op.kind
     return (
-        isinstance(kind, (Assertion, Gather))
+        node.has_check
+        or isinstance(kind, (Assertion, Gather))
         or (isinstance(kind, Host) and kind.stateful)
-        or (isinstance(kind, Elementwise) and kind.check is not None)
         or (isinstance(kind, (Composite, StateUpdate)) and kind.checks)
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 
-from graphflow.core.kinds import ArgReduction, Assertion, Contraction, Elementwise, Gather, Reduction, Scatter
+from graphflow.core.kinds import ArgReduction, Assertion, Contraction, Gather, Reduction, Scatter
 from graphflow.records import record
 from graphflow.shapes import Shape
 from graphflow_compiler.access import accesses, index_of_shape, squeezed_variables
-from graphflow_compiler.ir.kernels import ELEMENT, Group, KernelGraph, is_external
-from graphflow_compiler.ir.loops import IVar
+from graphflow_compiler.ir.kernels import ELEMENT, TOTAL, Group, KernelGraph, is_external, is_few_large_rows
 from graphflow_compiler.ir.program import VARIABLE_STATE, Node, Value
+from graphflow_compiler.lower.nest import is_reducing, variables
+from graphflow_compiler.lower.rows import RowPasses
 
 
 @record(frozen=True, slots=True)
@@ -38,13 +40,7 @@ class Schedule:
 
 
 def can_fail(group: Group) -> bool:
-    for n in group.nodes:
-        kind = n.op.kind
-        if isinstance(kind, (Gather, Assertion, Scatter, ArgReduction)):
-            return True
-        if isinstance(kind, Elementwise) and kind.check is not None:
-            return True
-    return False
+    return any(n.has_check or isinstance(n.op.kind, (Gather, Assertion, Scatter, ArgReduction)) for n in group.nodes)
 
 
 class _Order:
@@ -164,27 +160,40 @@ def _safe(graph: KernelGraph, group: Group, new: Value, state: Value) -> bool:
         return False
     if group.kind == "scatter":
         return new.node.inputs[0] == state and all(graph.storage(v) != state for v in new.node.inputs[1:] if v is not None)
-    if group.kind not in ("map", "gemm", "column"):
+    if group.kind not in ("map", "gemm", "column", "row"):
         return False
-    for node in group.nodes:
-        if not any(v is not None and graph.storage(v) == state for v in node.inputs):
-            continue
+    readers = [n for n in group.nodes if any(v is not None and graph.storage(v) == state for v in n.inputs)]
+    for node in readers:
         if isinstance(node.op.kind, Contraction) or (group.kind == "column" and isinstance(node.op.kind, Reduction)):
             return False
         if not _reads_own_element(graph, group, node, state):
             return False
-    return True
+    return group.kind != "row" or _is_read_in_time(group, new, readers)
+
+
+def _is_read_in_time(group: Group, new: Value, readers: Sequence[Node]) -> bool:
+    """Whether a row kernel computes `readers` no later than it stores `new`. They read the elements that it overwrites, each
+    its own, so what they compute or take in is of the level of `new`."""
+    level = group.levels[new.node]
+    if level == ELEMENT:
+        # A pass may compute again what an earlier one has computed: only what the passes really do tells.
+        rows = RowPasses.of(group)
+        return rows.last_pass(readers) <= rows.stages[new.node]
+    # What rows have, and what all have together, is computed once and stored when everything has been. But where each pass
+    # is a kernel of its own, later ones compute again what rows have before the first pass.
+    return level == TOTAL or not is_few_large_rows(group.space, group.reduced)
 
 
 def _reads_own_element(graph: KernelGraph, group: Group, node: Node, state: Value) -> bool:
-    level = group.levels[node]
-    variables = tuple(IVar(f"i{k}") for k in range(len(group.space)) if level == ELEMENT or k not in group.reduced)
+    if is_reducing(group, node):  # what it takes in is laid out like the space
+        return node.inputs[0] == state
+    at = tuple(variables(group, group.levels[node]))
     shape: Shape = node.types[0].shape or ()
     covered = set()
-    for a in accesses(node, index_of_shape(shape, variables)):
+    for a in accesses(node, index_of_shape(shape, at)):
         v = node.inputs[a.operand]
         assert v is not None
         covered.add(a.operand)
-        if graph.storage(v) == state and (v != state or not a.exact or squeezed_variables(a.index, v.shape) != variables):
+        if graph.storage(v) == state and (v != state or not a.exact or squeezed_variables(a.index, v.shape) != at):
             return False
     return all(k in covered for k, v in enumerate(node.inputs) if v is not None and graph.storage(v) == state)

@@ -7,7 +7,7 @@ steer shapes (the target of a Reshape), known symbolically: a Dim for a scalar o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 from graphflow.dtypes import DType
@@ -77,13 +77,19 @@ ScalarRule: TypeAlias = Callable[..., Any]  # (b: ScalarBuilder[S], attrs, *inpu
 class Elementwise:
     """out[i] = rule(b, attrs, *inputs[i]), inputs broadcast as in numpy. One output.
 
-    `check`, if given, is a rule whose True means the run must fail with `check_message` (as InvalidArgumentError).
+    `check`, if given, is a rule whose True means the run must fail with `check_message` (as InvalidArgumentError). What can
+    fail must run before variables are overwritten, so a check that is False for whole dtypes says so in `checked`.
     """
 
     rule: ScalarRule
     check: ScalarRule | None = None
     check_message: str | Callable[[Any], str] = ""  # the text, or how it follows from the attributes
     cheap: bool = True  # False for transcendental functions: worth storing rather than computing twice
+    checked: tuple[DType, ...] | None = None  # the operands' dtypes for which `check` can be True; None: all
+
+    def can_fail(self, operands: Iterable[DType]) -> bool:
+        """Whether the check can be True for operands of these dtypes."""
+        return self.check is not None and (self.checked is None or any(d in self.checked for d in operands))
 
     def failure(self, attrs: Any) -> str:
         return self.check_message if isinstance(self.check_message, str) else self.check_message(attrs)

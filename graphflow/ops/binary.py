@@ -11,7 +11,22 @@ from graphflow.core.emit import ScalarBuilder
 from graphflow.core.kinds import Algebra
 from graphflow.core.registry import not_differentiable, register
 from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import DType, bool_, float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
+from graphflow.dtypes import (
+    INTEGERS,
+    SIGNED,
+    DType,
+    bool_,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
 from graphflow.ops.elementwise import binary_op, build_binary, convert_operands, dim_arithmetic, operand_gradient, sum_to_like
 from graphflow.shapes import Dim
 
@@ -252,14 +267,14 @@ def _dim_mod(x: Dim, y: Dim) -> Dim | None:
 FLOOR_DIV = register(
     binary_op(
         "FloorDiv", _floor_div_rule, _floor_div_reference, _STEPS, "x / y rounded down.", x=(-90.0, 90.0),
-        y=(-9.0, 9.0),
-        apart=1.0, check=_zero_divisor, check_message=_DIVISION_BY_ZERO, shape_value=dim_arithmetic(_dim_floordiv),
+        y=(-9.0, 9.0), apart=1.0, check=_zero_divisor, check_message=_DIVISION_BY_ZERO, checked=INTEGERS,
+        shape_value=dim_arithmetic(_dim_floordiv),
     )
 )  # fmt: skip
 TRUNCATE_DIV = register(
     binary_op(
         "TruncateDiv", _trunc_div_rule, _trunc_div_reference, _STEPS, "x / y rounded towards zero.", x=(-90.0, 90.0),
-        y=(-9.0, 9.0), apart=1.0, check=_zero_divisor, check_message=_DIVISION_BY_ZERO,
+        y=(-9.0, 9.0), apart=1.0, check=_zero_divisor, check_message=_DIVISION_BY_ZERO, checked=INTEGERS,
     )
 )  # fmt: skip
 
@@ -296,14 +311,14 @@ def _trunc_mod_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 FLOOR_MOD = register(
     binary_op(
         "FloorMod", _floor_mod_rule, np.remainder, _floor_mod_grad, "Remainder with the sign of the divisor.",
-        x=(-20.0, 20.0), y=(-6.0, 6.0), apart=1.0, check=_zero_divisor, check_message=_DIVISION_BY_ZERO,
+        x=(-20.0, 20.0), y=(-6.0, 6.0), apart=1.0, check=_zero_divisor, check_message=_DIVISION_BY_ZERO, checked=INTEGERS,
         shape_value=dim_arithmetic(_dim_mod),
     )
 )  # fmt: skip
 TRUNCATE_MOD = register(
     binary_op(
         "TruncateMod", _trunc_mod_rule, np.fmod, _trunc_mod_grad, "Remainder with the sign of the dividend.",
-        x=(-20.0, 20.0), y=(-6.0, 6.0), apart=1.0, check=_zero_divisor, check_message=_DIVISION_BY_ZERO,
+        x=(-20.0, 20.0), y=(-6.0, 6.0), apart=1.0, check=_zero_divisor, check_message=_DIVISION_BY_ZERO, checked=INTEGERS,
     )
 )  # fmt: skip
 
@@ -358,7 +373,7 @@ def _pow_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 POW = register(
     binary_op(
         "Pow", _pow_rule, np.power, _pow_grad, "x to the power y.", x=(0.3, 3.0), y=(0.0, 3.5), cheap=False,
-        check=_negative_exponent, check_message="Integers to negative integer powers are not allowed",
+        check=_negative_exponent, check_message="Integers to negative integer powers are not allowed", checked=SIGNED,
         algebra=Algebra(identity=1.0), onnx="Pow",
     )
 )  # fmt: skip

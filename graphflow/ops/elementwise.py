@@ -305,12 +305,12 @@ def binary_op(
     args: tuple[str, str] = ("x", "y"), out: DType | None = None, cheap: bool = True,
     check: Callable[..., Any] | None = None,
     check_message: str = "", shape_value: Callable[..., ShapeValue | None] | None = None, algebra: Algebra = NO_ALGEBRA,
-    onnx: str | None = None,
+    onnx: str | None = None, checked: tuple[DType, ...] | None = None,
 ) -> OpDef:  # fmt: skip
     """The definition of an op on two operands that broadcast; x, y, apart are the domain of its samples."""
     return OpDef(
         name,
-        Elementwise(rule, check, check_message, cheap),
+        Elementwise(rule, check, check_message, cheap, checked),
         binary_infer(kinds, args, out),
         grad,
         quiet(reference, out),

@@ -1,4 +1,4 @@
-"""Optimizer steps: one StateUpdate op per variable, which the compiler fuses into one kernel for all of them.
+"""Optimizer steps: one StateUpdate op per variable, which the compiler fuses into the kernel that makes its gradient.
 
 The formulas are TensorFlow's. The sparse forms take the rows `grad` at `indices`; repeated rows add up first, and only
 the rows that occur are touched.

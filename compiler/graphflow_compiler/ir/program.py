@@ -8,12 +8,13 @@ makes a new value, and the last one is written back. So order is data flow and p
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from graphflow.core.kinds import Assertion, Host, ShapeOf, ShapeValue, Source, TensorType
+from graphflow.core.kinds import Assertion, Elementwise, Host, ShapeOf, ShapeValue, Source, TensorType
 from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, TensorValue, lookup, not_differentiable
 from graphflow.dtypes import DType, as_dtype, uint64
 from graphflow.errors import CompileError
@@ -46,6 +47,12 @@ class Node:
 
     def out(self, index: int = 0) -> Value:
         return Value(self, index)
+
+    @property
+    def has_check(self) -> bool:
+        """Whether it is computed element by element with a check that can fail the run."""
+        kind = self.op.kind
+        return isinstance(kind, Elementwise) and kind.can_fail(v.dtype for v in self.data_inputs)
 
 
 @record(frozen=True, slots=True)
@@ -171,6 +178,10 @@ def constant_array(v: Value) -> np.ndarray[Any, Any]:
 
 # ---------------------------------------------------------------------------------------------- building
 
+#: Constants of more elements than this, if passes make them anew for each plan, share their memory with equal ones.
+SMALL = 4096
+_large: weakref.WeakValueDictionary[bytes, np.ndarray[Any, Any]] = weakref.WeakValueDictionary()
+
 
 class ProgramBuilder:
     """Makes hash-consed nodes: the same op on the same values is the same node, so common subexpressions need no pass."""
@@ -215,7 +226,10 @@ class ProgramBuilder:
 
     def constant(self, array: Any, origin: tuple[str, ...] = ()) -> Value:
         op = lookup("Const")
-        return self.add(op, op.attrs(TensorValue(array)), (), (), origin).out()
+        value = TensorValue(array)
+        if value.array.size > SMALL:
+            value.array = _large.setdefault(value.digest, value.array)
+        return self.add(op, op.attrs(value), (), (), origin).out()
 
     def dims(self, value: ShapeValue, dtype: DType, origin: tuple[str, ...] = ()) -> Value:
         flat = value if isinstance(value, tuple) else (value,)

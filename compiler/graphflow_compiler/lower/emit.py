@@ -161,7 +161,7 @@ class Emitter:
         result: Atom
         if isinstance(kind, Elementwise):
             operands = self._operands(node, index)
-            if kind.check is not None:
+            if kind.check is not None and node.has_check:
                 self.fail_if(kind.check(b, node.attrs, *operands), node, kind.failure(node.attrs))
             result = kind.rule(b, node.attrs, *operands)
         elif isinstance(kind, View):

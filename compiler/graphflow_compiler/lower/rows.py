@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import field
 
 from graphflow.core.kinds import Elementwise, Gather, Random
@@ -118,6 +118,15 @@ class RowPasses:
         users = [n for n in self.group.nodes if v in n.data_inputs]
         return any(levels[n] == ELEMENT or is_reducing(self.group, n) or self.stages[n] > stage + 1 for n in users)
 
+    def last_pass(self, nodes: Collection[Node]) -> int:
+        """The last pass that computes elements of one of the nodes, be it again, or takes them in if that is a reduction."""
+        passes = [0]
+        for stage in range(self.last + 1):
+            computed = [n for n in self.elements(stage) or () if not self._is_read_back(n, stage)]
+            if any(n in nodes for n in (*computed, *self.reductions(stage))):
+                passes.append(stage)
+        return max(passes)
+
     # ------------------------------------------------------------------ emission
     def whole_row(self, e: Emitter, inner: Sequence[int]) -> dict[Node, Atom]:
         """All passes over one row. Returns what the row adds to the reductions over all rows."""
@@ -157,6 +166,8 @@ class RowPasses:
                     e.env[v] = e.b.load(self.places[v], flat_address(e, inner), v.dtype)
                 else:
                     e.env[v] = e.load(v, index)
+            # Before anything is stored, which may be in the place of what a reduction takes in.
+            taken = {n: reduced_operand(e, n) for n in reductions}
             for node in needed:
                 v = node.out()
                 if self.stages[node] != stage:
@@ -168,7 +179,7 @@ class RowPasses:
                 elif node in self.kept:
                     self.places[v] = e.new_scratch(v.dtype, product(group.space[k] for k in group.reduced))
                     e.b.store(self.places[v], flat_address(e, inner), e.env[v])
-            return {n: reduced_operand(e, n) for n in reductions}
+            return taken
 
         totals = reduced_over(e, loops, reductions, one)
         e.env = outside
@@ -177,8 +188,7 @@ class RowPasses:
 
 def _checks(node: Node) -> bool:
     """Whether the node can fail the run, which it must do even if nothing in the kernel uses its value."""
-    kind = node.op.kind
-    return isinstance(kind, Gather) or (isinstance(kind, Elementwise) and kind.check is not None)
+    return node.has_check or isinstance(node.op.kind, Gather)
 
 
 def _is_costly(node: Node) -> bool:

@@ -48,7 +48,7 @@ def function_of_repeated_to_repeated_function(m: Match) -> Replacement:
     node = m.node
     kind, out = node.op.kind, node.types[0] if node.types else None
     # What can fail the run must not do so for a shape without elements.
-    if not isinstance(kind, Elementwise) or kind.check is not None or out is None or out.shape is None:
+    if not isinstance(kind, Elementwise) or node.has_check or out is None or out.shape is None:
         return None
     single: list[Value] = []
     repeat = None

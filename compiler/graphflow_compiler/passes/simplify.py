@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,43 +17,51 @@ from graphflow.shapes import static_shape
 from graphflow_compiler.ir.program import Node, Value, constant_array, is_constant
 from graphflow_compiler.passes.rewrite import Match, Replacement, rule
 
+Array = np.ndarray[Any, Any]
+
 #: Folding makes constants; one larger than this many elements would cost more in the plan than it saves per run.
 MAX_FOLDED = 65536
+#: How many operations behind an operand are looked at: looking must not take longer the larger the program is.
+MAX_STEPS = 64
 
 
 @rule()
 def constant_operands_to_constant(m: Match) -> Replacement:
     """f(constants) -> constant"""
     node = m.node
-    kind = node.op.kind
-    if not isinstance(kind, (Elementwise, Reduction, View, IndexMap)) or node.op.reference is None:
+    if not _is_foldable(node, MAX_FOLDED) or not all(is_constant(v) for v in node.data_inputs):
         return None
-    if isinstance(kind, Elementwise) and kind.check is not None:
-        return None  # a failing check must fail the run, not the compilation
-    out = node.types[0]
-    shape = static_shape(out.shape or ())
-    if shape is None or math.prod(shape) > MAX_FOLDED or not node.inputs:
-        return None
-    arrays = []
-    for i, v in enumerate(node.inputs):
-        if v is None:
-            value = node.values[i]
-            flat = value if isinstance(value, tuple) else (value,)
-            if static_shape(flat) is None:  # type: ignore[arg-type]
-                return None
-            arrays.append(np.asarray(value, np.int64))
-        elif is_constant(v):
-            arrays.append(constant_array(v))
-        else:
-            return None
     for v in node.data_inputs:
         m.look(v)
+    array = _computed(node, [constant_array(v) for v in node.data_inputs])
+    return None if array is None else m.constant(array)
+
+
+def _is_foldable(node: Node, most: int) -> bool:
+    """Whether the node can be computed here from operands that are constants, and has at most so many elements."""
+    if not isinstance(node.op.kind, (Elementwise, Reduction, View, IndexMap)) or node.op.reference is None:
+        return False
+    if node.has_check:
+        return False  # a failing check must fail the run, not the compilation
+    shape = static_shape(node.types[0].shape or ())
+    return shape is not None and math.prod(shape) <= most and bool(node.inputs)
+
+
+def _computed(node: Node, operands: Sequence[Array]) -> Array | None:
+    """The value of a foldable node. `operands` are those that are data, in order."""
+    data = iter(operands)
+    arrays = []
+    for value, v in zip(node.values, node.inputs, strict=True):
+        flat = value if isinstance(value, tuple) else (value,)
+        if v is None and static_shape(flat) is None:  # type: ignore[arg-type]
+            return None
+        arrays.append(np.asarray(value, np.int64) if v is None else next(data))
+    assert node.op.reference is not None
     with np.errstate(all="ignore"):
         result = node.op.reference(node.attrs, *arrays)
+    out = node.types[0]
     array = np.asarray(result, out.dtype.numpy_dtype)
-    if array.shape != shape:
-        return None
-    return m.constant(array)
+    return array if array.shape == out.shape else None
 
 
 def _splat(v: Value | None) -> float | None:
@@ -178,6 +189,59 @@ def transposed_constant_to_constant(m: Match) -> Replacement:
 
 
 @rule("MatMul", "BatchMatMulV2")
+def computed_constant_to_constant(m: Match) -> Replacement:
+    """matmul(a, constant * 2) -> matmul(a, constant'), once instead of in every run
+
+    A matrix kernel reads its operands from memory: what is computed before it is stored in each run, and only constants are
+    packed once. Other kernels compute such a thing on the way, and read less memory than the result would take.
+    """
+    node = m.node
+    inputs = list(node.inputs)
+    for i, v in enumerate(inputs):
+        array = None if v is None else _constant_behind(m, v)
+        if array is not None:
+            inputs[i] = m.constant(array)
+    if inputs == list(node.inputs):
+        return None
+    return m.driver.builder.add(node.op, node.attrs, inputs, None, node.origin, node.types).out()
+
+
+def _constant_behind(m: Match, v: Value) -> Array | None:
+    """The value of `v` if it is computed from constants in a few steps, none of which has more elements than the largest of
+    them: it then takes no more memory for good than a run would have stored."""
+    needed: set[Node] = set()
+    todo = [v.node]
+    while todo:
+        n = todo.pop()
+        if n in needed:
+            continue
+        if len(needed) == MAX_STEPS or not (is_constant(n.out()) or _is_foldable(n, sys.maxsize)):
+            return None
+        needed.add(n)
+        todo += [x.node for x in n.data_inputs]
+    nodes = sorted(needed, key=lambda n: n.id)
+    values = {n.out(): constant_array(n.out()) for n in nodes if is_constant(n.out())}
+    steps = [n for n in nodes if n.out() not in values]
+    if all(isinstance(n.op.kind, View) for n in steps):
+        return None  # another shape of a constant is the same memory
+    most = max([MAX_FOLDED, *(a.size for a in values.values())])
+    if not all(_is_foldable(n, most) for n in steps):
+        return None
+    last = {x: n for n in steps for x in n.data_inputs}
+    for n in steps:
+        array = _computed(n, [values[x] for x in n.data_inputs])
+        if array is None:
+            return None
+        for x in n.data_inputs:
+            if last[x] is n:
+                values.pop(x, None)
+        values[n.out()] = array
+    for n in nodes:
+        m.look(n.out())
+    return values[v]
+
+
+@rule("MatMul", "BatchMatMulV2")
 def half_product_to_single(m: Match) -> Replacement:
     """matmul(a, b) -> cast(matmul(cast(a), cast(b))) for 16-bit floats: summed in float32, by the matrix kernel for that"""
     node = m.node
@@ -214,6 +278,7 @@ CANONICALISE = (
 )
 FOLD = (constant_operands_to_constant,)
 SIMPLIFY = (
+    computed_constant_to_constant,
     transposed_constant_to_constant,
     half_product_to_single,
     identity_element_to_operand,
