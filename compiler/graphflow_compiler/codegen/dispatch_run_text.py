@@ -254,18 +254,11 @@ with:
 after:
   %code = phi i32 [ %s1, %without ], [ %s0, %with ]
   store i32 %code, ptr %status
-  %is_failure = icmp ne i32 %code, 0
-  %is_told = and i1 %is_failure, %shortcut
-  br i1 %is_told, label %keep, label %read
-keep: ; for whoever says what failed: from here on other threads may bind anew, and let the plan go
-  %p_owner_kept = getelementptr ptr, ptr %control, i64 15
-  %owner_kept = load ptr, ptr %p_owner_kept
-  call void @Py_IncRef(ptr %owner_kept)
   br label %read
 
 ; ---- 0-d results out of their cells, before anything of Python's can run; then the feeds are let go
 read:
-  %c = phi i64 [ 0, %after ], [ 0, %keep ], [ %c1, %read_next ]
+  %c = phi i64 [ 0, %after ], [ %c1, %read_next ]
   %read_all = icmp eq i64 %c, %outputs
   br i1 %read_all, label %unguard, label %read_one
 read_one:
