@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import math
 import os
 import threading
-from pathlib import Path
 
 from graphflow_compiler.codegen.pool import control_bytes, is_supported, pool_code
+from graphflow_compiler.processors import available_processors
 from graphflow_runtime.memory import aligned_bytes
 
 _log = logging.getLogger("graphflow")
@@ -26,14 +25,15 @@ def wanted_threads() -> int | None:
     wanted = os.environ.get("GRAPHFLOW_THREADS", "")
     if not wanted:
         return None
-    if not wanted.isdecimal() or int(wanted) < 1:
+    count = _count(wanted)
+    if count is None:
         raise ValueError(f"GRAPHFLOW_THREADS is {wanted!r}: it must be a whole number from 1")
-    return min(int(wanted), _MOST)
+    return count
 
 
 def available_threads() -> int:
     """How many threads a plan may use: GRAPHFLOW_THREADS, else OMP_NUM_THREADS, else what the machine gives this process
-    (its affinity and the quota of its control group).
+    (its affinity and the quotas of its control groups).
 
     Raises:
         ValueError: see `wanted_threads`.
@@ -41,30 +41,14 @@ def available_threads() -> int:
     wanted = wanted_threads()
     if wanted is not None:
         return wanted
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota()
-    if quota is not None:
-        cores = min(cores, quota)
-    openmp = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]  # a list is one number for each level of nesting
-    if openmp.isdecimal() and int(openmp) >= 1:
-        cores = min(cores, int(openmp))
-    return max(1, min(cores, _MOST))
+    openmp = _count(os.environ.get("OMP_NUM_THREADS", "").split(",")[0])  # a list is one number for each level of nesting
+    return min(available_processors(), openmp or _MOST, _MOST)
 
 
-def _quota() -> int | None:
-    """Whole cores that the control group may use; None if there is no limit."""
-    try:
-        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
-        return None if limit == "max" else max(1, math.floor(int(limit) / int(period)))
-    except (OSError, ValueError):
-        pass
-    try:
-        folder = Path("/sys/fs/cgroup/cpu")
-        limit_us = int((folder / "cpu.cfs_quota_us").read_text())
-        period_us = int((folder / "cpu.cfs_period_us").read_text())
-        return None if limit_us <= 0 else max(1, limit_us // period_us)
-    except (OSError, ValueError):
-        return None
+def _count(text: str) -> int | None:
+    """A number of threads, as OpenMP reads it: white space and a plus sign mean nothing. None if it is none."""
+    digits = text.strip().removeprefix("+")
+    return min(int(digits), _MOST) if digits.isdecimal() and int(digits) >= 1 else None
 
 
 class Pool:
