@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(not is_supported(), reason="plans run on one thr
 
 @pytest.fixture(scope="module", params=[2, 3, 7])
 def team(request: pytest.FixtureRequest) -> threads.Pool:
-    return threads.Pool(request.param)
+    return threads.Pool(request.param).start()
 
 
 @pytest.fixture
@@ -194,17 +194,17 @@ def test_a_fork_while_another_thread_is_in_a_run(tmp_path: Path) -> None:
 def test_fewer_threads_where_the_system_gives_no_more(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    started: list[threading.Thread] = []
-    start = threading.Thread.start
+    started: list[int] = []
+    start = threads._start_new_thread
 
-    def refused(self: threading.Thread) -> None:
+    def refused(function: Any, arguments: tuple[int]) -> int:
         if len(started) == allowed:
             raise RuntimeError("can't start new thread")
-        started.append(self)
-        start(self)
+        started.append(start(function, arguments))
+        return started[-1]
 
     monkeypatch.setattr(threads, "available_threads", lambda: 4)
-    monkeypatch.setattr(threading.Thread, "start", refused)
+    monkeypatch.setattr(threads, "_start_new_thread", refused)
     data = np.random.RandomState(0).rand(400_000).astype(np.float32)
     found = []
     for allowed in (0, 2):
