@@ -136,30 +136,6 @@ def test_sessions_side_by_side(always_threaded: threads.Pool) -> None:
     assert not wrong
 
 
-_FORK = """
-import os, numpy as np, graphflow as gf
-x = gf.placeholder(gf.float32, [None, 300]); w = gf.Variable(np.ones((300, 300), np.float32)); y = gf.reduce_sum(x @ w)
-session = gf.Session(); session.run(w.initializer)
-call = session.make_callable(y, [x]); data = np.ones((400, 300), np.float32)
-expected = [call(data) for _ in range(5)]
-pid = os.fork()
-if pid == 0:
-    fresh = gf.Session(); fresh.run(w.initializer); again = fresh.make_callable(y, [x])
-    os._exit(0 if [call(data) for _ in range(5)] == [again(data) for _ in range(5)] == expected else 1)
-_, status = os.waitpid(pid, 0)
-print(status, [call(data) for _ in range(3)] == expected[:3])
-"""
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_forked_process_has_a_pool_of_its_own() -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _FORK],
-        env={**os.environ, "GRAPHFLOW_THREADS": "3"}, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.stdout.split() == ["0", "True"], done.stdout + done.stderr
-
-
 _FORK_IN_A_RUN = """
 import os, threading, numpy as np, graphflow as gf
 x = gf.placeholder(gf.float32, [None, 300]); w = gf.Variable(np.ones((300, 300), np.float32)); y = gf.reduce_sum(x @ w)

@@ -154,6 +154,8 @@ class BoundPlan:
         self.step_flags = b""
         self.choice: np.ndarray[Any, Any] | None = None
         threaded: LinkedPlan | None = None
+        #: The threads that its runs take, if they take any.
+        self.team: Pool | None = None
         if team is not None and threads > 1:
             self.step_flags = step_flags(plan, sizes, offsets, threads)
             if any(flag & PARALLEL for flag in self.step_flags):
@@ -161,7 +163,7 @@ class BoundPlan:
                 launch = team.launch
                 self.choice = new_choice(brief=work < BRIEF_NS, long=work >= _THREADS_NOW)
                 choice_at = self.choice.ctypes.data
-                threaded = compiled.threaded
+                self.team, threaded = team, compiled.threaded
                 words = [choice_at, team.address, threads, flags_at, threaded.entry, compiled.entry]
         self.block = np.array([*words, *(sizes[s] for s in plan.symbols), 0], np.int64)  # never empty: its address is needed
         self.dims = self.block[LAUNCH_WORDS:]
@@ -230,8 +232,8 @@ class BoundPlan:
 
     @property
     def is_overdue(self) -> bool:
-        """Whether it should be bound again, with threads."""
-        return self.waits and bool(self.compiled.budget <= 0)
+        """Whether it should be bound again, with threads, or with those of this process where it has its parent's."""
+        return bool(self.waits and self.compiled.budget <= 0) or (self.team is not None and self.team.is_left)
 
     def run(self, values: Sequence[Any]) -> list[Any] | None:
         """Runs the plan on values that are, or may be, arrays of the bound shapes; None (and nothing has run) if not.
@@ -315,7 +317,7 @@ class NativeExecutable:
             raise self.failure(bound.plan, failure) from None
 
     def shortcut(self) -> Control | None:
-        return None if self.last is None else self.last.control
+        return None if self.last is None or self.last.is_overdue else self.last.control
 
     def failed(self, control: Control, status: int) -> Exception:
         """What to raise for the status of a run of `control`, which is one of the last plans."""

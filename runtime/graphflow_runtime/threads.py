@@ -139,7 +139,8 @@ def is_being_made() -> bool:
 
 
 def _after_fork() -> None:
-    """The workers stayed in the parent. Plans that are bound to the old pool find it taken, and run on one thread."""
+    """The workers stayed in the parent. Plans that are bound to the old pool find it taken, and run on one thread, until they
+    are bound again."""
     global _pool, _unfinished
     for old in (_pool, _unfinished):
         if old is not None:
