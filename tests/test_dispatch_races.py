@@ -92,6 +92,63 @@ def test_garbage_collected_while_the_lock_is_taken(what: str) -> None:
     session.close()
 
 
+EVICTED = """
+import gc, sys, weakref, numpy as np, graphflow as gf
+x = gf.placeholder(gf.float32, [None])
+session = gf.Session()
+call = session.make_callable(gf.reduce_sum(gf.tanh(x) * 0.0 + x), [x])
+data = np.ones(1 << 18, np.float32)
+call(data), call(data)
+(executable,) = session._executables.values()
+control = weakref.ref(executable.last.control)
+alive = []
+overwritten = []
+
+def other_sizes():
+    for n in range(100, 140):
+        assert call(np.full(n, 2.0, np.float32)) == 2.0 * n
+    gc.collect()
+    alive.append(control() is not None)
+    for n in range(1, 80):
+        overwritten.extend(np.full(n, 0x4141414141, np.int64) for _ in range(40))
+
+class Cycle:
+    def __init__(self):
+        self.me = self
+    def __del__(self):
+        other_sizes()
+
+class Buffer:
+    def __buffer__(self, flags):
+        other_sizes()
+        return memoryview(data)
+
+if sys.argv[1] == "finalizer":
+    gc.collect()
+    gc.disable()
+    gc.set_threshold(1)
+    Cycle()
+    kept = [(i,) for i in range(20_000)]  # none of the tuples that Python keeps for reuse are left
+    gc.enable()
+    value = call(data)
+    gc.set_threshold(700)
+else:
+    value = call(Buffer())
+gc.collect()
+# a finalizer may have run before the call: Python 3.12 and later collect garbage between bytecodes only
+print(value == data.size, sys.argv[1] == "finalizer" or alive == [True], control() is None or not alive)
+"""
+
+
+@pytest.mark.parametrize("what", ["finalizer", "buffer"])
+def test_what_runs_is_kept_though_its_sizes_are_forgotten_meanwhile(what: str) -> None:
+    """By Python code that runs between the look at what to call and the call."""
+    if what == "buffer" and sys.version_info < (3, 12):
+        pytest.skip("classes of this Python export no buffers")
+    done = subprocess.run([sys.executable, "-c", EVICTED, what], capture_output=True, text=True, timeout=300)
+    assert done.stdout == "True True True\n", done.stderr or done.returncode
+
+
 NO_MEMORY = """
 import _testcapi, numpy as np, graphflow as gf
 x = gf.placeholder(gf.float32, [200_000])

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(not is_supported(), reason="plans run on one thr
 
 @pytest.fixture(scope="module", params=[2, 3, 7])
 def team(request: pytest.FixtureRequest) -> threads.Pool:
-    return threads.Pool(request.param)
+    return threads.Pool(request.param).start()
 
 
 @pytest.fixture
@@ -134,30 +134,6 @@ def test_sessions_side_by_side(always_threaded: threads.Pool) -> None:
     assert not wrong
 
 
-_FORK = """
-import os, numpy as np, graphflow as gf
-x = gf.placeholder(gf.float32, [None, 300]); w = gf.Variable(np.ones((300, 300), np.float32)); y = gf.reduce_sum(x @ w)
-session = gf.Session(); session.run(w.initializer)
-call = session.make_callable(y, [x]); data = np.ones((400, 300), np.float32)
-expected = [call(data) for _ in range(5)]
-pid = os.fork()
-if pid == 0:
-    fresh = gf.Session(); fresh.run(w.initializer); again = fresh.make_callable(y, [x])
-    os._exit(0 if [call(data) for _ in range(5)] == [again(data) for _ in range(5)] == expected else 1)
-_, status = os.waitpid(pid, 0)
-print(status, [call(data) for _ in range(3)] == expected[:3])
-"""
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_forked_process_has_a_pool_of_its_own() -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _FORK],
-        env={**os.environ, "GRAPHFLOW_THREADS": "3"}, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.stdout.split() == ["0", "True"], done.stdout + done.stderr
-
-
 _FORK_IN_A_RUN = """
 import os, threading, numpy as np, graphflow as gf
 x = gf.placeholder(gf.float32, [None, 300]); w = gf.Variable(np.ones((300, 300), np.float32)); y = gf.reduce_sum(x @ w)
@@ -192,17 +168,17 @@ def test_a_fork_while_another_thread_is_in_a_run(tmp_path: Path) -> None:
 def test_fewer_threads_where_the_system_gives_no_more(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    started: list[threading.Thread] = []
-    start = threading.Thread.start
+    started: list[int] = []
+    start = threads._start_new_thread
 
-    def refused(self: threading.Thread) -> None:
+    def refused(function: Any, arguments: tuple[int]) -> int:
         if len(started) == allowed:
             raise RuntimeError("can't start new thread")
-        started.append(self)
-        start(self)
+        started.append(start(function, arguments))
+        return started[-1]
 
     monkeypatch.setattr(threads, "available_threads", lambda: 4)
-    monkeypatch.setattr(threading.Thread, "start", refused)
+    monkeypatch.setattr(threads, "_start_new_thread", refused)
     data = np.random.RandomState(0).rand(400_000).astype(np.float32)
     found = []
     for allowed in (0, 2):

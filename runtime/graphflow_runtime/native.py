@@ -29,7 +29,7 @@ from graphflow_runtime.control import Control
 from graphflow_runtime.failures import uninitialized
 from graphflow_runtime.memory import aligned_bytes
 from graphflow_runtime.store import VariableStore
-from graphflow_runtime.threads import Pool, pool, wanted_threads
+from graphflow_runtime.threads import Pool, is_being_made, pool, wanted_threads
 
 if TYPE_CHECKING:
     from graphflow_runtime.tracing import Trace
@@ -125,7 +125,7 @@ class BoundPlan:
         sizes = self.sizes = plan.sizes(shapes)
         work = plan_nanoseconds(plan, sizes)
         may = work >= _THREADS_WORK and most_threads != 1
-        now = may and (work >= _THREADS_NOW or compiled.budget <= 0)
+        now = may and (work >= _THREADS_NOW or compiled.budget <= 0) and not is_being_made()
         #: Whether it is to be bound again, with threads, when its plan has done enough.
         self.waits = may and not now
         if may:
@@ -153,6 +153,9 @@ class BoundPlan:
         words = [0] * LAUNCH_WORDS
         self.step_flags = b""
         self.choice: np.ndarray[Any, Any] | None = None
+        threaded: LinkedPlan | None = None
+        #: The threads that its runs take, if they take any.
+        self.team: Pool | None = None
         if team is not None and threads > 1:
             self.step_flags = step_flags(plan, sizes, offsets, threads)
             if any(flag & PARALLEL for flag in self.step_flags):
@@ -160,7 +163,8 @@ class BoundPlan:
                 launch = team.launch
                 self.choice = new_choice(brief=work < BRIEF_NS, long=work >= _THREADS_NOW)
                 choice_at = self.choice.ctypes.data
-                words = [choice_at, team.address, threads, flags_at, compiled.threaded.entry, compiled.entry]
+                self.team, threaded = team, compiled.threaded
+                words = [choice_at, team.address, threads, flags_at, threaded.entry, compiled.entry]
         self.block = np.array([*words, *(sizes[s] for s in plan.symbols), 0], np.int64)  # never empty: its address is needed
         self.dims = self.block[LAUNCH_WORDS:]
         self.flags: dict[int, np.ndarray[Any, Any]] = {}
@@ -199,8 +203,9 @@ class BoundPlan:
             budget=(compiled.budget, int(work)) if self.waits else (_ENDLESS, 0),
             plan=plan,
             # A way of calling keeps its control after the sizes have been forgotten here: whatever the table, the code
-            # and the block hold addresses of must live as long.
-            keeps=(arena, self.flags, self.block, self.step_flags, self.choice, compiled),
+            # and the block hold addresses of must live as long. Two runs, one within the other in a signal's handler, may
+            # both have compiled the code for threads: then the plan has one, which is not that of both.
+            keeps=(arena, self.flags, self.block, self.step_flags, self.choice, compiled, threaded),
         )
         self.store_version = -1
 
@@ -227,8 +232,8 @@ class BoundPlan:
 
     @property
     def is_overdue(self) -> bool:
-        """Whether it should be bound again, with threads."""
-        return self.waits and bool(self.compiled.budget <= 0)
+        """Whether it should be bound again, with threads, or with those of this process where it has its parent's."""
+        return bool(self.waits and self.compiled.budget <= 0) or (self.team is not None and self.team.is_left)
 
     def run(self, values: Sequence[Any]) -> list[Any] | None:
         """Runs the plan on values that are, or may be, arrays of the bound shapes; None (and nothing has run) if not.
@@ -312,7 +317,7 @@ class NativeExecutable:
             raise self.failure(bound.plan, failure) from None
 
     def shortcut(self) -> Control | None:
-        return None if self.last is None else self.last.control
+        return None if self.last is None or self.last.is_overdue else self.last.control
 
     def failed(self, control: Control, status: int) -> Exception:
         """What to raise for the status of a run of `control`, which is one of the last plans."""

@@ -2,7 +2,12 @@
 
 A BLAS with threads of its own leaves them spinning after a call (OpenBLAS for about a tenth of a second). Two pools that
 spin on the same cores take them from each other, so where this process has a pool of ours, products on the reference
-backend run on one thread. What the user has set is put back after each of our calls, and their own calls never see it.
+backend run on one thread. What the user has set is put back after each of our calls.
+
+The number is the whole process's: products of the user's own on other threads take one thread, too, while one of ours runs.
+And a user who sets 1 meanwhile loses that, as it cannot be told from our 1; any other number stays. Nothing better is to be
+had: `openblas_set_num_threads_local`, as numpy's wheels have it (with OpenBLAS's own threads, not OpenMP's; looked at in
+0.3.29 and 0.3.31), sets the number of the whole process.
 """
 
 from __future__ import annotations
@@ -85,7 +90,7 @@ class _Limit:
                 self.restore()
 
     def restore(self) -> None:
-        """Unless somebody else has set it meanwhile: theirs is newer."""
+        """Unless somebody else has set it meanwhile, other than to 1: theirs is newer."""
         threads = self.before
         if self.blas is not None and threads and self.blas.get() == 1:
             self.blas.set(threads)

@@ -386,8 +386,7 @@ def _after_fork() -> None:
     for session in list(_sessions):
         session._lock = threading.RLock()
         if not session._closed:
-            session._store.busy = 0
-            session._store.guard(session._lock)
+            session._store.after_fork(session._lock)
         for executable in list(session._executables.values()):
             executable.after_fork()
 

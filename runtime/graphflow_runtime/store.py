@@ -31,6 +31,7 @@ class VariableStore:
         numbers = np.array([salt << 32, 0, 0, 0, 0], np.uint64)
         self.runs_address, self.version_address, self.busy_address = (numbers.ctypes.data + 8 * i for i in range(3))
         self._numbers = numbers.data  # a memoryview: read and written faster than the array
+        self._locks: list[Any] = []
         self.guard(lock)
 
     @property
@@ -90,8 +91,14 @@ class VariableStore:
 
     def guard(self, lock: threading.RLock) -> None:
         """From now on native code that lets other threads of Python run takes this lock, the session's, meanwhile."""
-        self._lock = lock.acquire, lock.release
-        self._numbers[3], self._numbers[4] = map(id, self._lock)
+        self._locks.append((lock.acquire, lock.release))  # the old ones stay: a native call may be about to release one
+        self._numbers[3], self._numbers[4] = map(id, self._locks[-1])
+
+    def after_fork(self, lock: threading.RLock) -> None:
+        """In a child process: the runs of other threads stayed in the parent, and so did the threads that runs take."""
+        self.busy = 0
+        self.guard(lock)
+        self.version += 1  # native calls go to Python once, which binds them to threads of this process
 
     def is_initialized(self, name: str) -> bool:
         return name in self._initialized

@@ -38,6 +38,7 @@ entry:
   %results = alloca ptr, i64 %outputs
   %memories = alloca ptr, i64 %outputs
   %call = alloca [2 x ptr]
+  %unlock_with = alloca ptr
   %broken = alloca i1
   store i1 false, ptr %broken
   %p_dtype_arg = getelementptr ptr, ptr %call, i64 1
@@ -159,6 +160,10 @@ guard: ; whoever lets other threads run holds the session's lock, and says that 
 lock:
   %p_acquire = getelementptr i64, ptr %busy_at, i64 1
   %acquire = load ptr, ptr %p_acquire
+  ; of the same lock: if the process forks meanwhile, the session of the child gets another one
+  %p_release = getelementptr i64, ptr %busy_at, i64 2
+  %release_it = load ptr, ptr %p_release
+  store ptr %release_it, ptr %unlock_with
   %p_false = getelementptr ptr, ptr %objects, i64 4
   %no_wait = load ptr, ptr %p_false
   store ptr %no_wait, ptr %call
@@ -182,9 +187,7 @@ again: ; the call may have collected garbage, and a finalizer loaded a variable 
   %still = and i1 %same2, %idle2
   br i1 %still, label %claim, label %changed
 changed:
-  %p_unlock2 = getelementptr i64, ptr %busy_at, i64 2
-  %unlock2 = load ptr, ptr %p_unlock2
-  %freed2 = call ptr @PyObject_VectorcallDict(ptr %unlock2, ptr %call, i64 0, ptr null)
+  %freed2 = call ptr @PyObject_VectorcallDict(ptr %release_it, ptr %call, i64 0, ptr null)
   call void @Py_DecRef(ptr %freed2)
   br label %drop_feeds_all
 claim:
@@ -254,18 +257,11 @@ with:
 after:
   %code = phi i32 [ %s1, %without ], [ %s0, %with ]
   store i32 %code, ptr %status
-  %is_failure = icmp ne i32 %code, 0
-  %is_told = and i1 %is_failure, %shortcut
-  br i1 %is_told, label %keep, label %read
-keep: ; for whoever says what failed: from here on other threads may bind anew, and let the plan go
-  %p_owner_kept = getelementptr ptr, ptr %control, i64 15
-  %owner_kept = load ptr, ptr %p_owner_kept
-  call void @Py_IncRef(ptr %owner_kept)
   br label %read
 
 ; ---- 0-d results out of their cells, before anything of Python's can run; then the feeds are let go
 read:
-  %c = phi i64 [ 0, %after ], [ 0, %keep ], [ %c1, %read_next ]
+  %c = phi i64 [ 0, %after ], [ %c1, %read_next ]
   %read_all = icmp eq i64 %c, %outputs
   br i1 %read_all, label %unguard, label %read_one
 read_one:
@@ -293,8 +289,7 @@ unguard:
   br i1 %must_lock, label %unlock, label %give_all
 unlock:
   store i64 0, ptr %busy_at
-  %p_unlock = getelementptr i64, ptr %busy_at, i64 2
-  %unlock_it = load ptr, ptr %p_unlock
+  %unlock_it = load ptr, ptr %unlock_with
   %freed = call ptr @PyObject_VectorcallDict(ptr %unlock_it, ptr %call, i64 0, ptr null)
   call void @Py_DecRef(ptr %freed)
   br label %give_all

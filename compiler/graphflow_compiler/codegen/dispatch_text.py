@@ -37,47 +37,47 @@ entry:
   %control = load ptr, ptr %cells
   %unbound = icmp eq ptr %control, null
   br i1 %unbound, label %slow, label %fast
-fast:
+fast: ; held until all has been said of this run: what Python runs meanwhile, here or on another thread, may bind anew
+  %p_owner = getelementptr ptr, ptr %control, i64 15
+  %owner = load ptr, ptr %p_owner
+  call void @Py_IncRef(ptr %owner)
   %structure = getelementptr i64, ptr %cells, i64 2
   %result = call ptr @run(ptr %control, ptr %structure, ptr %args, i64 %n, i1 true, ptr %status)
   %succeeded = icmp ne ptr %result, null
   br i1 %succeeded, label %done, label %why
 done:
+  call void @Py_DecRef(ptr %owner)
   ret ptr %result
 why:
   %code = load i32, ptr %status
-  switch i32 %code, label %failed [ i32 -1, label %slow i32 0, label %raised i32 NO_MEMORY, label %no_memory ]
-raised:
-  ret ptr null
+  switch i32 %code, label %tell [ i32 -1, label %refused i32 NO_MEMORY, label %no_memory ]
+refused:
+  call void @Py_DecRef(ptr %owner)
+  br label %slow
 slow:
   %other = call ptr @PyTuple_GetItem(ptr %self, i64 1)
   %slowly = call ptr @PyObject_VectorcallDict(ptr %other, ptr %args, i64 %n, ptr null)
   ret ptr %slowly
-no_memory:
-  br label %tell
-failed:
-  %p_owner = getelementptr ptr, ptr %control, i64 15
-  %owner = load ptr, ptr %p_owner
+no_memory: ; that alone is told
   br label %tell
 tell:
-  %told = phi ptr [ null, %no_memory ], [ %owner, %failed ]
-  %things = phi i64 [ 1, %no_memory ], [ 2, %failed ]
+  %things = phi i64 [ 1, %no_memory ], [ 2, %why ]
   %handler = call ptr @PyTuple_GetItem(ptr %self, i64 2)
   %wide = sext i32 %code to i64
   %code_object = call ptr @PyLong_FromLong(i64 %wide)
   %no_code = icmp eq ptr %code_object, null
   br i1 %no_code, label %untold, label %handle
 untold: ; for want of memory, which is then what is raised
-  call void @Py_DecRef(ptr %told)
+  call void @Py_DecRef(ptr %owner)
   ret ptr null
 handle:
   %arguments = alloca [2 x ptr]
   store ptr %code_object, ptr %arguments
   %second = getelementptr ptr, ptr %arguments, i64 1
-  store ptr %told, ptr %second
+  store ptr %owner, ptr %second
   %raising = call ptr @PyObject_VectorcallDict(ptr %handler, ptr %arguments, i64 %things, ptr null)
   call void @Py_DecRef(ptr %code_object)
-  call void @Py_DecRef(ptr %told) ; null is fine
+  call void @Py_DecRef(ptr %owner)
   ret ptr %raising
 }
 

@@ -18,9 +18,11 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
+from functools import lru_cache
 
 from graphflow.records import record
 from graphflow_compiler.codegen.object_code import COMMAND, READY, answer_of, greeting, job_for, object_code
+from graphflow_compiler.processors import available_processors
 
 _log = logging.getLogger("graphflow")
 
@@ -193,12 +195,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 _crew = Crew()
+_processors = lru_cache(maxsize=1)(available_processors)  # asked for each text, and some ten files are read for it
 atexit.register(lambda: _crew.dismiss())
 
 
 def _forget() -> None:
     global _crew
     _crew = Crew()  # a forked process has neither the threads nor the right to the pipes
+    _processors.cache_clear()  # nor, perhaps, the limits
 
 
 if hasattr(os, "register_at_fork"):
@@ -244,6 +248,4 @@ def _limit() -> int:
         return int(asked)
     if not os.path.basename(sys.executable or "").startswith("python"):
         return 0  # embedded: nobody knows what that program would do
-    if hasattr(os, "sched_getaffinity"):
-        return min(len(os.sched_getaffinity(0)), 8) - 1
-    return min(os.cpu_count() or 1, 8) - 1
+    return min(_processors(), 8) - 1
