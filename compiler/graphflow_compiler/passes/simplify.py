@@ -270,6 +270,39 @@ def transpose_of_unit_axes_to_reshape(m: Match) -> Replacement:
     return made.out()
 
 
+#: Operands that one node of a long sum, or of a long join, keeps: a kernel has at most 64 arrays (`drafts.MAX_ARRAYS`), and
+#: in that of a sum more is computed.
+_SUMMANDS, _JOINED = 32, 64
+
+
+@rule("AddN")
+def long_sum_to_sums(m: Match) -> Replacement:
+    """add_n([a, ..., z]) -> add_n([add_n([a, ..., m]), n, ..., z]): the same additions in the same order, in several kernels"""
+    node = m.node
+    if len(node.inputs) <= _SUMMANDS:
+        return None
+    total, rest = node.inputs[0], node.inputs[1:]
+    for first in range(0, len(rest), _SUMMANDS - 1):
+        part = (total, *rest[first : first + _SUMMANDS - 1])
+        total = m.driver.builder.add(node.op, node.attrs, part, None, node.origin, node.types).out()
+    return total
+
+
+@rule("Pack", "ConcatV2")
+def long_join_to_joins(m: Match) -> Replacement:
+    """concat([a, ..., z]) -> concat([concat([a, ..., m]), concat([n, ..., z])]): no kernel reads that many arrays"""
+    node = m.node
+    if len(node.inputs) <= _JOINED:
+        return None
+    op, parts = node.op, list(node.inputs)
+    assert node.types[0].shape is not None
+    attrs = replace(node.attrs, axis=node.attrs.axis % len(node.types[0].shape))
+    while len(parts) > _JOINED:
+        parts = [m.op(op, *parts[i : i + _JOINED], attrs=attrs) for i in range(0, len(parts), _JOINED)]
+        op = lookup("ConcatV2")
+    return m.driver.builder.add(op, attrs, parts, None, node.origin, node.types).out()
+
+
 CANONICALISE = (
     transposed_operand_to_flag,
     transpose_of_unit_axes_to_reshape,
@@ -278,6 +311,8 @@ CANONICALISE = (
 )
 FOLD = (constant_operands_to_constant,)
 SIMPLIFY = (
+    long_sum_to_sums,
+    long_join_to_joins,
     computed_constant_to_constant,
     transposed_constant_to_constant,
     half_product_to_single,
