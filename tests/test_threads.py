@@ -282,8 +282,16 @@ def test_a_change_for_the_better_is_seen_in_one_trial() -> None:
 
 def test_long_runs_are_tried_few_times() -> None:
     choice = _Choice(long=True)
-    taken = [choice.run(100, 50) for _ in range(46)]
+    taken = [choice.run(100, 90) for _ in range(46)]
     assert taken.count(False) == 4
+
+
+def test_what_is_clearly_faster_is_tried_rarely_and_left_at_once() -> None:
+    choice = _Choice()
+    taken = [choice.run(100, 60) for _ in range(10_000)]
+    assert taken.count(False) == 4 * 4  # after 4, 20, 160 and 1,280 runs
+    taken = [choice.run(100, 300) for _ in range(20)]  # a neighbour: no trial is needed to see it
+    assert not choice.takes_threads and sum(taken) <= 8
 
 
 def test_runs_that_find_workers_asleep_are_not_counted_until_they_are_many() -> None:

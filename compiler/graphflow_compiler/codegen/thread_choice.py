@@ -1,7 +1,8 @@
 """Whether a run takes all threads or one, decided in native code: whichever has been faster lately, since results are the same.
 
 A plan that is too small, or a neighbour that keeps a core busy, makes several threads the slower way. The way that is not
-taken is tried again for a few runs: soon after a change, which noise may have made, then ever more rarely. What counts is the
+taken is tried again for a few runs: soon after a change, which noise may have made, then ever more rarely; most rarely while all
+threads are clearly faster, since what one thread takes is known and does not depend on neighbours. What counts is the
 median of the last runs of each: single ones are disturbed by whatever else the machine does. The first after a change is left
 out, as it finds the workers asleep, or not yet.
 """
@@ -23,6 +24,8 @@ _KEPT = 9
 _FIRST_PERIOD = 20
 #: A trial of one thread costs its runs once more; one of all threads shows that a neighbour has gone.
 _LONGEST_PERIOD, _LONGEST_ALONE = 512, 96
+#: The same where all threads take four fifths of the time of one or less, and how much longer each period is than the last.
+_LONGEST_CLEAR, _GROWTH_CLEAR = 8192, 8
 #: So many runs in a row wait for a worker to wake. Later ones count: they are what is to be had.
 _MOST_ASLEEP = 8
 _NEVER = 1 << 62
@@ -154,9 +157,14 @@ confirm:
   %just = icmp eq i64 %runs1, %both
   br i1 %just, label %rarer, label %done
 rarer:
-  %twice = mul i64 %period, 2
-  %longest = select i1 %threads, i64 {_LONGEST_PERIOD}, i64 {_LONGEST_ALONE}
-  %next = call i64 @llvm.smin.i64(i64 %twice, i64 %longest)
+  %five = mul i64 %all_take, 5
+  %four = mul i64 %one_takes, 4
+  %clear = icmp sle i64 %five, %four
+  %factor = select i1 %clear, i64 {_GROWTH_CLEAR}, i64 2
+  %longer = mul i64 %period, %factor
+  %limit = select i1 %clear, i64 {_LONGEST_CLEAR}, i64 {_LONGEST_PERIOD}
+  %longest = select i1 %threads, i64 %limit, i64 {_LONGEST_ALONE}
+  %next = call i64 @llvm.smin.i64(i64 %longer, i64 %longest)
   store i64 %next, ptr %p_period
   br label %done
 done:
