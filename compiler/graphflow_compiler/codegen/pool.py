@@ -4,12 +4,12 @@ All threads run the same plan, each its share of every step (SPMD). A control bl
 
     0    number of the job, which a launch raises            64   number of workers that sleep
     128  the job: entry, table, dims, threads                192  1 while a job runs
-    256  lowest status that is not 0, or -1                  320  place of each thread: two lines
+    256  lowest status that is not 0, or -1                  320  place of each thread: five lines
 
-A thread's first line says how many barriers of which job it has reached, its second which job it has ended. Both only
-grow, so whoever waits compares with "at least". Waiting spins, gives way to other processes after a while, and for a
-next job in the end sleeps on a futex, which costs 25-60 us to leave: so only a worker that had nothing to do for
-some 150 us does. Linux only; elsewhere plans run on one thread.
+A thread's first line says how many barriers of which job it has reached, its second which job it has ended, the others
+where it may run (`pool_places`). The first two only grow, so whoever waits compares with "at least". Waiting spins, gives
+way to other processes after a while, and for a next job in the end sleeps on a futex, which costs 25-60 us to leave: so only
+a worker that had nothing to do for some 150 us does. Linux only; elsewhere plans run on one thread.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from functools import lru_cache
 
 from graphflow_compiler.codegen import thread_choice
 from graphflow_compiler.codegen.jit import Engine, compile_module
+from graphflow_compiler.codegen.pool_places import MASK_AT, MASK_BYTES, places_text
 
 #: Where the lines of the threads begin, and their size for one thread.
-THREADS_AT, THREAD_BYTES = 320, 128
+THREADS_AT, THREAD_BYTES = 320, MASK_AT + MASK_BYTES
 #: Rounds of waiting for a job before a worker sleeps, of 25-40 ns each: together longer than `thread_choice.BRIEF_NS`, or a
 #: worker that a brief run has woken would sleep again before the next run begins.
 _SPINS = 5000
@@ -56,8 +57,15 @@ def pool_code() -> Engine:
 
     machine = platform.machine()
     declaration, pause = _PAUSE[machine]
-    text = thread_choice.TEXT + _TEXT
-    numbers = {"FUTEX": _FUTEX[machine], "SPINS": _SPINS, "PATIENCE": _PATIENCE, "BRIEF": thread_choice.BRIEF}
+    text = thread_choice.TEXT + _TEXT + places_text(machine)
+    numbers = {
+        "THREAD_BYTES": THREAD_BYTES,
+        "THREADS_AT": THREADS_AT,
+        "FUTEX": _FUTEX[machine],
+        "SPINS": _SPINS,
+        "PATIENCE": _PATIENCE,
+        "BRIEF": thread_choice.BRIEF,
+    }
     for name, value in ("PAUSE", pause), *numbers.items():
         text = text.replace(name, str(value))
     engine = compile_module([f"{declaration}\n{text}"])
@@ -98,8 +106,8 @@ done:
 }
 
 define internal ptr @place(ptr %ctl, i64 %thread) alwaysinline {
-  %offset = mul i64 %thread, 128
-  %at = add i64 %offset, 320
+  %offset = mul i64 %thread, THREAD_BYTES
+  %at = add i64 %offset, THREADS_AT
   %p = getelementptr i8, ptr %ctl, i64 %at
   ret ptr %p
 }
@@ -157,6 +165,8 @@ end:
 ; for good
 define void @graphflow_worker(ptr %ctl, i64 %thread) {
 entry:
+  %mine = call ptr @place(ptr %ctl, i64 %thread)
+  call void @own_processors(ptr %mine)
   %p_asleep = getelementptr i8, ptr %ctl, i64 64
   br label %wait
 wait:
@@ -175,17 +185,40 @@ spin:
   PAUSE
   br label %look
 sleep:
+  call void @own_processors(ptr %mine)
   ; whoever launches raises the job first and looks for sleepers then: one of the two sees the other
   %asleep = atomicrmw add ptr %p_asleep, i32 1 seq_cst
   %expected = trunc i64 %last to i32
   %r = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %ctl, i64 128, i32 %expected, ptr null, ptr null, i64 0)
   %still = atomicrmw sub ptr %p_asleep, i32 1 seq_cst
+  call void @own_processors(ptr %mine)
   br label %awake
 awake:
   br label %look
 run:
   call void @work(ptr %ctl, i64 %thread, i64 %job)
   br label %wait
+}
+
+; all sleepers, each elsewhere than here
+define internal void @wake(ptr %ctl) {
+entry:
+  %p_size = getelementptr i64, ptr %ctl, i64 20
+  %size = load i64, ptr %p_size
+  %here = call i32 @sched_getcpu()
+  br label %each
+each:
+  %t = phi i64 [ 1, %entry ], [ %t1, %one ]
+  %all = icmp sge i64 %t, %size
+  br i1 %all, label %call, label %one
+one:
+  %t1 = add i64 %t, 1
+  %theirs = call ptr @place(ptr %ctl, i64 %t)
+  call void @send_away(ptr %theirs, i32 %here)
+  br label %each
+call:
+  %r = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %ctl, i64 129, i32 2147483647, ptr null, ptr null, i64 0)
+  ret void
 }
 
 define internal i64 @nanoseconds() {
@@ -248,7 +281,7 @@ brief_run: ; it would be over before a sleeper is awake: that one is woken for t
   %someone = icmp ne i32 %resting, 0
   br i1 %someone, label %wake_only, label %take
 wake_only:
-  %r0 = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %ctl, i64 129, i32 2147483647, ptr null, ptr null, i64 0)
+  call void @wake(ptr %ctl)
   br label %by_itself
 take:
   %p_taken = getelementptr i8, ptr %ctl, i64 192
@@ -281,7 +314,7 @@ start:
   %sleepers = icmp ne i32 %asleep, 0
   br i1 %sleepers, label %wake, label %work
 wake:
-  %r = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %ctl, i64 129, i32 2147483647, ptr null, ptr null, i64 0)
+  call void @wake(ptr %ctl)
   ; give way at once: a worker may be queued on this very core
   %ignored = call i32 @sched_yield()
   br label %work

@@ -1,8 +1,8 @@
 """Whether a run takes all threads or one, decided in native code: whichever has been faster lately, since results are the same.
 
 A plan that is too small, or a neighbour that keeps a core busy, makes several threads the slower way. The way that is not
-taken is tried again for a few runs: soon after a change, which noise may have made, then ever more rarely; most rarely while all
-threads are clearly faster, since what one thread takes is known and does not depend on neighbours. What counts is the
+taken is tried again for a few runs: soon after a change, which noise may have made, then ever more rarely; most rarely while
+all threads are clearly faster, since what one thread takes is known and does not depend on neighbours. What counts is the
 median of the last runs of each: single ones are disturbed by whatever else the machine does. The first after a change is left
 out, as it finds the workers asleep, or not yet.
 """
