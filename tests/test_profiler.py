@@ -165,12 +165,29 @@ def test_explain_has_the_share_of_each_kernel(new: Callable[..., Any]) -> None:
         after = tf.explain([loss, train], feed(x), s)
         other = tf.explain(loss, feed(x), s)
     text = profile.explain()
-    assert after == (text if profile.native else plain)
+    assert after == text and text.splitlines()[-1].startswith("times: medians of 2 runs")
     assert "took " not in plain and "took " not in other
     assert text.count("of peak, bound by") == sum(1 for r in profile.rows if r.bound)
     assert text.count("took ") == len(profile.rows)
     if profile.native:
-        assert [line for line in text.splitlines() if not line.startswith("  took ")] == plain.splitlines()
+        assert [line for line in text.splitlines() if not line.startswith(("  took ", "times: "))] == plain.splitlines()
+
+
+def test_explain_says_of_which_sizes_the_times_are() -> None:
+    x = tf.placeholder(tf.float32, [None, 8])
+    y = tf.reduce_sum(tf.tanh(x), 1)
+    with tf.Session() as s:
+        s.profile(y, {x: np.ones((64, 8), np.float32)}, runs=2)
+        assert tf.explain(y, session=s, feed_shapes={x: [2, 8]}).splitlines()[-1] == "times: medians of 2 runs with n0_0 = 64"
+
+
+def test_explain_keeps_why_it_was_numpy() -> None:
+    x = tf.placeholder(tf.float32, [4])
+    y = tf.boolean_mask(x, x > 0.0)
+    with tf.Session() as s:
+        s.profile(y, {x: [1.0, -1.0, 2.0, 3.0]}, runs=2)
+        text = tf.explain(y, session=s, feed_shapes={x: [4]})
+    assert "runs on the host" in text and "took " in text
 
 
 def test_nothing_to_do(new: Callable[..., Any]) -> None:

@@ -51,5 +51,5 @@ class Executable(Protocol):
     def explanation(self) -> str:
         """What was made of the fetches, in words, with what the last profile found."""
 
-    def profiled(self, plan: Plan | None, notes: Sequence[str]) -> None:
-        """Keeps for `explanation` what a profile found of each step of `plan`; None: it ran in numpy."""
+    def profiled(self, plan: Plan | None, text: str) -> None:
+        """Keeps for `explanation` what a profile says of `plan`; None: it ran in numpy."""

@@ -82,8 +82,8 @@ class CompiledPlan:
         self._profiled: LinkedPlan | None = None
         self._threaded: LinkedPlan | None = None
         self._alone = False
-        #: What the last profile found of each step, for `explain`.
-        self.profile_notes: Sequence[str] = ()
+        #: What `explain` says since the last profile.
+        self.profile_text = ""
 
     def team(self) -> Pool | None:
         """The threads for runs of this plan, whose code is then there; None where one thread has to do."""
@@ -131,6 +131,8 @@ class BoundPlan:
         if may:
             wanted_threads()  # says now what is wrong with the environment, not when threads are due
         team = compiled.team() if now else None
+        if now and team is None and is_being_made():  # by another thread, which has begun since
+            self.waits = True
         threads = 1 if team is None else min(team.size, most_threads or team.size)
         offsets, total = plan.arena(sizes, threads)
         try:
@@ -421,13 +423,16 @@ class NativeExecutable:
 
     def explanation(self) -> str:
         if self.fallback is not None:
-            return f"reference backend (numpy): {self.fallback_reason}\n"
-        return "\n".join(c.plan.explain(notes=c.profile_notes) for c in self.plans.values())
+            profile: str = self.fallback.profile_text
+            return f"reference backend (numpy): {self.fallback_reason}\n{profile}"
+        return "\n".join(c.profile_text or c.plan.explanation for c in self.plans.values())
 
-    def profiled(self, plan: Plan | None, notes: Sequence[str]) -> None:
+    def profiled(self, plan: Plan | None, text: str) -> None:
+        if self.fallback is not None:
+            self.fallback.profiled(plan, text)
         for c in self.plans.values():
             if c.plan is plan:
-                c.profile_notes = notes
+                c.profile_text = text
 
     def failure(self, plan: Plan, failure: _Failure) -> InvalidArgumentError:
         step = plan.steps[failure.step]

@@ -94,10 +94,13 @@ class Profile:
         """What `explain` tells of the fetches, with the time and the share of the peak of each kernel."""
         last = self._traces[-1]
         if last.plan is not None:
-            return last.plan.explain(notes=self.notes)
-        head = f"reference backend (numpy): {len(self.rows)} operations, one by one"
-        rows = (f"{r.ops[-1]}: {r.kind}, {note}" for r, note in zip(self.rows, self.notes, strict=True))
-        return "\n".join([head, *rows]) + "\n"
+            text: str = last.plan.explain(notes=self.notes)
+        else:
+            head = f"reference backend (numpy): {len(self.rows)} operations, one by one"
+            rows = (f"{r.ops[-1]}: {r.kind}, {note}" for r, note in zip(self.rows, self.notes, strict=True))
+            text = "\n".join([head, *rows]) + "\n"
+        sizes = ", ".join(f"{name} = {size}" for name, size in last.sizes.items())
+        return f"{text}times: medians of {self.runs} runs{f' with {sizes}' if sizes else ''}\n"
 
     def chrome_trace(self, path: str | os.PathLike[str]) -> None:
         """Writes all runs to a JSON file that https://ui.perfetto.dev and chrome://tracing open.

@@ -64,6 +64,8 @@ class ReferenceExecutable:
         self.store = store
         self.operations = needed_operations(fetches, feeds)
         self.reads = variables_read(self.operations, fetches, feeds)
+        #: What `explain` says since the last profile.
+        self.profile_text = ""
 
     def fast(self, values: Sequence[object]) -> None:
         """There is no fast path here."""
@@ -86,10 +88,10 @@ class ReferenceExecutable:
         """There are no locks."""
 
     def explanation(self) -> str:
-        return f"reference backend (numpy): {len(self.operations)} operations, one by one\n"
+        return self.profile_text or f"reference backend (numpy): {len(self.operations)} operations, one by one\n"
 
-    def profiled(self, plan: Plan | None, notes: Sequence[str]) -> None:
-        """Nothing is made of the fetches here: a profile's own table says all."""
+    def profiled(self, plan: Plan | None, text: str) -> None:
+        self.profile_text = text
 
 
 class _Run:

@@ -30,6 +30,7 @@ class VariableStore:
         salt = int.from_bytes(os.urandom(4), "little")
         numbers = np.array([salt << 32, 0, 0, 0, 0], np.uint64)
         self.runs_address, self.version_address, self.busy_address = (numbers.ctypes.data + 8 * i for i in range(3))
+        self._closed = False
         self._numbers = numbers.data  # a memoryview: read and written faster than the array
         self._locks: list[Any] = []
         self.guard(lock)
@@ -82,11 +83,11 @@ class VariableStore:
 
     def end(self, others: int) -> None:
         """A run that made itself known in `busy` has ended."""
-        if self.busy < _CLOSED:
-            self.busy = others
+        self.busy = _CLOSED if self._closed else others
 
     def close(self) -> None:
         """For good: whatever still has the address of this store comes to the lock."""
+        self._closed = True
         self.busy = _CLOSED
 
     def guard(self, lock: threading.RLock) -> None:

@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import time
+import weakref
 from _thread import start_new_thread as _start_new_thread
 
 from graphflow_compiler.codegen.pool import control_bytes, is_supported, pool_code
@@ -102,8 +103,14 @@ class Pool:
 
 _pool: Pool | None = None
 _unfinished: Pool | None = None  # some of whose workers may run already
-_making: dict[str, object] = {}  # who makes the pool, if anybody does
-_left_behind: list[Pool | None] = []  # by parent processes: bound plans have their addresses
+_making: dict[str, weakref.ref[_Making]] = {}  # the call that makes the pool, if one does
+_left_behind: list[Pool] = []  # by parent processes: bound plans have their addresses
+
+
+class _Making:
+    """Lives as long as the call of `pool` that holds it: a handler may raise before that call has said that it ends."""
+
+    __slots__ = ("__weakref__",)
 
 
 def pool() -> Pool | None:
@@ -113,8 +120,11 @@ def pool() -> Pool | None:
     that would wait here.
     """
     global _pool, _unfinished
-    me = object()
+    making = _Making()
+    me = weakref.ref(making)
     try:
+        if not is_being_made():
+            _making.pop("pool", None)
         if _pool is None and is_supported() and _making.setdefault("pool", me) is me and _pool is None:
             size = available_threads()
             if size > 1:
@@ -135,7 +145,8 @@ def has_pool() -> bool:
 
 def is_being_made() -> bool:
     """Whether there may be a pool soon."""
-    return bool(_making)
+    making = _making.get("pool")
+    return making is not None and making() is not None
 
 
 def _after_fork() -> None:
@@ -145,7 +156,7 @@ def _after_fork() -> None:
     for old in (_pool, _unfinished):
         if old is not None:
             old.leave()
-    _left_behind.extend((_pool, _unfinished))
+            _left_behind.append(old)
     _pool = _unfinished = None
     _making.clear()
 

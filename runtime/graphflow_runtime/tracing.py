@@ -52,7 +52,7 @@ class Trace:
         self.began = 0
         self.plan: Plan | None = None
         self.clock = 0
-        self._sizes: dict[str, int] = {}
+        self.sizes: dict[str, int] = {}  # that the plan leaves open
         self._stamps: Array | None = None
         self._operations: list[Work] = []
         self._moments: list[tuple[int, int]] = []
@@ -68,13 +68,13 @@ class Trace:
     @cached_property
     def works(self) -> list[Work]:
         """What was done, in order. Ask when the run is over: between runs that are timed it would only disturb."""
-        return self._operations if self.plan is None else works(self.plan, self._sizes)
+        return self._operations if self.plan is None else works(self.plan, self.sizes)
 
     def is_like(self, other: Trace) -> bool:
         """Whether both runs did the same."""
         if self.plan is None:
             return other.plan is None and self.works == other.works
-        return self.plan is other.plan and self._sizes == other._sizes
+        return self.plan is other.plan and self.sizes == other.sizes
 
     # ------------------------------------------------------------------ native code
     def native(self, bound: BoundPlan, values: Sequence[Any]) -> list[Array]:
@@ -100,7 +100,7 @@ class Trace:
             raise _Failure(status)
         store.mark_initialized(bound.writes)
         self.plan = plan
-        self._sizes = bound.sizes
+        self.sizes = bound.sizes
         self.clock = int(stamps[1] - stamps[0])
         self._stamps = (stamps[2:] - stamps[1]).reshape(len(plan.steps), 2)
         return results

@@ -4,7 +4,7 @@ All threads run the same plan, each its share of every step (SPMD). A control bl
 
     0    number of the job, which a launch raises            64   number of workers that sleep
     128  the job: entry, table, dims, threads                192  1 while a job runs
-    256  lowest status that is not 0, or -1                  320  place of each thread: five lines
+    256  lowest status that is not 0, or -1                  320  place of each thread: seven lines
 
 A thread's first line says how many barriers of which job it has reached, its second which job it has ended, the others
 where it may run (`pool_places`). The first two only grow, so whoever waits compares with "at least". Waiting spins, gives
@@ -20,10 +20,10 @@ from functools import lru_cache
 
 from graphflow_compiler.codegen import thread_choice
 from graphflow_compiler.codegen.jit import Engine, compile_module
-from graphflow_compiler.codegen.pool_places import MASK_AT, MASK_BYTES, places_text
+from graphflow_compiler.codegen.pool_places import GIVEN_AT, MASK_BYTES, places_text
 
 #: Where the lines of the threads begin, and their size for one thread.
-THREADS_AT, THREAD_BYTES = 320, MASK_AT + MASK_BYTES
+THREADS_AT, THREAD_BYTES = 320, GIVEN_AT + MASK_BYTES
 #: Rounds of waiting for a job before a worker sleeps, of 25-40 ns each: together longer than `thread_choice.BRIEF_NS`, or a
 #: worker that a brief run has woken would sleep again before the next run begins.
 _SPINS = 5000
@@ -166,7 +166,7 @@ end:
 define void @graphflow_worker(ptr %ctl, i64 %thread) {
 entry:
   %mine = call ptr @place(ptr %ctl, i64 %thread)
-  call void @own_processors(ptr %mine)
+  call void @arrive(ptr %mine)
   %p_asleep = getelementptr i8, ptr %ctl, i64 64
   br label %wait
 wait:
