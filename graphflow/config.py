@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
-#: What a field may be set to, by the type of its default.
-_KINDS: dict[type, type] = {bool: Integral, int: Integral, float: Real, str: str}
-_NAMES: dict[type, str] = {Integral: "a whole number", Real: "a number", str: "text"}
+import numpy as np
+
+#: What a field may be set to, by the type of its default, and how that is called.
+_KINDS: dict[type, tuple[tuple[type, ...], str]] = {
+    bool: ((Integral, np.bool_), "True or False"),
+    int: ((Integral,), "a whole number"),
+    float: ((Real,), "a number"),
+    str: ((str,), "text"),
+}
 
 
 class Settings:
-    """A record that takes any field it knows as keyword, and lets it be set later."""
+    """A record that takes any field it knows as keyword, and lets it be set later. A keyword that is None is not set."""
 
     _fields: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, **values: Any) -> None:
-        for name, default in self._fields.items():
-            setattr(self, name, default() if isinstance(default, type) else default)
-        for name, value in values.items():
+        for name in values:
             if name not in self._fields:
                 raise ValueError(f"Protocol message {type(self).__name__} has no {name!r} field.")
-            setattr(self, name, value)
+        for name, default in self._fields.items():
+            value = values.get(name)
+            setattr(self, name, (default() if isinstance(default, type) else default) if value is None else value)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """
         Raises:
-            TypeError: the field holds numbers, or text, and this is none.
+            AttributeError: there is no such field. TypeError: it holds something else.
         """
-        wanted = _KINDS.get(type(self._fields.get(name)))
-        if wanted is not None and not isinstance(value, wanted):
+        if name not in self._fields:
+            raise AttributeError(f"Protocol message {type(self).__name__} has no {name!r} field.")
+        default = self._fields[name]
+        if isinstance(default, type):
+            wanted: tuple[type, ...] = (list, tuple) if default is list else (default,)
+            called = f"a {default.__name__}"
+        else:
+            wanted, called = _KINDS.get(type(default), ((object,), "anything"))
+        if not isinstance(value, wanted):
             raise TypeError(
-                f"Cannot set {type(self).__name__}.{name} to {value!r}: {value!r} has type {type(value)}, but expected "
-                f"{_NAMES[wanted]}"
+                f"Cannot set {type(self).__name__}.{name} to {value!r}: {value!r} has type {type(value)}, but expected {called}"
             )
         object.__setattr__(self, name, value)
 
@@ -41,9 +54,9 @@ class Settings:
         return f"{type(self).__name__}({changed})"
 
     def CopyFrom(self, other: Settings) -> None:
-        """Takes all fields of `other`."""
+        """Takes all fields of `other`, as they are now."""
         for name in self._fields:
-            setattr(self, name, getattr(other, name))
+            setattr(self, name, deepcopy(getattr(other, name)))
 
 
 class GPUOptions(Settings):
@@ -126,7 +139,7 @@ class NodeStats(Settings):
     all_start_micros, all_start_nanos: when it started, since 1970.
     op_start_rel_*, op_end_rel_*, all_end_rel_*: from then on. Microseconds are whole numbers and rounded up, as many kernels
         take less than one; the nanoseconds are exact.
-    thread_id: of the threads that run a plan, the number.
+    thread_id: 0, as a run that is traced takes one thread.
     details: what TensorFlow has no field for, by name: kernel, operations, flops, bytes, ...
     """
 

@@ -98,19 +98,54 @@ def test_arguments_are_checked() -> None:
         tf.Session("grpc://localhost:2222")
     with pytest.raises(ValueError, match="has no 'alow_growth' field"):
         tf.GPUOptions(alow_growth=True)
-    for wrong in ("2", 2.5, None):
+
+
+def test_fields_of_a_config_are_checked() -> None:
+    for wrong in ("2", 2.5):
         with pytest.raises(TypeError, match=r"Cannot set ConfigProto\.intra_op_parallelism_threads to .*a whole number"):
             tf.ConfigProto(intra_op_parallelism_threads=wrong)
+    for field, value in {"gpu_options": 3, "device_count": 3, "device_filters": "x", "allow_soft_placement": "yes"}.items():
+        with pytest.raises(TypeError, match=f"Cannot set ConfigProto.{field}"):
+            tf.ConfigProto(**{field: value})
+    with pytest.raises(AttributeError, match="has no 'allow_growth' field"):
+        tf.ConfigProto().allow_growth = True
+    config = tf.ConfigProto(intra_op_parallelism_threads=None, allow_soft_placement=np.True_, device_filters=("a",))
+    assert config.intra_op_parallelism_threads == 0  # None is not set
+    copy = tf.ConfigProto()
+    copy.CopyFrom(config)
+    copy.gpu_options.allow_growth = True
+    assert not config.gpu_options.allow_growth
 
 
 @pytest.mark.parametrize("threads", [-8, -1, 0, np.int64(1), 1 << 40])
-def test_any_number_of_threads_may_be_asked_for(threads: int) -> None:
-    """Of a plan with scratch for each thread, in runs long enough for several."""
+def test_any_number_of_threads_may_be_asked_for(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a plan with scratch for each thread, in runs on all of them."""
+    native = pytest.importorskip("graphflow_runtime.native")
+    pool = pytest.importorskip("graphflow_runtime.threads").pool()
+    monkeypatch.setattr(native, "_THREADS_NOW", 0)
     a = np.linspace(-1, 1, 300 * 300, dtype=np.float32).reshape(300, 300)
     x = tf.placeholder(tf.float32, [300, None])
     with tf.Session(config=tf.ConfigProto(intra_op_parallelism_threads=threads)) as s:
         for _ in range(3):
             np.testing.assert_allclose(s.run(tf.matmul(x, x), {x: a}), a @ a, rtol=1e-4, atol=1e-4)
+        executables = list(s._executables.values())
+    assert all((e.last.team is not None) == (pool is not None and threads != 1) for e in executables)
+
+
+def test_a_session_that_is_closed_within_a_run_stays_closed() -> None:
+    x = tf.placeholder(tf.float32, [2])
+    with tf.Session() as s:
+        f = s.make_callable(x * 2.0, [x])
+        f([1.0, 2.0])
+        store = s._store
+        others = store.others(False)
+        store.busy = others + 1
+        s.close()
+        store.busy = others + 1  # as where a handler has closed it just before
+        store.end(others)
+    assert store.busy > 1
+    with pytest.raises(errors.SessionClosedError):
+        f(np.ones(2, np.float32))
 
 
 def test_an_interrupted_run_does_not_slow_the_next_ones() -> None:
