@@ -6,10 +6,10 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
-from driver import OURS, Run, Side, Worker, time_processes, time_steps
+from driver import OURS, Run, Side, Worker, WorkerError, time_processes, time_steps
 from results import Effort, Line, Results, Scaling, Share, say
 from workloads import WORKLOADS
 
@@ -32,28 +32,35 @@ LEAST_SHARE = 0.9
 LEAST_BESIDE_NEIGHBOUR = 1 / 1.5
 #: Seconds of runs after which the choice of threads has seen the neighbour.
 SETTLING_S = 1.0
-MOST_GROWTH = 1 << 20
+MOST_GROWTH, GROWTH_RUNS = 1 << 20, 10_000
 
 
 def measure_alone(side: Side, effort: Effort, wanted: Callable[[str], bool], results: Results) -> None:
+    """A row that fails is left out, with a note."""
     _kernels(side, effort, wanted, results)
-    if wanted("peak") or wanted("threads") or wanted("neighbour"):
-        workers = {title: Worker(side, GRAPHFLOW_THREADS=count) for title, count in (("1 thread", "1"), ("2 threads", "2"))}
-        try:
-            if wanted("peak"):
-                _shares(workers["1 thread"], effort, results)
-            if wanted("threads"):
-                _threads(workers, effort, results)
-            if wanted("neighbour"):
-                _neighbour(workers, effort, results)
-        finally:
-            for worker in workers.values():
-                worker.close()
-    if wanted("memory"):
-        say("memory")
-        worker = Worker(side)
-        results.growth = worker.ask("growth")
-        worker.close()
+    rows = {"peak": _shares, "threads": _threads, "neighbour": _neighbour, "memory": _growth}
+    for name, measure in rows.items():
+        if wanted(name):
+            try:
+                measure(side, effort, results)
+            except WorkerError as error:
+                print(f"{name} is left out: {error}", file=sys.stderr)
+                results.notes.append(f"{name}: failed, left out")
+
+
+@contextmanager
+def _workers(side: Side, *counts: str, cores: Collection[int] = ()) -> Iterator[dict[str, Worker]]:
+    """A worker for each number of threads, on `cores` if there are any."""
+    made: dict[str, Worker] = {}
+    try:
+        for count in counts:
+            worker = made[count] = Worker(side, GRAPHFLOW_THREADS=count)
+            if cores:
+                os.sched_setaffinity(worker.pid, cores)  # before it has threads, which take that over
+        yield made
+    finally:
+        for worker in made.values():
+            worker.close()
 
 
 def _kernels(side: Side, effort: Effort, wanted: Callable[[str], bool], results: Results) -> None:
@@ -67,56 +74,69 @@ def _kernels(side: Side, effort: Effort, wanted: Callable[[str], bool], results:
             results.lines.append(Line(title, {} if took is None else {OURS: took}, None, target, absolute=True))
 
 
-def _shares(worker: Worker, effort: Effort, results: Results) -> None:
+def _shares(side: Side, effort: Effort, results: Results) -> None:
     """Of the best that a core has done just before or after: its clock may change between the workloads."""
-    for name in PRODUCTS:
-        say(f"share of peak, {name}")
-        before = worker.ask("peak")
-        timing = time_steps({OURS: worker}, name, effort.steps, effort.step_s)
-        peak = max(before, worker.ask("peak"))
-        results.notes += timing.notes
-        seconds = timing.best(OURS)
-        if seconds is not None:
-            m, k, n = WORKLOADS[name].sizes
-            results.shares.append(Share(f"matmul + bias + relu, {m}x{k}x{n}, mean", 2 * m * k * n / seconds, peak, LEAST_SHARE))
+    with _workers(side, "1") as workers:
+        for name in PRODUCTS:
+            say(f"share of peak, {name}")
+            before = workers["1"].ask("peak")
+            timing = time_steps(workers, name, effort.steps, effort.step_s)
+            peak = max(before, workers["1"].ask("peak"))
+            results.notes += timing.notes
+            seconds = timing.best("1")
+            if seconds is not None:
+                m, k, n = WORKLOADS[name].sizes
+                title = f"matmul + bias + relu, {m}x{k}x{n}, mean"
+                results.shares.append(Share(title, 2 * m * k * n / seconds, peak, LEAST_SHARE))
 
 
-def _threads(workers: Mapping[str, Worker], effort: Effort, results: Results) -> None:
+def _threads(side: Side, effort: Effort, results: Results) -> None:
     """Speed-ups, and whether the results are the same bits."""
-    for name, (title, target) in SPEEDUPS.items():
-        say(f"threads, {name}")
-        timing = time_steps(workers, name, effort.steps, 2 * effort.step_s)
-        one, two = timing.best("1 thread"), timing.best("2 threads")
-        results.notes += timing.notes
-        if one is not None and two is not None:
-            results.scaling.append(Scaling(title, one, two, target))
-    for name in SAME_BITS:
-        say(f"bits, {name}")
-        first, second = (worker.ask("digest", workload=name) for worker in workers.values())
-        results.same_bits[name] = first == second
+    with _workers(side, "1", "2") as workers:
+        for name, (title, target) in SPEEDUPS.items():
+            say(f"threads, {name}")
+            timing = time_steps(workers, name, effort.steps, 2 * effort.step_s)
+            one, two = timing.best("1"), timing.best("2")
+            results.notes += timing.notes
+            if one is not None and two is not None:
+                results.scaling.append(Scaling(title, one, two, target))
+        for name in SAME_BITS:
+            say(f"bits, {name}")
+            first, second = (worker.ask("digest", workload=name) for worker in workers.values())
+            results.same_bits[name] = first == second
 
 
-def _neighbour(workers: Mapping[str, Worker], effort: Effort, results: Results) -> None:
-    """Two threads against one, each while another process keeps one of the cores busy; of all cores, the worst."""
-    if not hasattr(os, "sched_getaffinity"):
-        results.notes.append("a busy neighbour: this system pins no process to a core")
+def _neighbour(side: Side, effort: Effort, results: Results) -> None:
+    """One thread and two by turns, on two cores of which another process keeps one busy; of the two cores the worse."""
+    if not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2:
+        results.notes.append("a busy neighbour: needs a system that pins processes, and two cores")
         return
-    for name, (title, _) in SPEEDUPS.items():
-        say(f"busy neighbour, {name}")
-        found = []
-        for core in sorted(os.sched_getaffinity(0))[:2]:
-            with _busy(core):
-                found.append([_settled(worker, name, effort) for worker in workers.values()])
-        one, two = max(found, key=lambda times: times[1] / times[0])
-        results.beside_neighbour.append(Scaling(title, one, two, LEAST_BESIDE_NEIGHBOUR))
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    with _workers(side, "1", "2", cores=cores) as workers:
+        for name, (title, _) in SPEEDUPS.items():
+            say(f"busy neighbour, {name}")
+            estimates = {count: worker.ask("setup", workload=name)[""]["seconds"] for count, worker in workers.items()}
+            found = [_beside(core, workers, estimates, effort) for core in cores]
+            one, two = max(found, key=lambda times: times[1] / times[0])
+            results.beside_neighbour.append(Scaling(title, one, two, LEAST_BESIDE_NEIGHBOUR))
 
 
-def _settled(worker: Worker, name: str, effort: Effort) -> float:
-    answer = worker.ask("setup", workload=name)[""]
-    seconds = answer["seconds"]
-    worker.ask("time", variant="", count=max(1, int(SETTLING_S / seconds)))
-    count = max(1, int(effort.step_s / seconds))
-    return statistics.median([worker.ask("time", variant="", count=count) for _ in range(effort.steps)])
+def _beside(core: int, workers: Mapping[str, Worker], estimates: Mapping[str, float], effort: Effort) -> tuple[float, float]:
+    """Seconds of a step on one thread and on two."""
+    times: dict[str, list[float]] = {count: [] for count in workers}
+    with _busy(core):
+        for turn in range(effort.steps + 1):
+            for count, worker in workers.items():
+                seconds = SETTLING_S if turn == 0 else effort.step_s
+                took = worker.ask("time", variant="", count=max(1, int(seconds / estimates[count])))
+                times[count] += [took] if turn else []
+    return statistics.median(times["1"]), statistics.median(times["2"])
+
+
+def _growth(side: Side, effort: Effort, results: Results) -> None:
+    say("memory")
+    with _workers(side, "2") as workers:
+        results.growth = workers["2"].ask("growth", runs=GROWTH_RUNS)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Times graphflow beside every peer there is, and prints a table.
 
 python benchmarks/run.py                     all rows, with every peer that can be imported
-python benchmarks/run.py mlp digits          rows whose names contain one of these
+python benchmarks/run.py mlp digits          rows whose names contain one of these; besides the workloads there are
+                                             first, kernels, import, peak, threads, neighbour and memory
 python benchmarks/run.py --peer jax=PYTHON   a peer from another interpreter; as often as there are peers
 python benchmarks/run.py --readme            all rows, written into README.md
 python benchmarks/run.py scaling             long graphs: build, gradients, first run
@@ -44,6 +45,8 @@ def main(arguments: list[str]) -> None:
         parser.error("--readme writes all rows; leave the names out")
     effort = QUICK if options.quick else Effort()
     results = measure(find_sides(dict(options.peer)), effort, lambda row: not only or any(part in row for part in only))
+    if not any((results.lines, results.shares, results.scaling, results.beside_neighbour, results.growth is not None)):
+        parser.error(f"nothing is called {' or '.join(only)}, or nothing of it could be measured")
     text = render(results, effort)
     print(text)
     if options.readme:

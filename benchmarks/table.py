@@ -7,7 +7,7 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-from alone import MOST_GROWTH
+from alone import GROWTH_RUNS, MOST_GROWTH
 from driver import OURS, PEERS, TITLES
 from results import Effort, Results, Scaling
 
@@ -26,11 +26,11 @@ def render(results: Results, effort: Effort) -> str:
     if results.scaling:
         parts.append(_scaling("two threads against one", results.scaling))
     if results.beside_neighbour:
-        parts.append(_scaling("the same beside a process that keeps a core busy", results.beside_neighbour))
+        parts.append(_scaling("the same on two cores of which another process keeps one busy", results.beside_neighbour))
     if results.growth is not None:
         grown = f"{results.growth / 2**20:.2f} MB"
         marked = _marked(grown, results.growth < MOST_GROWTH)
-        parts.append(f"10,000 runs with random batch sizes grow memory by {marked} (target < {MOST_GROWTH >> 20} MB).")
+        parts.append(f"{GROWTH_RUNS:,} runs with random batch sizes grow memory by {marked} (target < {MOST_GROWTH >> 20} MB).")
     if results.same_bits:
         different = [name for name, same in results.same_bits.items() if not same]
         parts.append(

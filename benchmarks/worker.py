@@ -25,7 +25,7 @@ WARM_UP_S = 0.2  # several libraries adapt to what they have seen so far
 
 
 def serve(side: Any, requests: TextIO, answers: TextIO) -> None:
-    """Requests: setup WORKLOAD; time VARIANT COUNT; and of graphflow digest WORKLOAD; peak; growth.
+    """Requests: setup WORKLOAD; time VARIANT COUNT; and of graphflow digest WORKLOAD; peak; growth RUNS.
 
     The last workload set up is the one timed.
     """
@@ -42,8 +42,10 @@ def serve(side: Any, requests: TextIO, answers: TextIO) -> None:
                 answer = timed(steps[request["variant"]], request["count"])
             elif request["do"] == "digest":
                 answer = side.digest(request["workload"])
+            elif request["do"] == "peak":
+                answer = side.peak()
             else:
-                answer = {"peak": side.peak, "growth": side.growth}[request["do"]]()
+                answer = side.growth(request["runs"])
         except Exception as error:  # a peer that fails is left out, with what it said
             answer = failure(error)
         answers.write(json.dumps(answer) + "\n")

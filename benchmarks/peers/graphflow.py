@@ -104,7 +104,7 @@ def peak() -> float:
     return Peaks().flops_of(gf.float32)
 
 
-def growth(runs: int = 10_000) -> int:
+def growth(runs: int) -> int:
     """Bytes by which `runs` training steps on batches of random sizes make the process grow.
 
     What it holds goes up and down by half a megabyte as arenas of other sizes come and go: medians of before and after.
@@ -122,10 +122,10 @@ def growth(runs: int = 10_000) -> int:
                 found.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
         return statistics.median(found)
 
-    resident(2_000)  # bound sizes are kept up to a number, and code for threads is made after a while
-    before = resident(1_000)
-    resident(runs - 1_000)
-    return int(resident(1_000) - before)
+    resident(runs // 5)  # bound sizes are kept up to a number, and code for threads is made after a while
+    before = resident(runs // 10)
+    resident(runs - runs // 10)
+    return int(resident(runs // 10) - before)
 
 
 BUILD = {
