@@ -60,7 +60,10 @@ several = pytest.mark.skipif(
 def test_a_thread_is_kept_off_a_processor_until_it_runs(place: Place) -> None:
     whole = os.sched_getaffinity(0)
     assert place.number(TID_AT) == threading.get_native_id() and place.number(STATE_AT) == 0
+    place.send_away(min(whole))  # it does not sleep
+    assert os.sched_getaffinity(0) == whole
     for processor in sorted(whole)[:3]:
+        place.call("go_to_sleep")
         place.send_away(processor)
         assert os.sched_getaffinity(0) == whole - {processor} and place.number(STATE_AT) == 1
         place.send_away(min(whole - {processor}))  # not twice
@@ -74,10 +77,12 @@ def test_what_somebody_else_sets_stays(place: Place) -> None:
     whole = os.sched_getaffinity(0)
     first, second = sorted(whole)[:2]
     os.sched_setaffinity(0, {first})  # before
+    place.call("go_to_sleep")
     place.send_away(second)
     place.call("own_processors")
     assert os.sched_getaffinity(0) == {first}
     os.sched_setaffinity(0, whole)
+    place.call("go_to_sleep")
     place.send_away(second)
     os.sched_setaffinity(0, {second})  # and meanwhile
     place.call("own_processors")
@@ -87,6 +92,7 @@ def test_what_somebody_else_sets_stays(place: Place) -> None:
 def test_one_processor_is_left(place: Place) -> None:
     only = min(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {only})
+    place.call("go_to_sleep")
     place.send_away(only)
     assert os.sched_getaffinity(0) == {only} and place.number(STATE_AT) == 0
 
@@ -94,6 +100,7 @@ def test_one_processor_is_left(place: Place) -> None:
 @pytest.mark.parametrize("processor", [-1, 1023, 1024, 1 << 30])
 def test_processors_that_are_not_there(place: Place, processor: int) -> None:
     whole = os.sched_getaffinity(0)
+    place.call("go_to_sleep")
     place.send_away(processor)
     assert os.sched_getaffinity(0) == whole
     place.call("own_processors")
@@ -103,6 +110,7 @@ def test_processors_that_are_not_there(place: Place, processor: int) -> None:
 @pytest.mark.parametrize("tid", [0, (1 << 31) - 1])
 def test_a_thread_that_is_not_there(place: Place, tid: int) -> None:
     whole = os.sched_getaffinity(0)
+    place.call("go_to_sleep")
     place.set_number(TID_AT, tid)
     place.send_away(min(whole))
     assert os.sched_getaffinity(0) == whole and place.number(STATE_AT) == 0
@@ -110,6 +118,7 @@ def test_a_thread_that_is_not_there(place: Place, tid: int) -> None:
 
 def test_what_another_is_at_is_left_to_it(place: Place) -> None:
     whole = os.sched_getaffinity(0)
+    place.call("go_to_sleep")
     place.set_number(STATE_AT, 2)
     place.send_away(min(whole))
     place.call("own_processors")

@@ -43,10 +43,12 @@ def explain_text(schedule: Schedule, steps: Sequence[Step], buffers: Sequence[Pl
         if notes:
             lines.append(f"  {notes[number]}")
         lines.append("  fused: " + ", ".join(step.origin))
-        in_place = [v for v in item.outputs if v in schedule.in_place]
+        # Of a group that is several kernels only what this one computes.
+        here = [v for v in item.outputs if not v.node.origin or v.node.origin[-1] in step.origin]
+        in_place = [v for v in here if v in schedule.in_place]
         if in_place:
             lines.append(f"  updates in place: {', '.join(str(schedule.in_place[v].node.attrs.key) for v in in_place)}")
-        assigned = [schedule.assigned[v] for v in item.outputs if v in schedule.assigned]
+        assigned = [schedule.assigned[v] for v in here if v in schedule.assigned]
         if assigned:
             lines.append(f"  assigns: {', '.join(assigned)}")
     for producer, consumer, reason in graph.not_fused:

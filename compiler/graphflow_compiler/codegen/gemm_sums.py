@@ -119,7 +119,7 @@ class SumLoop:
         # (phi, type, value before the loop, value at the end of a round)
         phis: list[tuple[str, str, str, str]] = []
         with lines.scope():
-            heads = [lines.fresh("p") for _ in pointers]
+            heads = [lines.fresh("h") for _ in pointers]  # p0, p1, ... are the buffers
             hidden = [lines.opaque(p) for p in heads]
             inside = RowTile(hidden[0], rows.offsets, rows.step)
             within = Rows(hidden[1], panel.step)

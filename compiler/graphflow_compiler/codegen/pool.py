@@ -20,7 +20,7 @@ from functools import lru_cache
 
 from graphflow_compiler.codegen import thread_choice
 from graphflow_compiler.codegen.jit import Engine, compile_module
-from graphflow_compiler.codegen.pool_places import GIVEN_AT, MASK_BYTES, places_text
+from graphflow_compiler.codegen.pool_places import GIVEN_AT, LARGE, MASK_BYTES, places_text
 
 #: Where the lines of the threads begin, and their size for one thread.
 THREADS_AT, THREAD_BYTES = 320, GIVEN_AT + MASK_BYTES
@@ -61,6 +61,7 @@ def pool_code() -> Engine:
     numbers = {
         "THREAD_BYTES": THREAD_BYTES,
         "THREADS_AT": THREADS_AT,
+        "LARGE": LARGE,
         "FUTEX": _FUTEX[machine],
         "SPINS": _SPINS,
         "PATIENCE": _PATIENCE,
@@ -185,7 +186,7 @@ spin:
   PAUSE
   br label %look
 sleep:
-  call void @own_processors(ptr %mine)
+  call void @go_to_sleep(ptr %mine)
   ; whoever launches raises the job first and looks for sleepers then: one of the two sees the other
   %asleep = atomicrmw add ptr %p_asleep, i32 1 seq_cst
   %expected = trunc i64 %last to i32
@@ -200,15 +201,18 @@ run:
   br label %wait
 }
 
-; all sleepers, each elsewhere than here
+; all sleepers; in a small pool each elsewhere than here
 define internal void @wake(ptr %ctl) {
 entry:
   %p_size = getelementptr i64, ptr %ctl, i64 20
   %size = load i64, ptr %p_size
+  %large = icmp sge i64 %size, LARGE
+  br i1 %large, label %call, label %small
+small:
   %here = call i32 @sched_getcpu()
   br label %each
 each:
-  %t = phi i64 [ 1, %entry ], [ %t1, %one ]
+  %t = phi i64 [ 1, %small ], [ %t1, %one ]
   %all = icmp sge i64 %t, %size
   br i1 %all, label %call, label %one
 one:

@@ -4,25 +4,29 @@ A system that is asked to wake a thread likes to put it on the processor of the 
 only after some milliseconds. Runs that are shorter find both on one processor, taking turns: each takes twice the time of one
 thread (390 instead of 107 us for a training step of 190), and the choice of threads never sees that two would be faster. So
 whoever wakes a worker first takes the own processor from those that it may run on, and the worker gives itself what was taken
-as soon as it runs, for it may be needed there later. What somebody else (`taskset`, a scheduler of jobs) has set meanwhile
+as soon as it runs, for it may be needed there later. Large pools do without: there is another processor for each, and to send
+all away would take longer than to wake them. What somebody else (`taskset`, a scheduler of jobs) has set meanwhile
 stays.
 
-A thread's place holds for this: the system's number of the thread, the bytes of a mask of processors, a state, the mask that
-the thread had and the one that it was given. States: 0 nothing is taken; 1 something is; 2 it is being taken. They pass from 0
-to 2, on to 1, and back to 0.
+A thread's place holds for this: the system's number of the thread, whether it sleeps, the bytes of a mask of processors, a
+state, the mask that the thread had and the one that it was given. States: 0 nothing is taken; 1 something is; 2 it is being
+taken. They pass from 0 to 2, on to 1 or (there is no other processor) back to 0, and from 1 to 0.
 """
 
 from __future__ import annotations
 
 #: Of a thread's place; a mask holds processors up to number 1023.
-TID_AT, LENGTH_AT, STATE_AT, OLD_AT, GIVEN_AT, MASK_BYTES = 128, 136, 144, 192, 320, 128
+TID_AT, ASLEEP_AT, LENGTH_AT, STATE_AT, OLD_AT, GIVEN_AT, MASK_BYTES = 128, 132, 136, 144, 192, 320, 128
+#: Threads of a pool from which on workers wake where the system likes.
+LARGE = 16
 #: gettid, sched_getaffinity, sched_setaffinity.
 _SYSTEM_CALLS = {"x86_64": (186, 204, 203), "aarch64": (178, 123, 122)}
 
 
 def places_text(machine: str) -> str:
-    """``void @arrive(ptr place)`` is called by a worker once, ``void @own_processors(ptr place)`` when it wakes and before it
-    sleeps, ``void @send_away(ptr place, i32 processor)`` for it before it is woken. `syscall` is declared elsewhere."""
+    """``void @arrive(ptr place)`` is called by a worker once, ``void @go_to_sleep(ptr place)`` before it sleeps and ``void
+    @own_processors(ptr place)`` when it wakes, ``void @send_away(ptr place, i32 processor)`` for it before it is woken.
+    `syscall` is declared elsewhere."""
     gettid, getaffinity, setaffinity = _SYSTEM_CALLS[machine]
     return f"""
 declare i32 @sched_getcpu()
@@ -37,8 +41,17 @@ define internal void @arrive(ptr %place) {{
   ret void
 }}
 
+define internal void @go_to_sleep(ptr %place) {{
+  call void @own_processors(ptr %place) ; whoever woke it last may have been slow
+  %p_asleep = getelementptr i8, ptr %place, i64 {ASLEEP_AT}
+  store atomic i32 1, ptr %p_asleep seq_cst, align 4
+  ret void
+}}
+
 define internal void @own_processors(ptr %place) {{
 entry:
+  %p_asleep = getelementptr i8, ptr %place, i64 {ASLEEP_AT}
+  store atomic i32 0, ptr %p_asleep seq_cst, align 4
   %current = alloca [{MASK_BYTES} x i8], align 16
   %p_state = getelementptr i8, ptr %place, i64 {STATE_AT}
   %state = load atomic i32, ptr %p_state seq_cst, align 16
@@ -72,7 +85,11 @@ entry:
   %p_tid = getelementptr i8, ptr %place, i64 {TID_AT}
   %tid = load atomic i32, ptr %p_tid seq_cst, align 64
   %there = icmp ne i32 %tid, 0 ; which would be this thread
-  br i1 %there, label %begin, label %done
+  %p_asleep = getelementptr i8, ptr %place, i64 {ASLEEP_AT}
+  %asleep = load atomic i32, ptr %p_asleep seq_cst, align 4
+  %sleeps = icmp ne i32 %asleep, 0
+  %needed = and i1 %there, %sleeps
+  br i1 %needed, label %begin, label %done
 begin:
   %taken = cmpxchg ptr %p_state, i32 0, i32 2 seq_cst seq_cst
   %mine = extractvalue {{ i32, i1 }} %taken, 1

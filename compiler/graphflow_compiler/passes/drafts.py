@@ -61,12 +61,12 @@ class Draft:
         if len(self.nodes) >= MAX_NODES:
             return f"the kernel already has {MAX_NODES} operations"
         fewer = sum(1 for n in _read_nodes(node) if self.readers_outside.get(n) == 1)
-        arrays = len(self.reads | self._read_by(node, storage)) + len(self.readers_outside) - fewer + 1
+        arrays = len(self.reads | self.read_by(node, storage)) + len(self.readers_outside) - fewer + 1
         return f"the kernel already has {MAX_ARRAYS} arrays" if arrays > MAX_ARRAYS else None
 
     def take(self, node: Node, level: Level, readers: int, storage: Storage) -> None:
         """`readers`: nodes that read the node's values, and one more if the program returns any."""
-        self.reads |= self._read_by(node, storage)
+        self.reads |= self.read_by(node, storage)
         for n in _read_nodes(node):
             if n in self.readers_outside:
                 self._read_inside(n)
@@ -93,7 +93,7 @@ class Draft:
         if not self.readers_outside[node]:
             del self.readers_outside[node]
 
-    def _read_by(self, node: Node, storage: Storage) -> set[Value]:
+    def read_by(self, node: Node, storage: Storage) -> set[Value]:
         # A single element is mostly a constant, which the code has in it.
         return {storage(v) for v in node.data_inputs if v.node not in self.levels and product(v.shape) != 1}
 
@@ -102,11 +102,16 @@ def _read_nodes(node: Node) -> set[Node]:
     return {v.node for v in node.data_inputs}
 
 
-def too_much(drafts: list[Draft]) -> str | None:
-    """Why some drafts cannot become one kernel, if for the size of it."""
-    if sum(len(d.nodes) for d in drafts) >= MAX_NODES:
+def too_much(drafts: list[Draft], joining: Node | None = None, storage: Storage | None = None) -> str | None:
+    """Why some drafts, and a node that reads them, cannot become one kernel, if for the size of it."""
+    if sum(len(d.nodes) for d in drafts) + (joining is not None) > MAX_NODES:
         return f"the kernel would have more than {MAX_NODES} operations"
     reads = set().union(*(d.reads for d in drafts))
-    if len(reads) + sum(len(d.readers_outside) for d in drafts) > MAX_ARRAYS:
+    stored = sum(len(d.readers_outside) for d in drafts)
+    if joining is not None and storage is not None:
+        read = _read_nodes(joining)
+        reads |= {v for v in drafts[0].read_by(joining, storage) if not any(v.node in d.levels for d in drafts)}
+        stored += 1 - sum(1 for d in drafts for n in read if d.readers_outside.get(n) == 1)
+    if len(reads) + stored > MAX_ARRAYS:
         return f"the kernel would have more than {MAX_ARRAYS} arrays"
     return None

@@ -209,7 +209,7 @@ class _Fuser:
             return "one of the kernels needs the other's results"
         if any(p is not other and p.ancestors >> other.id & 1 for p in self.producers(node)):
             return "another kernel lies between the two"  # merging would put that one between two parts of one kernel
-        if (reason := too_much([draft, other, *found])) is not None:
+        if (reason := too_much([draft, other, *found], node, self.storage)) is not None:
             return reason
         index = index_of_shape(node.types[0].shape or (), draft.variables(ELEMENT))
         mine = {k for k, v in enumerate(node.inputs) if v is not None and self.draft_of.get(self.storage(v).node) is other}

@@ -208,7 +208,7 @@ def computed_constant_to_constant(m: Match) -> Replacement:
 
 def _constant_behind(m: Match, v: Value) -> Array | None:
     """The value of `v` if it is computed from constants in a few steps, none of which has more elements than the largest of
-    them: it then takes no more memory for good than a run would have stored."""
+    them: each use of them takes, for good, no more memory than a run would have stored for a while."""
     needed: set[Node] = set()
     todo = [v.node]
     while todo:
@@ -272,7 +272,7 @@ def transpose_of_unit_axes_to_reshape(m: Match) -> Replacement:
 
 #: Operands that one node of a long sum, or of a long join, keeps: a kernel has at most 64 arrays (`drafts.MAX_ARRAYS`), and
 #: in that of a sum more is computed.
-_SUMMANDS, _JOINED = 32, 64
+_SUMMANDS, _JOINED = 32, 63
 
 
 @rule("AddN")
