@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from graphflow.ops.shape_ops import shape, shape_tensor
 from graphflow.ops.splitting import split as split
 from graphflow.ops.splitting import split_by, unstack
 from graphflow.records import record
-from graphflow.shapes import Dim, SymDim, format_shape
+from graphflow.shapes import Dim, Shape, SymDim, format_shape
 
 
 @record(frozen=True, slots=True)
@@ -56,14 +57,17 @@ def _concat_infer(ctx: InferContext, attrs: JoinAttrs, *values: TensorType) -> t
             if k == axis:
                 out[k] = out[k] + d
                 continue
-            rest = (_brackets([*known[0][:axis], *known[0][axis + 1 :]]), _brackets([*s[:axis], *s[axis + 1 :]]))
-            out[k] = ctx.unify(
-                out[k],
-                d,
-                f"Dimension {k - (k > axis)} in both shapes must be equal, but are {out[k]} and {d}. "
-                f"Shapes are {rest[0]} and {rest[1]}. for 'concat' with input shapes: {', '.join(map(_brackets, known))}.",
-            )
+            out[k] = ctx.unify(out[k], d, partial(_differ, known, out[k], s, k, axis))
     return (TensorType(values[0].dtype, tuple(out)),)
+
+
+def _differ(known: Sequence[Shape], first: Dim, other: Shape, k: int, axis: int) -> str:
+    """What is wrong with dimension `k`; written when it is, as it names all shapes."""
+    rest = [_brackets([*s[:axis], *s[axis + 1 :]]) for s in (known[0], other)]
+    return (
+        f"Dimension {k - (k > axis)} in both shapes must be equal, but are {first} and {other[k]}. "
+        f"Shapes are {rest[0]} and {rest[1]}. for 'concat' with input shapes: {', '.join(map(_brackets, known))}."
+    )
 
 
 def _concat_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:

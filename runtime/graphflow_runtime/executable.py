@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -51,5 +51,5 @@ class Executable(Protocol):
     def explanation(self) -> str:
         """What was made of the fetches, in words, with what the last profile found."""
 
-    def profiled(self, plan: Plan | None, text: str) -> None:
+    def profiled(self, plan: Plan | None, explain: Callable[[], str]) -> None:
         """Keeps for `explanation` what a profile says of `plan`; None: it ran in numpy."""

@@ -6,7 +6,7 @@ import ctypes
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,8 +82,8 @@ class CompiledPlan:
         self._profiled: LinkedPlan | None = None
         self._threaded: LinkedPlan | None = None
         self._alone = False
-        #: What `explain` says since the last profile.
-        self.profile_text = ""
+        #: What `explain` says since the last profile, worked out when it is asked.
+        self.profile: Callable[[], str] | None = None
 
     def team(self) -> Pool | None:
         """The threads for runs of this plan, whose code is then there; None where one thread has to do."""
@@ -423,16 +423,16 @@ class NativeExecutable:
 
     def explanation(self) -> str:
         if self.fallback is not None:
-            profile: str = self.fallback.profile_text
-            return f"reference backend (numpy): {self.fallback_reason}\n{profile}"
-        return "\n".join(c.profile_text or c.plan.explanation for c in self.plans.values())
+            profile = self.fallback.profile
+            return f"reference backend (numpy): {self.fallback_reason}\n{'' if profile is None else profile()}"
+        return "\n".join(c.plan.explanation if c.profile is None else c.profile() for c in self.plans.values())
 
-    def profiled(self, plan: Plan | None, text: str) -> None:
+    def profiled(self, plan: Plan | None, explain: Callable[[], str]) -> None:
         if self.fallback is not None:
-            self.fallback.profiled(plan, text)
+            self.fallback.profiled(plan, explain)
         for c in self.plans.values():
             if c.plan is plan:
-                c.profile_text = text
+                c.profile = explain
 
     def failure(self, plan: Plan, failure: _Failure) -> InvalidArgumentError:
         step = plan.steps[failure.step]

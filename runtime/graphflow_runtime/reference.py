@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,7 @@ class ReferenceExecutable:
         self.operations = needed_operations(fetches, feeds)
         self.reads = variables_read(self.operations, fetches, feeds)
         #: What `explain` says since the last profile.
-        self.profile_text = ""
+        self.profile: Callable[[], str] | None = None
 
     def fast(self, values: Sequence[object]) -> None:
         """There is no fast path here."""
@@ -88,10 +88,12 @@ class ReferenceExecutable:
         """There are no locks."""
 
     def explanation(self) -> str:
-        return self.profile_text or f"reference backend (numpy): {len(self.operations)} operations, one by one\n"
+        if self.profile is not None:
+            return self.profile()
+        return f"reference backend (numpy): {len(self.operations)} operations, one by one\n"
 
-    def profiled(self, plan: Plan | None, text: str) -> None:
-        self.profile_text = text
+    def profiled(self, plan: Plan | None, explain: Callable[[], str]) -> None:
+        self.profile = explain
 
 
 class _Run:

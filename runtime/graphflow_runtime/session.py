@@ -203,7 +203,7 @@ class BaseSession:
             prepared.run_traced(values, traces[-1])
         profile = make_profile(traces[1:], self._graph, _CPU)
         with self._lock:
-            prepared.executable.profiled(traces[-1].plan, profile.explain())
+            prepared.executable.profiled(traces[-1].plan, profile.explain)
         return profile
 
     def _prepare(self, fetches: Any, feed_dict: Any) -> tuple[Prepared, Sequence[Any]]:
