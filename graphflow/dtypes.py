@@ -174,7 +174,8 @@ uint64 = DType("uint64", 23, "u", 8)
 bool_ = DType("bool", 10, "b", 1)
 string = DType("string", 7, "S", 8)
 
-FLOATS = (float16, bfloat16, float32, float64)
+HALVES = (float16, bfloat16)  # computed in float32, and rounded to 16 bits when they are stored
+FLOATS = (*HALVES, float32, float64)
 SIGNED = (int8, int16, int32, int64)
 UNSIGNED = (uint8, uint16, uint32, uint64)
 INTEGERS = SIGNED + UNSIGNED

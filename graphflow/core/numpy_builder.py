@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphflow.core.emit import ARITHMETIC, CALLS, COMPARE, UNARY, ScalarBuilder
-from graphflow.dtypes import DType, as_dtype, bfloat16, bool_, float16, float32
+from graphflow.dtypes import HALVES, DType, as_dtype, bool_, float32
 
 Array = npt.NDArray[Any]
 
@@ -60,7 +60,7 @@ class NumpyBuilder(ScalarBuilder[Array]):
     def call(self, fn: str, *args: Array) -> Array:
         dtype = self.dtype(args[0])
         with np.errstate(all="ignore"):
-            if dtype in (float16, bfloat16):  # one rounding at the end, as the compiled kernels do
+            if dtype in HALVES:  # one rounding at the end, as the compiled kernels do
                 args = tuple(np.asarray(a).astype(float32.numpy_dtype) for a in args)
             return np.asarray(_CALLS[fn](*args)).astype(dtype.numpy_dtype)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from graphflow.core.kinds import ExpandContext, TensorType
-from graphflow.dtypes import DType, bfloat16, float16, float32
+from graphflow.dtypes import HALVES, DType, float32
 from graphflow.ops.cast import CastAttrs
 from graphflow.shapes import Shape
 
@@ -16,18 +16,14 @@ def in_float32(expand: Callable[..., Any]) -> Callable[..., Any]:
     """The same expansion, but 16-bit floats are made float32 on the way in, and the results 16 bits again."""
 
     def expanded(p: ExpandContext, *values: Any) -> Any:
-        if not any(_is_half(t.dtype) for t in p.inputs):
+        if not any(t.dtype in HALVES for t in p.inputs):
             return expand(p, *values)
         wide = _Widened(p)
-        found = expand(wide, *[wide.cast(v, float32) if _is_half(p.type(v).dtype) else v for v in values])
+        found = expand(wide, *[wide.cast(v, float32) if p.type(v).dtype in HALVES else v for v in values])
         results = found if isinstance(found, tuple) else (found,)
         return tuple([wide.cast(v, t.dtype) for v, t in zip(results, p.outputs, strict=True)])
 
     return expanded
-
-
-def _is_half(dtype: DType) -> bool:
-    return dtype in (float16, bfloat16)
 
 
 class _Widened:
@@ -37,7 +33,7 @@ class _Widened:
         self._p = p
         self.attrs = p.attrs
         self.inputs, self.outputs = (
-            tuple([TensorType(float32, t.shape) if _is_half(t.dtype) else t for t in types]) for types in (p.inputs, p.outputs)
+            tuple([TensorType(float32, t.shape) if t.dtype in HALVES else t for t in types]) for types in (p.inputs, p.outputs)
         )
 
     def cast(self, value: Any, dtype: DType) -> Any:

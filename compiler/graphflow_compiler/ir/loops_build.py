@@ -9,7 +9,7 @@ from typing import Literal
 
 from graphflow.core.emit import COMPARE
 from graphflow.core.numpy_builder import Array, NumpyBuilder
-from graphflow.dtypes import DType, bfloat16, bool_, float16, float32, int64
+from graphflow.dtypes import HALVES, DType, bool_, float32, int64
 from graphflow_compiler.ir import functions
 from graphflow_compiler.ir.functions.floats import FunctionBuilder
 from graphflow_compiler.ir.loops import (
@@ -36,7 +36,6 @@ from graphflow_compiler.ir.loops import (
 )
 
 Combine = Literal["add", "mul", "max", "min", "and", "or"]
-_HALVES = (float16, bfloat16)
 _NUMPY = NumpyBuilder()
 #: Integer operations without a result where the divisor is 0.
 _DIVISIONS = ("floordiv", "mod", "truncdiv", "truncmod")
@@ -105,7 +104,7 @@ class LoopBuilder(FunctionBuilder[Atom]):
         return x.dtype
 
     def unary(self, op: str, x: Atom) -> Atom:
-        if x.dtype in _HALVES:
+        if x.dtype in HALVES:
             return self.cast(self.unary(op, self.cast(x, float32)), x.dtype)
         if op in ("floor", "ceil", "round", "trunc") and not x.dtype.is_floating:
             return x
@@ -115,7 +114,7 @@ class LoopBuilder(FunctionBuilder[Atom]):
 
     def binary(self, op: str, a: Atom, b: Atom) -> Atom:
         result = bool_ if op in COMPARE else a.dtype
-        if a.dtype in _HALVES:
+        if a.dtype in HALVES:
             wide = self.binary(op, self.cast(a, float32), self.cast(b, float32))
             return wide if result is bool_ else self.cast(wide, a.dtype)
         if isinstance(b, Const):
@@ -141,9 +140,9 @@ class LoopBuilder(FunctionBuilder[Atom]):
     def cast(self, x: Atom, dtype: DType) -> Atom:
         if x.dtype is dtype:
             return x
-        if isinstance(x, Const) and x.dtype not in _HALVES and dtype not in _HALVES:
+        if isinstance(x, Const) and x.dtype not in HALVES and dtype not in HALVES:
             return _folded(_NUMPY.cast(_array(x), dtype), dtype)
-        if (x.dtype in _HALVES and dtype is not float32) or (dtype in _HALVES and x.dtype is not float32):
+        if (x.dtype in HALVES and dtype is not float32) or (dtype in HALVES and x.dtype is not float32):
             return self.cast(self.cast(x, float32), dtype)
         if isinstance(x, Var):
             narrowed = self._narrowed(x, self._definitions[x.name], dtype) if x.name in self._definitions else None
@@ -172,13 +171,13 @@ class LoopBuilder(FunctionBuilder[Atom]):
     def bitcast(self, x: Atom, dtype: DType) -> Atom:
         if x.dtype is dtype:
             return x
-        if isinstance(x, Const) and x.dtype not in _HALVES and dtype not in _HALVES:
+        if isinstance(x, Const) and x.dtype not in HALVES and dtype not in HALVES:
             return _folded(_NUMPY.bitcast(_array(x), dtype), dtype)
         return self._let(Bitcast(x, dtype), dtype)
 
     def call(self, fn: str, *args: Atom) -> Atom:
         dtype = args[0].dtype
-        if dtype in _HALVES:
+        if dtype in HALVES:
             return self.cast(self.call(fn, *(self.cast(a, float32) for a in args)), dtype)
         if fn == "pow" and isinstance(args[1], Const):
             power = self._power(args[0], float(args[1].value))
@@ -207,7 +206,7 @@ class LoopBuilder(FunctionBuilder[Atom]):
 
     def from_index(self, index: Index, dtype: DType) -> Atom:
         """The index as data; what does not fit wraps. float16 and bfloat16 are rounded twice, by way of float32."""
-        if dtype in _HALVES:
+        if dtype in HALVES:
             return self.cast(self.from_index(index, float32), dtype)
         if isinstance(index, IConst):
             return self.cast(Const(index.value, int64), dtype)

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from graphflow.core import philox
 from graphflow.core.kinds import Elementwise, Gather, Generate, IndexMap, Random, Reduction, View
-from graphflow.dtypes import DType, bfloat16, bool_, float16, float32, int64, uint64
+from graphflow.dtypes import HALVES, DType, bool_, float32, int64, uint64
 from graphflow.errors import CompileError
 from graphflow.records import record
 from graphflow.shapes import Dim, SymDim, product
@@ -77,7 +77,7 @@ class LoweredKernel:
 
 
 def accumulator_dtype(dtype: DType) -> DType:
-    return float32 if dtype in (float16, bfloat16) else dtype
+    return float32 if dtype in HALVES else dtype
 
 
 @record

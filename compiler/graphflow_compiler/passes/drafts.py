@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import field
 
 from graphflow.records import record
@@ -56,14 +56,6 @@ class Draft:
         levels = _LEVELS.get(self.kind, ())
         return (*levels, TOTAL) if TOTAL in self.levels.values() else levels
 
-    def full(self, node: Node, storage: Storage) -> str | None:
-        """Why the kernel must not become larger by this node, if so."""
-        if len(self.nodes) >= MAX_NODES:
-            return f"the kernel already has {MAX_NODES} operations"
-        fewer = sum(1 for n in _read_nodes(node) if self.readers_outside.get(n) == 1)
-        arrays = len(self.reads | self.read_by(node, storage)) + len(self.readers_outside) - fewer + 1
-        return f"the kernel already has {MAX_ARRAYS} arrays" if arrays > MAX_ARRAYS else None
-
     def take(self, node: Node, level: Level, readers: int, storage: Storage) -> None:
         """`readers`: nodes that read the node's values, and one more if the program returns any."""
         self.reads |= self.read_by(node, storage)
@@ -102,13 +94,13 @@ def _read_nodes(node: Node) -> set[Node]:
     return {v.node for v in node.data_inputs}
 
 
-def too_much(drafts: list[Draft], joining: Node | None = None, storage: Storage | None = None) -> str | None:
-    """Why some drafts, and a node that reads them, cannot become one kernel, if for the size of it."""
+def too_much(drafts: Sequence[Draft], storage: Storage, joining: Node | None = None) -> str | None:
+    """Why some drafts, and a node that is to join them, cannot become one kernel, if for the size of it."""
     if sum(len(d.nodes) for d in drafts) + (joining is not None) > MAX_NODES:
         return f"the kernel would have more than {MAX_NODES} operations"
     reads = set().union(*(d.reads for d in drafts))
     stored = sum(len(d.readers_outside) for d in drafts)
-    if joining is not None and storage is not None:
+    if joining is not None:
         read = _read_nodes(joining)
         reads |= {v for v in drafts[0].read_by(joining, storage) if not any(v.node in d.levels for d in drafts)}
         stored += 1 - sum(1 for d in drafts for n in read if d.readers_outside.get(n) == 1)

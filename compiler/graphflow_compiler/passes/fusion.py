@@ -102,7 +102,7 @@ class _Fuser:
     # ------------------------------------------------------------------ joining
     def fits(self, node: Node, draft: Draft, level: Level) -> str | None:
         """None if the node can be computed in the draft at that level, else the reason why not."""
-        if (full := draft.full(node, self.storage)) is not None:
+        if (full := too_much([draft], self.storage, node)) is not None:
             return full
         if draft.kind == "column" and level == ELEMENT and _is_costly(node):
             return _COSTLY
@@ -209,7 +209,7 @@ class _Fuser:
             return "one of the kernels needs the other's results"
         if any(p is not other and p.ancestors >> other.id & 1 for p in self.producers(node)):
             return "another kernel lies between the two"  # merging would put that one between two parts of one kernel
-        if (reason := too_much([draft, other, *found], node, self.storage)) is not None:
+        if (reason := too_much([draft, other, *found], self.storage, node)) is not None:
             return reason
         index = index_of_shape(node.types[0].shape or (), draft.variables(ELEMENT))
         mine = {k for k, v in enumerate(node.inputs) if v is not None and self.draft_of.get(self.storage(v).node) is other}
@@ -298,7 +298,8 @@ class _Fuser:
             self.add_column(node, x, space, tuple(reduced))
             return
         draft = self.draft_of.get(x.node)
-        if draft is not None and x not in self.aliases and draft.kind in ("map", "row") and not draft.full(node, self.storage):
+        whole = draft is not None and x not in self.aliases and draft.kind in ("map", "row")
+        if draft is not None and whole and not too_much([draft], self.storage, node):
             level = draft.levels[x.node]
             bit = 1 << draft.id
             blocked = any(d is not draft and d.ancestors & bit for d in self.producers(node))
@@ -313,7 +314,7 @@ class _Fuser:
             self.not_fused.append((_name(x.node), _name(node), "it reduces over other axes than its kernel"))
         # Reductions that read the same array are one pass over it.
         beside = self.rows_over.get((x, tuple(reduced)))
-        if beside is not None and not beside.full(node, self.storage):
+        if beside is not None and not too_much([beside], self.storage, node):
             self.place(node, beside, ROW)
         else:
             self.rows_over[x, tuple(reduced)] = self.new("row", node, space, tuple(reduced), ROW)
@@ -341,7 +342,7 @@ class _Fuser:
             return "it reduces over other axes than its kernel"
         if draft.is_costly:
             return _COSTLY
-        if (full := draft.full(node, self.storage)) is not None:
+        if (full := too_much([draft], self.storage, node)) is not None:
             return full
         if any(d is not draft and d.ancestors >> draft.id & 1 for d in self.producers(node)):
             return "another kernel lies between the two"
@@ -353,7 +354,7 @@ class _Fuser:
             first = self.columns_over.get((v, draft.reduced))
             other = None if first is None else self.draft_of[first]
             apart = other is None or other is draft or self.related(other, draft)
-            if other is not None and not apart and not too_much([other, draft]):
+            if other is not None and not apart and not too_much([other, draft], self.storage):
                 self.merge(other, draft)
             self.columns_over[v, draft.reduced] = draft.nodes[-1]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from graphflow.core.kinds import Elementwise, IndexMap, Reduction, View
 from graphflow.core.registry import lookup
-from graphflow.dtypes import bfloat16, float16, float32
+from graphflow.dtypes import HALVES, float32
 from graphflow.shapes import static_shape
 from graphflow_compiler.ir.program import Node, Value, constant_array, is_constant
 from graphflow_compiler.passes.rewrite import Match, Replacement, rule
@@ -246,7 +246,7 @@ def half_product_to_single(m: Match) -> Replacement:
     """matmul(a, b) -> cast(matmul(cast(a), cast(b))) for 16-bit floats: summed in float32, by the matrix kernel for that"""
     node = m.node
     half = node.types[0].dtype
-    if half not in (float16, bfloat16):
+    if half not in HALVES:
         return None
     attrs = lookup("Cast").attrs
     a, b = (m.op("Cast", m.input(i), attrs=attrs(float32)) for i in range(2))
