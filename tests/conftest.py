@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.golden_text import difference
+
 # The first example of a property test compiles native code, later ones do not: a deadline would only be noise.
 settings.register_profile("graphflow", deadline=None, print_blob=True)
 settings.load_profile("graphflow")
@@ -38,6 +40,9 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
             path.write_text(text, encoding="utf-8")
             return
         assert path.exists(), f"no golden file {path}; run pytest --update-golden and read what it wrote"
-        assert text == path.read_text(encoding="utf-8"), f"{path} differs; --update-golden if the change is wanted"
+        wanted = path.read_text(encoding="utf-8")
+        if text != wanted:
+            what = difference(f"golden/{name}", wanted, text)
+            pytest.fail(f"{what}\nIf this is wanted: pytest --update-golden, then read the diff", pytrace=False)
 
     return check
