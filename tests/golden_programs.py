@@ -123,7 +123,7 @@ def softmaxes() -> Fetches:
     return [tf.nn.softmax(x), tf.nn.log_softmax(feed(32, 10)), tf.reduce_logsumexp(x, 1)]
 
 
-def normalised(x: tf.Tensor, scale: Any, offset: Any) -> tf.Tensor:
+def normalised(x: tf.Tensor, scale: tf.Tensor | tf.Variable, offset: tf.Tensor | tf.Variable) -> tf.Tensor:
     mean, variance = tf.nn.moments(x, [-1], keep_dims=True)
     return (x - mean) * tf.rsqrt(variance + 1e-5) * scale + offset
 
