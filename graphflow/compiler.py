@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from graphflow.explaining import explain
-from graphflow_compiler.compilation import CannotCompile, Options, compile
-from graphflow_compiler.frontend import Signature, build_program
-from graphflow_compiler.plan import Plan
+from graphflow.namespace import namespace
 
-__all__ = ["CannotCompile", "Options", "Plan", "Signature", "build_program", "compile", "explain"]
+__getattr__, __dir__, __all__ = namespace("compiler", globals())

@@ -7,15 +7,15 @@ from contextlib import nullcontext
 from enum import Enum
 from typing import Any
 
-from graphflow.core.build import build_op, convert_to_tensor, name_scope
-from graphflow.core.context import differentiation
-from graphflow.core.graph import Graph, Operation, Tensor
-from graphflow.core.indexed_slices import IndexedSlices
-from graphflow.core.registry import NO_ATTRS
-from graphflow.errors import ArgumentError, DTypeError, GradientError, ShapeError
+from graphflow.framework.build import build_op, convert_to_tensor, name_scope
+from graphflow.framework.context import differentiation
+from graphflow.framework.errors import ArgumentError, DTypeError, GradientError, ShapeError
+from graphflow.framework.graph import Graph, Operation, Tensor
+from graphflow.framework.indexed_slices import IndexedSlices
+from graphflow.framework.registry import NO_ATTRS
+from graphflow.framework.shapes import GRAPH_POLICY, format_shape
 from graphflow.ops import array, fill, joining, math
 from graphflow.ops.identity_n import IDENTITY_N
-from graphflow.shapes import GRAPH_POLICY, format_shape
 
 __all__ = [
     "AggregationMethod", "NoGradient", "NotDifferentiable", "RegisterGradient", "UnconnectedGradients",

@@ -2,20 +2,6 @@
 
 from __future__ import annotations
 
-from graphflow_runtime.native import NativeExecutable, Statistics
-from graphflow_runtime.profiling import Profile, ProfileRow
-from graphflow_runtime.reference import ReferenceExecutable
-from graphflow_runtime.session import BaseSession, InteractiveSession, Session
-from graphflow_runtime.store import VariableStore
+from graphflow.namespace import namespace
 
-__all__ = [
-    "BaseSession",
-    "InteractiveSession",
-    "NativeExecutable",
-    "Profile",
-    "ProfileRow",
-    "ReferenceExecutable",
-    "Session",
-    "Statistics",
-    "VariableStore",
-]
+__getattr__, __dir__, __all__ = namespace("runtime", globals())

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 import graphflow as tf
-from graphflow.core.build import build, convert_to_tensor
-from graphflow.core.kinds import Elementwise
-from graphflow.core.registry import OpDef, Sample, register, same_shape_infer
+from graphflow.framework.build import build, convert_to_tensor
+from graphflow.framework.kinds import Elementwise
+from graphflow.framework.registry import OpDef, Sample, register, same_shape_infer
 
 
 @dataclass(frozen=True)

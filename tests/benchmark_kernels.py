@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from graphflow_compiler import kept_plans, planner
 from graphflow_compiler.codegen.emit import Target, kernel_to_llvm
 from graphflow_compiler.ir.loops import Kernel, LoopKernel
+from graphflow_compiler.planning import plan_cache, planner
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -30,7 +30,7 @@ def recorded(run: Callable[[], object]) -> list[Kernel]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planner, "kernel_to_llvm", record)
-        patch.setattr(kept_plans, "get", lambda key, explain: None)  # kernels of kept plans are not written again
+        patch.setattr(plan_cache, "get", lambda key, explain: None)  # kernels of kept plans are not written again
         run()
     return list(found)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from graphflow_compiler import threaded_entry
-from graphflow_compiler.codegen import thread_choice
-from graphflow_runtime import native, threads
+from graphflow_compiler.planning import threaded_entry
+from graphflow_runtime.executor import native, threads
+from graphflow_runtime.native_code import thread_autotune
 
 
 def force(team: threads.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -14,4 +14,4 @@ def force(team: threads.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "_THREADS_WORK", -1)
     monkeypatch.setattr(native, "_THREADS_NOW", -1)
     monkeypatch.setattr(threaded_entry, "MIN_STEP_NS", -1.0)
-    monkeypatch.setattr(native, "new_choice", lambda brief, long: thread_choice.new_choice(brief=False, always=True))
+    monkeypatch.setattr(native, "new_choice", lambda brief, long: thread_autotune.new_choice(brief=False, always=True))

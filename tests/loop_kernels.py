@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphflow.dtypes import DType, as_dtype, float32
+from graphflow.framework.dtypes import DType, as_dtype, float32
 from graphflow_compiler.codegen.emit import Target, host_target, kernel_to_llvm
-from graphflow_compiler.codegen.jit import compile_module
+from graphflow_compiler.codegen.jit.engine import compile_module
 from graphflow_compiler.ir.index import iadd, imul
 from graphflow_compiler.ir.loops import Atom, Buffer, Const, IDim, IVar, LoopKernel, Statement, Var
 from graphflow_compiler.ir.loops_build import LoopBuilder

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphflow.core.graph import Graph, Tensor
-from graphflow.shapes import evaluate
-from graphflow_compiler.codegen.jit import compile_module
+from graphflow.framework.graph import Graph, Tensor
+from graphflow.framework.shapes import evaluate
+from graphflow_compiler.codegen.jit.engine import compile_module
 from graphflow_compiler.compilation import compile
 from graphflow_compiler.frontend import Signature, generalise
-from graphflow_compiler.plan import Plan, PlanBuffer
+from graphflow_compiler.planning.plan import Plan, PlanBuffer
 
 Array = npt.NDArray[Any]
 Call = Callable[[str, Sequence[Array], Sequence[int]], int]

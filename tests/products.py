@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from graphflow import dims
-from graphflow.dtypes import DType, as_dtype, float32
-from graphflow_compiler.access import add, dim_index, mul
-from graphflow_compiler.codegen.gemm import gemm_scratch_elements, gemm_to_llvm
-from graphflow_compiler.codegen.gemm_tile import choose_tile
-from graphflow_compiler.codegen.jit import Engine, compile_module
-from graphflow_compiler.codegen.llvm_text import Target, host_target
+from graphflow.framework import dims
+from graphflow.framework.dtypes import DType, as_dtype, float32
+from graphflow_compiler.codegen.jit.engine import Engine, compile_module
+from graphflow_compiler.codegen.llvm.llvm_text import Target, host_target
+from graphflow_compiler.codegen.matmul.gemm import gemm_scratch_elements, gemm_to_llvm
+from graphflow_compiler.codegen.matmul.tiling import choose_tile
+from graphflow_compiler.ir.indexing_maps import add, dim_index, mul
 from graphflow_compiler.ir.loops import Buffer, GemmKernel, IConst, IDim, Index, IVar, Var
 from graphflow_compiler.ir.loops_build import LoopBuilder
 from graphflow_compiler.ir.loops_verify import verify_kernel
-from graphflow_compiler.lower.gemm import start_of_matrix
+from graphflow_compiler.lower.matmul import start_of_matrix
 
 Array = np.ndarray[Any, np.dtype[Any]]
 B, I, J = IVar("b"), IVar("i"), IVar("j")  # noqa: E741

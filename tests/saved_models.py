@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from graphflow.errors import FormatError
+from graphflow.framework.errors import FormatError
 from graphflow.io.container import _NO_DIGEST, _START, canonical_json
 
 

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphflow_compiler.codegen.gpu_loops import loops_to_gpu
-from graphflow_compiler.codegen.gpu_schedule import WARP, Launch, value_of
-from graphflow_compiler.codegen.jit import compile_module
+from graphflow_compiler.codegen.gpu.loops import loops_to_gpu
+from graphflow_compiler.codegen.gpu.schedule import WARP, Launch, value_of
+from graphflow_compiler.codegen.jit.engine import compile_module
 from graphflow_compiler.ir.loops import LoopKernel
 from graphflow_compiler.ir.loops_verify import verify_kernel
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from graphflow.dtypes import float32, float64, uint64
-from graphflow.shapes import size
+from graphflow.framework.dtypes import float32, float64, uint64
+from graphflow.framework.shapes import size
 from graphflow_compiler.ir.loops import Binary, Buffer, Const, For, IConst, IDim, IVar, Let, LoopKernel, Var
 from graphflow_compiler.ir.loops_build import LoopBuilder
-from graphflow_compiler.lower.alike import Skeleton, together
-from graphflow_compiler.plan import Step, call_lines
+from graphflow_compiler.lower.function_merging import Skeleton, together
+from graphflow_compiler.planning.plan import Step, call_lines
 from tests.plan_steps import PlanSteps
 
 Rule = Callable[[gf.Tensor], gf.Tensor]

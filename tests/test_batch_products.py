@@ -12,7 +12,7 @@ import pytest
 import graphflow as gf
 from graphflow_compiler.compilation import compile
 from graphflow_compiler.frontend import Signature, generalise
-from graphflow_compiler.plan import Plan
+from graphflow_compiler.planning.plan import Plan
 from tests.products import Array
 
 #: (declared a, declared b, [(fed a, fed b), ...]); each case is one graph and one session.

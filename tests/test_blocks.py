@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from graphflow_compiler.lower.blocks import BLOCK
+from graphflow_compiler.lower.split_reduction import BLOCK
 from tests.plan_steps import Array, PlanSteps
 
 THREADS = (1, 2, 3, 7)

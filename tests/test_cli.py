@@ -12,7 +12,7 @@ import pydot
 import pytest
 
 import graphflow as tf
-from graphflow.cli import main
+from graphflow.tools.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 

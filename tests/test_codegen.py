@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphflow.core.emit import ARITHMETIC, COMPARE, UNARY
-from graphflow.core.numpy_builder import NumpyBuilder
-from graphflow.dtypes import (
+from graphflow.framework.dtypes import (
     DType,
     as_dtype,
     bfloat16,
@@ -28,10 +26,12 @@ from graphflow.dtypes import (
     uint32,
     uint64,
 )
-from graphflow.errors import CompileError
-from graphflow_compiler.codegen import loops_llvm
+from graphflow.framework.errors import CompileError
+from graphflow.framework.numpy_builder import NumpyBuilder
+from graphflow.framework.scalar_builder import ARITHMETIC, COMPARE, UNARY
 from graphflow_compiler.codegen.emit import Target, host_target, kernel_to_llvm
-from graphflow_compiler.codegen.jit import compile_module, emit_object, external_symbols
+from graphflow_compiler.codegen.jit.engine import compile_module, emit_object, external_symbols
+from graphflow_compiler.codegen.llvm import loops_llvm
 from graphflow_compiler.ir.index import iadd, ifloordiv, imax, imin, imod, imul, isub
 from graphflow_compiler.ir.loops import Atom, IConst, IData, Index
 from graphflow_compiler.ir.loops_build import LoopBuilder

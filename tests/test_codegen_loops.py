@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphflow.dtypes import (
+from graphflow.framework.dtypes import (
     DType,
     bool_,
     float16,
@@ -21,7 +21,7 @@ from graphflow.dtypes import (
     uint16,
     uint64,
 )
-from graphflow_compiler.codegen import loops_llvm
+from graphflow_compiler.codegen.llvm import loops_llvm
 from graphflow_compiler.ir.index import iadd, imod, imul
 from graphflow_compiler.ir.loops import IConst, IVar
 from graphflow_compiler.ir.loops_build import LoopBuilder

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from graphflow.core.graph import Graph
-from graphflow_compiler.codegen.llvm_text import host_target
+from graphflow.framework.graph import Graph
+from graphflow_compiler.codegen.llvm.llvm_text import host_target
 from graphflow_compiler.compilation import Options
 from graphflow_compiler.frontend import Signature, build_program, generalise
 from graphflow_compiler.ir import kernels as kernels_ir
 from graphflow_compiler.ir import program as program_ir
-from graphflow_compiler.memory import LiveRange, plan_arena, verify_arena
 from graphflow_compiler.passes.fusion import fuse
 from graphflow_compiler.passes.pipeline import Dump, run_passes
 from graphflow_compiler.passes.rewrite import PassContext
-from graphflow_compiler.plan import Plan
+from graphflow_compiler.planning.memory import LiveRange, plan_arena, verify_arena
+from graphflow_compiler.planning.plan import Plan
 
 
 def program(graph: Graph, fetches: list[Any], feeds: dict[Any, tuple[int, ...]]) -> program_ir.Program:

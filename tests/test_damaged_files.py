@@ -21,13 +21,13 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from graphflow.core.registry import all_ops
-from graphflow.errors import (
+from graphflow.framework.errors import (
     CorruptFileError,
     FormatError,
     UnknownOpError,
     VersionError,
 )
+from graphflow.framework.registry import all_ops
 from graphflow.io import durable
 from graphflow.io.container import _START
 from tests.saved_models import edited, entry, fails, node, signed, small_model, split
@@ -154,7 +154,10 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any], dict[str, Any]], Any], str]] 
     "tensor no object": (lambda h, g: h.update({"var/w": 3}), "exactly"),
     "tensor fields": (lambda h, g: entry(h, "var/w").update(file="../../etc/passwd"), "exactly"),
     "no checksums": (lambda h, g: h["__metadata__"].pop("graphflow.tensor_sha256"), "checksums"),
-    "variable without value": (lambda h, g: h["__metadata__"].update({"graphflow.variables": '{"q":"w"}'}), "no value"),
+    "variable without value": (
+        lambda h, g: h["__metadata__"].update({"graphflow.variables": '{"q":"w"}'}),
+        "no value",
+    ),
     "value without variable": (
         lambda h, g: h["__metadata__"].update({"graphflow.variables": '{"w":"x"}'}),
         "no variable",

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from graphflow_compiler.codegen import dispatch
-from graphflow_runtime import control
-from graphflow_runtime.prepared import Prepared
+from graphflow_runtime.executor import launch_descriptor
+from graphflow_runtime.native_code import dispatch
+from graphflow_runtime.session.prepared_call import Prepared
 
 needs_builtins = pytest.mark.skipif(dispatch.builtins() is None, reason="this Python takes the ctypes way only")
 
@@ -379,15 +379,15 @@ def test_a_variable_that_moves_at_the_last_moment(monkeypatch: pytest.MonkeyPatc
         session.run(v.initializer)
         total = session.make_callable(gf.reduce_sum(gf.tanh(v) * 0.0 + v))
         assert total() == 300_000
-        run = control.Control.run
+        run = launch_descriptor.Control.run
         loads = [np.full(500_000, 2.0, np.float32), np.full(300_000, 3.0, np.float32)]
 
-        def interrupted(self: control.Control, values: Any) -> Any:
+        def interrupted(self: launch_descriptor.Control, values: Any) -> Any:
             if loads:
                 v.load(loads.pop(), session)
             return run(self, values)
 
-        monkeypatch.setattr(control.Control, "run", interrupted)
+        monkeypatch.setattr(launch_descriptor.Control, "run", interrupted)
         for _ in range(2):  # in Python, where it can be interrupted
             session._store.version += 1
             assert total() in (900_000, 1_000_000)
@@ -451,13 +451,13 @@ def test_no_memory_for_the_results_is_no_second_run(monkeypatch: pytest.MonkeyPa
         session.run(v.initializer)
         step = session.make_callable([v.assign_add(1.0), gf.zeros([3])])
         step()
-        run = control.Control.run
+        run = launch_descriptor.Control.run
 
-        def full(self: control.Control, values: Any) -> Any:
+        def full(self: launch_descriptor.Control, values: Any) -> Any:
             run(self, values)
             raise MemoryError
 
-        monkeypatch.setattr(control.Control, "run", full)
+        monkeypatch.setattr(launch_descriptor.Control, "run", full)
         session._store.version += 1  # so that the slow way is taken
         with pytest.raises(gf.errors.ResourceExhaustedError):
             step()

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from graphflow_compiler.codegen import dispatch
-from graphflow_runtime import native
-from graphflow_runtime.prepared import Prepared
+from graphflow_runtime.executor import native
+from graphflow_runtime.native_code import dispatch
+from graphflow_runtime.session.prepared_call import Prepared
 
 needs_builtins = pytest.mark.skipif(dispatch.builtins() is None, reason="this Python takes the ctypes way only")
 
@@ -196,7 +196,7 @@ for k in range(3):  # later ones are for Python to get over, and not all version
 
 FIRST_WITHOUT_MEMORY = """
 import _testcapi, graphflow as gf
-from graphflow_runtime.control import Control
+from graphflow_runtime.executor.launch_descriptor import Control
 real = Control.run
 for k in range(12):
     with gf.Graph().as_default(), gf.Session() as s:

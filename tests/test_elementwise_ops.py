@@ -9,13 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphflow.core.build import constant
-from graphflow.core.graph import Graph
-from graphflow.core.kinds import Elementwise
-from graphflow.core.numpy_builder import NumpyBuilder
-from graphflow.core.registry import OpDef, Sample, all_ops
-from graphflow.core.tensor import Tensor
-from graphflow.dtypes import (
+from graphflow.framework.build import constant
+from graphflow.framework.dtypes import (
     DType,
     as_dtype,
     bfloat16,
@@ -29,7 +24,12 @@ from graphflow.dtypes import (
     string,
     uint8,
 )
-from graphflow.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.graph import Graph
+from graphflow.framework.kinds import Elementwise
+from graphflow.framework.numpy_builder import NumpyBuilder
+from graphflow.framework.registry import OpDef, Sample, all_ops
+from graphflow.framework.tensor import Tensor
 from graphflow.ops import math, operators
 from graphflow.ops.activation import elu, gelu, leaky_relu, relu, relu6, selu
 from graphflow.ops.bitwise import bitwise_and, invert, left_shift, right_shift

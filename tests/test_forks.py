@@ -12,14 +12,15 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 HELD = """
 import os, threading, time
-from graphflow_compiler.codegen import dispatch, jit, link
+from graphflow_runtime.native_code import dispatch
+from graphflow_compiler.codegen.jit import engine, link
 import llvmlite.binding.ffi as ffi
 held = threading.Event()
 def compile_for_a_while(lock):
     with lock:
         held.set()
         time.sleep(0.5)
-for lock in (jit._lock, link._lock, dispatch._lock, ffi.lib._lock):
+for lock in (engine._lock, link._lock, dispatch._lock, ffi.lib._lock):
     held.clear()
     worker = threading.Thread(target=compile_for_a_while, args=(lock,))
     worker.start()
@@ -28,7 +29,7 @@ for lock in (jit._lock, link._lock, dispatch._lock, ffi.lib._lock):
     if pid == 0:
         free = []
         def look():
-            for l in (jit._lock, link._lock, dispatch._lock, ffi.lib._lock):
+            for l in (engine._lock, link._lock, dispatch._lock, ffi.lib._lock):
                 with l:
                     free.append(l)
         looker = threading.Thread(target=look, daemon=True)
@@ -41,11 +42,11 @@ for lock in (jit._lock, link._lock, dispatch._lock, ffi.lib._lock):
 
 INTERRUPTED = """
 import os, signal, threading, time
-from graphflow_compiler.codegen import jit
+from graphflow_compiler.codegen.jit import engine
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore interrupts
 held = threading.Event()
 def compile_for_a_while():
-    with jit._lock:
+    with engine._lock:
         held.set()
         time.sleep(1.5)
 worker = threading.Thread(target=compile_for_a_while)
@@ -56,7 +57,7 @@ seen = False
 try:
     pid = os.fork()
     if pid == 0:
-        os._exit(0 if jit._lock.acquire(timeout=20) else 1)
+        os._exit(0 if engine._lock.acquire(timeout=20) else 1)
     for _ in range(400):
         time.sleep(0.05)
 except KeyboardInterrupt:
@@ -64,7 +65,7 @@ except KeyboardInterrupt:
 status = os.waitpid(pid, 0)[1]
 worker.join()
 other = []
-looker = threading.Thread(target=lambda: other.append(jit._lock.acquire(timeout=20)))
+looker = threading.Thread(target=lambda: other.append(engine._lock.acquire(timeout=20)))
 looker.start()
 looker.join()
 print(status, seen, other)
@@ -73,7 +74,8 @@ print(status, seen, other)
 
 MANY = """
 import os, sys, threading, time
-from graphflow_compiler.codegen import jit, link, dispatch
+from graphflow_compiler.codegen.jit import engine, link
+from graphflow_runtime.native_code import dispatch
 sys.setswitchinterval(1e-6)
 lost = []
 sys.unraisablehook = lambda u: lost.append(repr(u.exc_value))

@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from graphflow.dtypes import as_dtype, bool_
-from graphflow.errors import CompileError
-from graphflow.shapes import Shape
-from graphflow_compiler.access import add, mul
-from graphflow_compiler.codegen.gemm import gemm_scratch_elements, gemm_to_llvm
-from graphflow_compiler.codegen.gemm_tile import choose_blocking, cut_rows, cut_table
-from graphflow_compiler.codegen.llvm_text import host_target
+from graphflow.framework.dtypes import as_dtype, bool_
+from graphflow.framework.errors import CompileError
+from graphflow.framework.shapes import Shape
+from graphflow_compiler.codegen.llvm.llvm_text import host_target
+from graphflow_compiler.codegen.matmul.gemm import gemm_scratch_elements, gemm_to_llvm
+from graphflow_compiler.codegen.matmul.tiling import choose_blocking, cut_rows, cut_table
 from graphflow_compiler.compilation import compile
 from graphflow_compiler.frontend import Signature, generalise
+from graphflow_compiler.ir.indexing_maps import add, mul
 from graphflow_compiler.ir.loops import Const, IDim
 from graphflow_compiler.ir.loops_build import LoopBuilder
 from graphflow_compiler.ir.loops_text import index_to_text, kernel_to_text
 from graphflow_compiler.ir.loops_verify import verify_kernel
-from graphflow_compiler.lower.gemm import start_of_matrix
-from graphflow_runtime.native import NativeExecutable
+from graphflow_compiler.lower.matmul import start_of_matrix
+from graphflow_runtime.executor.native import NativeExecutable
 from tests.products import Array, B, I, J, Product, check, in_panels
 
 TRANSPOSES = ["NN", "NT", "TN", "TT"]

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 import graphflow
-from graphflow._names import HOME, SUBMODULES
+from graphflow.public_names import NAMESPACES, homes
 
 ROOT = Path(__file__).resolve().parent.parent
-START = "if TYPE_CHECKING:\n"
-END = "# fmt: on\n"
+HOMES = homes("")
 
 
 def in_child(code: str) -> str:
@@ -70,16 +69,16 @@ def test_every_name_is_there() -> None:
     importlib.import_module("graphflow.ops")
     wrong = [
         name
-        for name, (module, attribute) in HOME.items()
+        for name, (module, attribute) in HOMES.items()
         if getattr(graphflow, name, 0) is not getattr(importlib.import_module(module), attribute, 1)
     ]
     assert not wrong
 
 
-@pytest.mark.parametrize("name", sorted(SUBMODULES))
+@pytest.mark.parametrize("name", sorted(NAMESPACES))
 def test_every_namespace_is_there(name: str) -> None:
     importlib.import_module("graphflow.ops")
-    module = importlib.import_module(SUBMODULES[name])
+    module = importlib.import_module(NAMESPACES[name])
     assert getattr(graphflow, name) is module
     for public in getattr(module, "__all__", ()):
         assert hasattr(module, public), f"{module.__name__}.__all__ names {public}, which is not there"
@@ -88,7 +87,7 @@ def test_every_namespace_is_there(name: str) -> None:
 def test_submodules_do_not_hide_functions() -> None:
     code = """
         import graphflow.ops
-        import graphflow.gradients, graphflow.variable_scope
+        import graphflow.gradients, graphflow.variables.scope
         import graphflow as tf
         from graphflow import gradients
         assert callable(tf.gradients) and tf.gradients is gradients, tf.gradients
@@ -106,7 +105,7 @@ def test_unknown_names_are_attribute_errors_with_close_matches() -> None:
 
 
 def test_dir_lists_everything() -> None:
-    assert {*HOME, *SUBMODULES} <= set(dir(graphflow))
+    assert {*HOMES, *NAMESPACES} <= set(dir(graphflow))
 
 
 def test_compat_v1_is_the_package() -> None:
@@ -115,7 +114,7 @@ def test_compat_v1_is_the_package() -> None:
         import graphflow
         tf.disable_v2_behavior()
         tf.disable_eager_execution()
-        assert tf.Session is graphflow.Session and tf.nn is graphflow.nn and tf.bool is graphflow.bool
+        assert tf.Session is graphflow.Session and tf.nn is graphflow.api.nn and tf.bool is graphflow.bool
         assert graphflow.compat.v1 is tf and tf.compat.v1 is tf
         assert not tf.executing_eagerly()
         print(tf.__version__)
@@ -128,35 +127,3 @@ def test_what_needs_eager_execution_says_so() -> None:
         graphflow.enable_eager_execution()
     with pytest.raises(NotImplementedError, match=r"TensorFlow 1's behaviour only"):
         graphflow.enable_v2_behavior()
-
-
-def type_checking_block() -> str:
-    """The imports that `__getattr__` stands for, as source."""
-    by_module: dict[str, list[str]] = {}
-    for name, (module, attribute) in HOME.items():
-        if module != "graphflow":
-            by_module.setdefault(module, []).append(f"{attribute} as {name}")
-    lines = []
-    for module, names in by_module.items():
-        start = f"    from {module} import "
-        if len(start) + len(", ".join(names)) <= 120:
-            lines.append(start + ", ".join(names))
-        else:
-            glued = ", ".join(n.replace(" ", "~") for n in names) + ","
-            wrapped = textwrap.wrap(glued, 120, initial_indent=" " * 8, subsequent_indent=" " * 8)
-            lines += [start + "(", *(line.replace("~", " ") for line in wrapped), "    )"]
-    for name, module in SUBMODULES.items():
-        lines.append(f"    from graphflow import {module.rpartition('.')[2]} as {name}")
-    return "\n".join(lines) + "\n"
-
-
-def test_type_checkers_see_the_same_names(request: pytest.FixtureRequest) -> None:
-    path = Path(graphflow.__file__)
-    source = path.read_text(encoding="utf-8")
-    before, _, rest = source.partition(START)
-    _, _, after = rest.partition(END)
-    wanted = before + START + type_checking_block() + END + after
-    if request.config.getoption("--update-golden"):
-        path.write_text(wanted, encoding="utf-8")
-        return
-    assert source == wanted, "graphflow/__init__.py is out of date; run pytest tests/test_import.py --update-golden"

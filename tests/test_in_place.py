@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from graphflow_compiler.codegen.pool import is_supported
-from graphflow_runtime import threads
+from graphflow_runtime.executor import threads
+from graphflow_runtime.native_code.pool import is_supported
 from tests.forced_threads import force
 
 

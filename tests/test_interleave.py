@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from graphflow.dtypes import float32
-from graphflow_compiler.codegen.interleave import interleave
+from graphflow.framework.dtypes import float32
+from graphflow_compiler.codegen.llvm.list_scheduling import interleave
 from graphflow_compiler.ir.loops import Binary, Const, IConst, IVar, Let, Load, Statement, Store, Var
 from graphflow_compiler.ir.loops_hoist import operands
 

@@ -17,16 +17,17 @@ import pytest
 
 import graphflow as gf
 from graphflow import version
-from graphflow.core import registry
-from graphflow.core.build import build as build_op
-from graphflow.core.registry import OpDef, lookup, register
-from graphflow.shapes import size
-from graphflow_compiler import compilation, kept_plans, planner
-from graphflow_compiler.codegen.llvm_text import host_target
-from graphflow_compiler.codegen.object_cache import ObjectCache
+from graphflow.framework import registry
+from graphflow.framework.build import build as build_op
+from graphflow.framework.registry import OpDef, lookup, register
+from graphflow.framework.shapes import size
+from graphflow_compiler import compilation
+from graphflow_compiler.codegen.jit.object_cache import ObjectCache
+from graphflow_compiler.codegen.llvm.llvm_text import host_target
 from graphflow_compiler.compilation import Options, compile
 from graphflow_compiler.frontend import Signature, build_program
-from graphflow_compiler.plan import Plan
+from graphflow_compiler.planning import plan_cache, planner
+from graphflow_compiler.planning.plan import Plan
 from tests import random_programs
 
 KEEP = Options(keep=True)
@@ -61,7 +62,7 @@ def signature(build: Callable[[gf.Tensor], Any] = lambda x: gf.tanh(x * 2.0), sh
 
 
 def key(s: Signature) -> bytes | None:
-    return kept_plans.key_of(build_program(s), s, host_target())
+    return plan_cache.key_of(build_program(s), s, host_target())
 
 
 def content(plan: Plan) -> list[Any]:
@@ -163,7 +164,7 @@ def test_the_key_is_the_program() -> None:
     assert found["base"] == key(signature(DIFFERENT["base"]))
     other = replace(host_target(), vector_bits=128)
     s = signature(DIFFERENT["base"])
-    assert kept_plans.key_of(build_program(s), s, other) != found["base"]
+    assert plan_cache.key_of(build_program(s), s, other) != found["base"]
 
 
 def of_variable(shape: tuple[int, ...], dtype: gf.DType) -> Signature:
@@ -220,17 +221,17 @@ def test_variables_sizes_and_types_are_in_the_key() -> None:
 
 def test_changed_source_files_make_other_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     before = key(signature())
-    stamps = kept_plans._stamps()
-    assert stamps is not None and any("kept_plans.py" in s for s in stamps) and any("dims.py" in s for s in stamps)
-    monkeypatch.setattr(kept_plans, "_stamps", lambda: (*stamps[:-1], stamps[-1] + "1"))
+    stamps = plan_cache._stamps()
+    assert stamps is not None and any("plan_cache.py" in s for s in stamps) and any("dims.py" in s for s in stamps)
+    monkeypatch.setattr(plan_cache, "_stamps", lambda: (*stamps[:-1], stamps[-1] + "1"))
     assert key(signature()) != before
-    monkeypatch.setattr(kept_plans, "_stamps", lambda: None)
+    monkeypatch.setattr(plan_cache, "_stamps", lambda: None)
     assert key(signature()) is None
 
 
 def test_files_that_changed_since_they_were_loaded_keep_no_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     """An upgrade, or somebody at work on a pass, while an older process makes plans with what it has loaded."""
-    stamps = kept_plans._stamps.__wrapped__
+    stamps = plan_cache._stamps.__wrapped__
     assert stamps() is not None
     newest = max(os.stat(s.rsplit(" ", 2)[0]).st_ctime for s in stamps()[3:])
     monkeypatch.setattr(version, "LOADED_AT", newest - 1.0)
@@ -283,7 +284,7 @@ class _Evil:
 
 
 def _plan_with(x: Any) -> bytes:
-    return pickle.dumps([x] * len(kept_plans._FIELDS))
+    return pickle.dumps([x] * len(plan_cache._FIELDS))
 
 
 NO_PLANS = [b"", b"no pickle", pickle.dumps([1]), pickle.dumps(None), _plan_with(_Evil()), _plan_with(int), b"\x80\x05\x8c\xff"]
@@ -303,15 +304,15 @@ def test_every_cut_file_is_compiled_anew(made: list[Plan]) -> None:
     s = signature()
     plan = compile(gf.Graph(), s, KEEP)
     data = io.BytesIO()
-    kept_plans._Pickler(data, protocol=5).dump([getattr(plan, name) for name in kept_plans._FIELDS])
+    plan_cache._Pickler(data, protocol=5).dump([getattr(plan, name) for name in plan_cache._FIELDS])
     whole = data.getvalue()
     found = key(s)
     assert found is not None
     for n in range(0, len(whole), 97):
-        cache = kept_plans.object_cache()
+        cache = plan_cache.object_cache()
         assert cache is not None
         cache.put(found, whole[:n])
-        assert kept_plans.get(found, lambda: "") is None
+        assert plan_cache.get(found, lambda: "") is None
     cache.put(found, whole)
     assert content(replace(compilation.compile(gf.Graph(), s, KEEP), explain=plan.explain)) == content(plan)
 
@@ -322,7 +323,7 @@ x = gf.placeholder(gf.float32, [None, None])
 y = gf.reduce_sum(gf.concat([x, gf.tanh(x)], 0)[: gf.shape(x)[0] // 2 + 1], axis=1)
 with gf.Session() as s:
     print(s.run(y, {x: np.ones((4, 3), np.float32)}).tolist(), s.run(y, {x: np.ones((3, 2), np.float32)}).tolist())
-    print("graphflow_compiler.planner" in sys.modules)
+    print("graphflow_compiler.planning.planner" in sys.modules)
 """
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from graphflow.dtypes import (
+from graphflow.framework.dtypes import (
     bool_,
     float32,
     float64,
     int32,
 )
-from graphflow.errors import CompileError
+from graphflow.framework.errors import CompileError
 from graphflow_compiler.codegen.emit import host_target, kernel_to_llvm
 from graphflow_compiler.ir.loops import Const, IConst, IDim, IVar, Let, Load, LoopKernel, Unary, Var
 from graphflow_compiler.ir.loops_build import LoopBuilder

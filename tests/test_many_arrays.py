@@ -9,7 +9,7 @@ import numpy as np
 
 import graphflow as gf
 from graphflow_compiler.frontend import Signature, build_program, generalise
-from graphflow_compiler.passes.drafts import MAX_ARRAYS
+from graphflow_compiler.passes.fusion_group import MAX_ARRAYS
 from graphflow_compiler.passes.pipeline import Dump, run_passes
 from graphflow_compiler.passes.rewrite import PassContext
 

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from graphflow.core.kinds import Host, Source, StateUpdate
-from graphflow.core.registry import OpDef, TensorValue, all_ops
-from graphflow.errors import (
+from graphflow.framework.errors import (
     CorruptFileError,
     FailedPreconditionError,
     FormatError,
 )
+from graphflow.framework.kinds import Host, Source, StateUpdate
+from graphflow.framework.registry import OpDef, TensorValue, all_ops
+from graphflow.framework.shapes import Dim, evaluate, floordiv, fresh_dim, maximum, mod, size
 from graphflow.io.attributes import Decoder, Encoder, field_types, matches
 from graphflow.io.container import read_container, write_container
 from graphflow.io.graph_json import graph_to_json
-from graphflow.shapes import Dim, evaluate, floordiv, fresh_dim, maximum, mod, size
 from tests.saved_models import edited, fails, small_model
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from graphflow_runtime import numpy_blas, reference
-from graphflow_runtime.numpy_blas import BlasThreads, one_blas_thread
+from graphflow_runtime.executor import numpy_blas, reference
+from graphflow_runtime.executor.numpy_blas import BlasThreads, one_blas_thread
 
 found = numpy_blas._find()
 
@@ -62,8 +62,8 @@ def test_put_back_after_a_failure_but_not_over_what_the_user_sets_meanwhile(blas
 
 SIGNALS = """
 import random, signal, sys
-from graphflow_runtime import numpy_blas
-from graphflow_runtime.numpy_blas import one_blas_thread
+from graphflow_runtime.executor import numpy_blas
+from graphflow_runtime.executor.numpy_blas import one_blas_thread
 blas = numpy_blas._find()
 blas.set(2)
 came = 0

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from graphflow.cli import main
-from graphflow.errors import CompileError
-from graphflow_compiler.codegen import dispatch, jit, link, workers
-from graphflow_compiler.codegen.jit import compile_module, compile_units
-from graphflow_compiler.codegen.llvm_text import host_target
-from graphflow_compiler.codegen.object_cache import ObjectCache, key_of, object_cache
-from graphflow_compiler.codegen.object_code import answer_of, object_code
+from graphflow.framework.errors import CompileError
+from graphflow.tools.cli import main
+from graphflow_compiler.codegen.jit import compile_pool, engine, link
+from graphflow_compiler.codegen.jit.engine import compile_module, compile_units
+from graphflow_compiler.codegen.jit.object_cache import ObjectCache, key_of, object_cache
+from graphflow_compiler.codegen.jit.object_code import answer_of, object_code
+from graphflow_compiler.codegen.llvm.llvm_text import host_target
+from graphflow_runtime.native_code import dispatch
 
 KEY = bytes(range(32))
 CODE = b"not really machine code" * 100
@@ -259,29 +260,29 @@ BAD = "define i32 @f() { ret i64 0 }"
 
 
 @pytest.fixture
-def crew(monkeypatch: pytest.MonkeyPatch) -> Iterator[workers.Crew]:
+def crew(monkeypatch: pytest.MonkeyPatch) -> Iterator[compile_pool.Crew]:
     """Helpers of the test's own, of whom there may be two, and who start for any text."""
-    made = workers.Crew()
-    monkeypatch.setattr(workers, "_crew", made)
-    monkeypatch.setattr(workers, "_EARLY", 1)
+    made = compile_pool.Crew()
+    monkeypatch.setattr(compile_pool, "_crew", made)
+    monkeypatch.setattr(compile_pool, "_EARLY", 1)
     monkeypatch.setenv("GRAPHFLOW_COMPILE_WORKERS", "2")
     yield made
     made.dismiss()
 
 
-def begun(*texts: str) -> dict[str, workers.Job]:
+def begun(*texts: str) -> dict[str, compile_pool.Job]:
     target = host_target()
     found = {}
     for text in texts:
-        job = workers.begin(text, target.cpu, target.features)
+        job = compile_pool.begin(text, target.cpu, target.features)
         assert job is not None
         found[text] = job
     return found
 
 
-def emitted(texts: Sequence[str], jobs: Mapping[str, workers.Job] | None = None) -> list[bytes]:
+def emitted(texts: Sequence[str], jobs: Mapping[str, compile_pool.Job] | None = None) -> list[bytes]:
     target = host_target()
-    return workers.emit_all(texts, target.cpu, target.features, jobs)
+    return compile_pool.emit_all(texts, target.cpu, target.features, jobs)
 
 
 @pytest.fixture(scope="module")
@@ -290,7 +291,7 @@ def alone() -> list[bytes]:
     return [object_code(text, target.cpu, target.features) for text in TEXTS]
 
 
-def test_helpers_make_the_same_code(crew: workers.Crew, alone: list[bytes]) -> None:
+def test_helpers_make_the_same_code(crew: compile_pool.Crew, alone: list[bytes]) -> None:
     jobs = begun(*TEXTS)
     assert all(job.done.wait(60) for job in jobs.values())
     assert [job.code for job in jobs.values()] == alone
@@ -300,21 +301,21 @@ def test_helpers_make_the_same_code(crew: workers.Crew, alone: list[bytes]) -> N
 
 
 def test_what_nobody_has_begun_is_compiled_here(
-    crew: workers.Crew, monkeypatch: pytest.MonkeyPatch, alone: list[bytes]
+    crew: compile_pool.Crew, monkeypatch: pytest.MonkeyPatch, alone: list[bytes]
 ) -> None:
     assert emitted(TEXTS) == alone
-    monkeypatch.setattr(workers, "COMMAND", "raise SystemExit(3)")
+    monkeypatch.setattr(compile_pool, "COMMAND", "raise SystemExit(3)")
     assert emitted(TEXTS, begun(*TEXTS)) == alone
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     assert emitted(TEXTS, begun(*TEXTS[:5])) == alone
     monkeypatch.setenv("GRAPHFLOW_COMPILE_WORKERS", "0")
     target = host_target()
-    assert workers.begin(TEXTS[0], target.cpu, target.features) is None
+    assert compile_pool.begin(TEXTS[0], target.cpu, target.features) is None
     assert emitted(TEXTS) == alone
     assert crew.waiting() == 0
 
 
-def test_a_text_that_is_refused(crew: workers.Crew, alone: list[bytes]) -> None:
+def test_a_text_that_is_refused(crew: compile_pool.Crew, alone: list[bytes]) -> None:
     jobs = begun(BAD)
     assert jobs[BAD].done.wait(60) and jobs[BAD].code is None
     more = begun(*TEXTS)  # the helper lives
@@ -327,11 +328,11 @@ def test_a_text_that_is_refused(crew: workers.Crew, alone: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize("then", ["", "time.sleep(100)", "sys.stdout.write('x' * 5)", "sys.stdout.write('x' * 50)", "1 / 0"])
-def test_helpers_that_fail(crew: workers.Crew, monkeypatch: pytest.MonkeyPatch, then: str, alone: list[bytes]) -> None:
+def test_helpers_that_fail(crew: compile_pool.Crew, monkeypatch: pytest.MonkeyPatch, then: str, alone: list[bytes]) -> None:
     """They take a job, and do not answer, or with something else."""
     command = f"import sys, time; sys.stdin.buffer.readline(); print('ready', flush=True); sys.stdin.buffer.read(20); {then}"
-    monkeypatch.setattr(workers, "COMMAND", command)
-    monkeypatch.setattr(workers, "_PATIENCE", 0.5)
+    monkeypatch.setattr(compile_pool, "COMMAND", command)
+    monkeypatch.setattr(compile_pool, "_PATIENCE", 0.5)
     jobs = begun(TEXTS[0])
     deadline = time.monotonic() + 60
     while jobs[TEXTS[0]].helper is None and time.monotonic() < deadline:
@@ -340,21 +341,21 @@ def test_helpers_that_fail(crew: workers.Crew, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_after_a_helper_without_a_word_there_are_no_more(
-    crew: workers.Crew, monkeypatch: pytest.MonkeyPatch, alone: list[bytes]
+    crew: compile_pool.Crew, monkeypatch: pytest.MonkeyPatch, alone: list[bytes]
 ) -> None:
-    monkeypatch.setattr(workers, "COMMAND", "import sys; sys.stdin.close()")
+    monkeypatch.setattr(compile_pool, "COMMAND", "import sys; sys.stdin.close()")
     jobs = begun(*TEXTS)
     deadline = time.monotonic() + 60
     while crew.count() and time.monotonic() < deadline:
         time.sleep(0.01)
-    monkeypatch.setattr(workers, "_process", lambda: pytest.fail("another helper"))
+    monkeypatch.setattr(compile_pool, "_process", lambda: pytest.fail("another helper"))
     assert emitted(TEXTS, jobs) == alone
     begun(*TEXTS)
     assert crew.count() == 0
 
 
 def test_helpers_import_nothing_from_the_current_folder(
-    crew: workers.Crew, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, alone: list[bytes]
+    crew: compile_pool.Crew, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, alone: list[bytes]
 ) -> None:
     for name in ("json", "struct", "re", "enum"):
         (tmp_path / f"{name}.py").write_text("open('imported', 'w').close()")
@@ -364,8 +365,8 @@ def test_helpers_import_nothing_from_the_current_folder(
     assert emitted(TEXTS, jobs) == alone and not (tmp_path / "imported").exists()
 
 
-def test_helpers_without_work_end(crew: workers.Crew, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_IDLE", 0.05)
+def test_helpers_without_work_end(crew: compile_pool.Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compile_pool, "_IDLE", 0.05)
     jobs = begun(*TEXTS)
     helpers = {job.helper for job in jobs.values() if job.done.wait(60)}
     deadline = time.monotonic() + 60
@@ -375,8 +376,8 @@ def test_helpers_without_work_end(crew: workers.Crew, monkeypatch: pytest.Monkey
 
 
 def test_the_largest_goes_first() -> None:
-    jobs = [workers.Job("x" * n, "", "") for n in (3, 9, 1, 7)]
-    crew = workers.Crew()
+    jobs = [compile_pool.Job("x" * n, "", "") for n in (3, 9, 1, 7)]
+    crew = compile_pool.Crew()
     crew.add(jobs)
     assert crew.waiting() == 20
     assert [crew.take(), crew.take(jobs[2:]), crew.take(), crew.take(jobs[:1]), crew.take()] == [
@@ -391,7 +392,7 @@ def test_units_begin_while_the_plan_is_written(folder: Path, monkeypatch: pytest
     units = link.compile_units
     dispatch.builtins()  # or they would begin too, which no `link` asks for
     monkeypatch.setenv("GRAPHFLOW_COMPILE_WORKERS", "1")
-    monkeypatch.setattr(jit, "begin", lambda text, *_: began.append(text))
+    monkeypatch.setattr(engine, "begin", lambda text, *_: began.append(text))
     monkeypatch.setattr(link, "compile_units", lambda texts, **options: asked.extend(texts) or units(texts, **options))
 
     def first_run() -> None:

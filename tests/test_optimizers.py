@@ -10,7 +10,7 @@ import pytest
 
 import graphflow as gf
 from graphflow import train
-from graphflow.core.indexed_slices import IndexedSlices
+from graphflow.framework.indexed_slices import IndexedSlices
 
 STEPS = 4
 Step = Callable[[Any, Any, dict[str, Any]], Any]  # (w, g, state) -> new w

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphflow.core.numpy_builder import NumpyBuilder
-from graphflow.core.philox import SALTED, draws, philox4x32
+from graphflow.framework.numpy_builder import NumpyBuilder
+from graphflow.framework.philox import SALTED, draws, philox4x32
 
 KNOWN = [
     ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from graphflow_compiler.codegen import dispatch
-from graphflow_compiler.codegen.pool import is_supported
+from graphflow_runtime.native_code import dispatch
+from graphflow_runtime.native_code.pool import is_supported
 
 pytestmark = pytest.mark.skipif(not is_supported(), reason="plans run on one thread here")
 
@@ -25,7 +25,7 @@ def output(program: str, *arguments: str, count: int = 3) -> str:
 
 INSIDE = """
 import ctypes, faulthandler, os, signal, sys, threading, numpy as np, graphflow as gf
-from graphflow_runtime import native, threads
+from graphflow_runtime.executor import native, threads
 faulthandler.dump_traceback_later(60, exit=True)
 native._THREADS_NOW, native._THREADS_AFTER = 100_000, 20_000_000
 x = gf.placeholder(gf.float32, [None])
@@ -62,9 +62,9 @@ def test_a_run_while_the_pool_is_made(who: str) -> None:
 
 INTERRUPTED = """
 import os, random, signal, sys
-from graphflow_compiler.codegen import dispatch
-from graphflow_compiler.codegen.pool import pool_code
-from graphflow_runtime import threads
+from graphflow_runtime.native_code import dispatch
+from graphflow_runtime.native_code.pool import pool_code
+from graphflow_runtime.executor import threads
 armed = False
 def handler(number, frame):
     global armed
@@ -102,7 +102,7 @@ def test_an_interrupt_leaves_no_workers_behind() -> None:
 
 TWICE = """
 import gc, numpy as np, graphflow as gf
-from graphflow_runtime import native
+from graphflow_runtime.executor import native
 native._THREADS_NOW = 100_000
 x = gf.placeholder(gf.float32, [None])
 y = gf.reduce_sum(gf.tanh(x) * 0.0 + x)
@@ -130,10 +130,10 @@ def test_code_for_threads_that_is_compiled_twice() -> None:
 
 FORKED = """
 import ctypes, os, numpy as np, graphflow as gf
-from graphflow_compiler.codegen import thread_choice
-from graphflow_runtime import native, threads
+from graphflow_runtime.native_code import thread_autotune
+from graphflow_runtime.executor import native, threads
 native._THREADS_NOW = 100_000
-native.new_choice = lambda **_: thread_choice.new_choice(brief=False, always=True)
+native.new_choice = lambda **_: thread_autotune.new_choice(brief=False, always=True)
 x = gf.placeholder(gf.float32, [None, 300])
 w = gf.Variable(np.ones((300, 300), np.float32))
 y = gf.reduce_sum(gf.tanh(x @ w))

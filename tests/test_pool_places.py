@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from graphflow_compiler.codegen.jit import compile_module
-from graphflow_compiler.codegen.pool import THREAD_BYTES, is_supported
-from graphflow_compiler.codegen.pool_places import OLD_AT, STATE_AT, TID_AT, places_text
+from graphflow_compiler.codegen.jit.engine import compile_module
+from graphflow_runtime.native_code.pool import THREAD_BYTES, is_supported
+from graphflow_runtime.native_code.thread_affinity import OLD_AT, STATE_AT, TID_AT, places_text
 
 pytestmark = pytest.mark.skipif(not is_supported(), reason="plans run on one thread here")
 
@@ -128,7 +128,7 @@ def test_what_another_is_at_is_left_to_it(place: Place) -> None:
 
 RUNS = """
 import os, sys, time, numpy as np, graphflow as gf
-from graphflow_runtime import native, threads
+from graphflow_runtime.executor import native, threads
 native._THREADS_NOW = native._THREADS_WORK = -1
 whole = os.sched_getaffinity(0)
 pinned = set() if sys.argv[1] == "free" else {min(whole)}

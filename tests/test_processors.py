@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from graphflow_compiler import processors
-from graphflow_compiler.codegen import workers
+from graphflow_compiler.codegen.jit import compile_pool
 from graphflow_compiler.processors import available_processors
-from graphflow_runtime import threads
+from graphflow_runtime.executor import threads
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +114,7 @@ def test_white_space_around_our_own_number(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_processes_that_compile_are_as_many_as_processors_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GRAPHFLOW_COMPILE_WORKERS", raising=False)
-    monkeypatch.setattr(workers.sys, "executable", "/usr/bin/python3")
+    monkeypatch.setattr(compile_pool.sys, "executable", "/usr/bin/python3")
     for processors_there, helpers in ((1, 0), (2, 1), (16, 7)):
-        monkeypatch.setattr(workers, "_processors", lambda n=processors_there: n)
-        assert workers._limit() == helpers
+        monkeypatch.setattr(compile_pool, "_processors", lambda n=processors_there: n)
+        assert compile_pool._limit() == helpers

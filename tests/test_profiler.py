@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 import graphflow as tf
-from graphflow import errors
-from graphflow.dtypes import float16, float32, float64, int8, int64
-from graphflow_compiler import profile_entry
-from graphflow_compiler.codegen import peak_text
-from graphflow_compiler.codegen.jit import compile_module
-from graphflow_compiler.codegen.llvm_text import Target, host_target
-from graphflow_runtime import native
-from graphflow_runtime.peaks import Peaks, cache_sizes, computing_dtype
-from graphflow_runtime.tracing import widest
+from graphflow.framework import errors
+from graphflow.framework.dtypes import float16, float32, float64, int8, int64
+from graphflow_compiler.codegen.jit.engine import compile_module
+from graphflow_compiler.codegen.llvm.llvm_text import Target, host_target
+from graphflow_compiler.planning import profile_entry
+from graphflow_runtime.executor import native
+from graphflow_runtime.executor.tracing import widest
+from graphflow_runtime.native_code import roofline_text
+from graphflow_runtime.profiling.roofline import Peaks, cache_sizes, computing_dtype
 
 FULL = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
 
@@ -36,7 +36,7 @@ def _known_peaks(monkeypatch: pytest.MonkeyPatch) -> Peaks:
     """Round numbers in place of measured ones: 1 GFLOP/s, 10 GB/s in the cache, 1 GB/s from memory."""
     flops = {computing_dtype(d): 1e9 for d in (float32, float64, int8, int64)}
     known = Peaks(caches=(1 << 20,), flops=flops, bandwidths={1 << 20: 1e10, 0: 1e9})
-    monkeypatch.setattr("graphflow_runtime.profiling.peaks", lambda: known)
+    monkeypatch.setattr("graphflow_runtime.profiling.profile.peaks", lambda: known)
     return known
 
 
@@ -436,19 +436,19 @@ def test_what_sets_the_speed_of_arithmetic() -> None:
 def test_arithmetic_kernel(dtype: Any, fma: bool) -> None:
     host = host_target()
     target = host if fma else Target(host.cpu, "", 128, 16)
-    engine = compile_module([peak_text.arithmetic_text(dtype, target)], target)
+    engine = compile_module([roofline_text.arithmetic_text(dtype, target)], target)
     call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(engine.address("arithmetic"))
     factors = np.array([2, 1], dtype.numpy_dtype)
-    out = np.zeros(peak_text.lanes_of(dtype, target), dtype.numpy_dtype)
+    out = np.zeros(roofline_text.lanes_of(dtype, target), dtype.numpy_dtype)
     call(factors.ctypes.data, out.ctypes.data, 3)
     once = ((2 * 2 + 1) * 2 + 1) * 2 + 1
-    assert set(out.tolist()) == {peak_text.chains(target) * once}
+    assert set(out.tolist()) == {roofline_text.chains(target) * once}
 
 
 def test_traffic_kernel() -> None:
     target = host_target()
-    count = 2 * peak_text.TRAFFIC_UNROLL * target.vector_bits // 32
-    engine = compile_module([peak_text.traffic_text(target)])
+    count = 2 * roofline_text.TRAFFIC_UNROLL * target.vector_bits // 32
+    engine = compile_module([roofline_text.traffic_text(target)])
     kinds = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 2
     call = ctypes.CFUNCTYPE(None, *kinds)(engine.address("traffic"))
     block = np.zeros(3 * count + 16, np.float32)

@@ -16,12 +16,12 @@ import numpy.typing as npt
 import pytest
 
 import graphflow as gf
-from graphflow.dtypes import DType, bool_, float32, float64, int8, int32, int64, uint16, uint64
-from graphflow.errors import CompileError
+from graphflow.framework.dtypes import DType, bool_, float32, float64, int8, int32, int64, uint16, uint64
+from graphflow.framework.errors import CompileError
 from graphflow_compiler.codegen.emit import host_target, kernel_to_llvm
-from graphflow_compiler.codegen.gpu_loops import loops_to_gpu
-from graphflow_compiler.codegen.gpu_schedule import value_of
-from graphflow_compiler.codegen.ptx import GPU_TARGETS, INTRINSICS, GpuTarget, PtxKernel, kernel_to_ptx
+from graphflow_compiler.codegen.gpu.loops import loops_to_gpu
+from graphflow_compiler.codegen.gpu.ptx import GPU_TARGETS, INTRINSICS, GpuTarget, PtxKernel, kernel_to_ptx
+from graphflow_compiler.codegen.gpu.schedule import value_of
 from graphflow_compiler.ir.index import iadd, imul, isub
 from graphflow_compiler.ir.loops import Atom, Buffer, Const, IConst, IDim, Index, IVar, LoopKernel
 from graphflow_compiler.ir.loops_build import LoopBuilder
@@ -126,7 +126,7 @@ def test_every_intrinsic_has_code(target: GpuTarget, tmp_path: Path) -> None:
         text.append(f"define ptx_kernel void @{name.replace('.', '_')}(ptr addrspace(1) %p, {source} %x) {{")
         text.append(f"  %y = call {result} @{name}({arguments})")
         text.append(f"  store {result} %y, ptr addrspace(1) %p\n  ret void\n}}")
-    code = "import sys; from graphflow_compiler.codegen.ptx import *; "
+    code = "import sys; from graphflow_compiler.codegen.gpu.ptx import *; "
     code += "print(llvm_to_ptx(sys.stdin.read(), GPU_TARGETS[sys.argv[1]]))"
     path = f"import sys; sys.path[:0] = {sys.path!r}; "
     done = subprocess.run(

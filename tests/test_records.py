@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import pytest
 
-from graphflow.records import make_record
+from graphflow.framework.records import make_record
 
 T = TypeVar("T")
 Make = Callable[..., Any]

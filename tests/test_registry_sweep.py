@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from graphflow.core.kinds import Elementwise, Host, Random, Source, StateUpdate
-from graphflow.core.registry import OpDef, Sample, all_ops
-from graphflow.dtypes import DType, as_dtype, bfloat16, bool_, float16, float32, float64, string
-from graphflow.errors import GraphFlowError
+from graphflow.framework.dtypes import DType, as_dtype, bfloat16, bool_, float16, float32, float64, string
+from graphflow.framework.errors import GraphFlowError
+from graphflow.framework.kinds import Elementwise, Host, Random, Source, StateUpdate
+from graphflow.framework.registry import OpDef, Sample, all_ops
 from graphflow_compiler.ir.loops import Const, Var
 from graphflow_compiler.ir.loops_build import LoopBuilder
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import graphflow as tf
-from graphflow.errors import FormatError
+from graphflow.framework.errors import FormatError
 from graphflow.io.checkpoint_state import CheckpointState, parse_state
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import graphflow as tf
-from graphflow import flags as flags_module
+from graphflow.platform import flags as flags_module
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import graphflow as tf
-from graphflow import errors
+from graphflow.framework import errors
 
 Pair = collections.namedtuple("Pair", "first second")
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import graphflow as tf
-from graphflow import errors
-from graphflow_runtime import control
+from graphflow.framework import errors
+from graphflow_runtime.executor import launch_descriptor
 
 Pair = collections.namedtuple("Pair", "first second")
 
@@ -28,7 +28,7 @@ def fresh_graph() -> Iterator[None]:
 def new(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Makes sessions on one of the back ends; native code is called by the builtins or through ctypes."""
     if request.param == "ctypes":
-        monkeypatch.setattr(control, "builtins", lambda: None)
+        monkeypatch.setattr(launch_descriptor, "builtins", lambda: None)
     backend = "reference" if request.param == "reference" else "native"
     return lambda **kw: tf.Session(backend=backend, **kw)
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import graphflow as tf
-from graphflow import errors
-from graphflow_runtime import session as session_module
+from graphflow.framework import errors
+from graphflow_runtime.session import session as session_module
 
 Pair = collections.namedtuple("Pair", "first second")
 
@@ -120,8 +120,8 @@ def test_fields_of_a_config_are_checked() -> None:
 @pytest.mark.parametrize("threads", [-8, -1, 0, np.int64(1), 1 << 40])
 def test_any_number_of_threads_may_be_asked_for(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a plan with scratch for each thread, in runs on all of them."""
-    native = pytest.importorskip("graphflow_runtime.native")
-    pool = pytest.importorskip("graphflow_runtime.threads").pool()
+    native = pytest.importorskip("graphflow_runtime.executor.native")
+    pool = pytest.importorskip("graphflow_runtime.executor.threads").pool()
     monkeypatch.setattr(native, "_THREADS_NOW", 0)
     a = np.linspace(-1, 1, 300 * 300, dtype=np.float32).reshape(300, 300)
     x = tf.placeholder(tf.float32, [300, None])
@@ -336,7 +336,7 @@ def test_sessions_in_cycles_are_collected() -> None:
     code = """
         import gc
         import graphflow as tf
-        from graphflow_compiler.codegen.jit import compile_module
+        from graphflow_compiler.codegen.jit.engine import compile_module
 
         def in_a_cycle(item):
             cycle = [item]

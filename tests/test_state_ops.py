@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from graphflow.core.kinds import StateUpdate
-from graphflow.core.registry import OpDef, all_ops
-from graphflow.dtypes import DType, as_dtype, bfloat16, bool_, float16, float32, float64, string
+from graphflow.framework.dtypes import DType, as_dtype, bfloat16, bool_, float16, float32, float64, string
+from graphflow.framework.kinds import StateUpdate
+from graphflow.framework.registry import OpDef, all_ops
 
 OPS = [op for op in all_ops() if isinstance(op.kind, StateUpdate) and op.samples()]
 RTOL: dict[DType, float] = {float32: 2e-5, float64: 1e-9}

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from graphflow.errors import CompileError
-from graphflow_compiler.codegen import dispatch, thread_choice
-from graphflow_compiler.codegen.pool import is_supported, pool_code
-from graphflow_runtime import control, native, threads
-from graphflow_runtime.prepared import Prepared
+from graphflow.framework.errors import CompileError
+from graphflow_runtime.executor import launch_descriptor, native, threads
+from graphflow_runtime.native_code import dispatch, thread_autotune
+from graphflow_runtime.native_code.pool import is_supported, pool_code
+from graphflow_runtime.session.prepared_call import Prepared
 from tests.forced_threads import force
 from tests.random_programs import run as run_random_program
 
@@ -239,7 +239,7 @@ class _Choice:
     """The native decision, asked and told from here."""
 
     def __init__(self, long: bool = False) -> None:
-        self.block = thread_choice.new_choice(brief=False, long=long)
+        self.block = thread_autotune.new_choice(brief=False, long=long)
         code = pool_code()
         self._next = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p)(code.address("graphflow_choice_next"))
         self._note = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_bool, ctypes.c_bool, ctypes.c_int64)(
@@ -328,9 +328,9 @@ def test_the_median_of_the_last_runs_counts(times: list[int]) -> None:
             choice.run(0, 0)  # the first four runs take all threads: overwritten below
         for _ in range(4):
             choice.run(limit, 0)
-        of_all = slice(thread_choice._TIMES + thread_choice._KEPT, None)
-        choice.block[thread_choice._NOTED + 1], choice.block[of_all] = 0, thread_choice.new_choice(False)[of_all]
-        choice.block[thread_choice._LAST] = 1
+        of_all = slice(thread_autotune._TIMES + thread_autotune._KEPT, None)
+        choice.block[thread_autotune._NOTED + 1], choice.block[of_all] = 0, thread_autotune.new_choice(False)[of_all]
+        choice.block[thread_autotune._LAST] = 1
         for t in times:
             choice.block[0] = 8  # no trial is near
             choice.note(True, t)
@@ -352,7 +352,7 @@ def test_a_sleeping_worker_is_not_waited_for(team: threads.Pool, monkeypatch: py
         (executable,) = session._executables.values()
         assert isinstance(executable, native.NativeExecutable)
         (bound,) = executable.bound.values()
-        assert bound.choice is not None and bound.choice[thread_choice.BRIEF] == 1
+        assert bound.choice is not None and bound.choice[thread_autotune.BRIEF] == 1
         jobs = ctypes.c_int64.from_address(team.address)
         before = jobs.value
         for _ in range(20):
@@ -364,10 +364,10 @@ def test_a_sleeping_worker_is_not_waited_for(team: threads.Pool, monkeypatch: py
 def test_whether_a_run_is_brief_is_measured() -> None:
     choice = _Choice()
     for guess, took, brief in ((1, 150_000, 0), (0, 50_000, 1)):
-        choice.block[thread_choice.BRIEF] = guess
+        choice.block[thread_autotune.BRIEF] = guess
         for _ in range(40):
             choice.run(took, took)
-        assert choice.block[thread_choice.BRIEF] == brief
+        assert choice.block[thread_autotune.BRIEF] == brief
 
 
 @pytest.mark.parametrize("error", [CompileError("no code"), MemoryError()], ids=["code", "memory"])
@@ -427,7 +427,7 @@ def test_threads_are_tried_once_a_plan_has_done_enough(way: str, team: threads.P
     monkeypatch.setattr(threads, "_pool", team)
     monkeypatch.setattr(native, "_THREADS_AFTER", 10_000_000)
     if way == "ctypes":
-        monkeypatch.setattr(control, "builtins", lambda: None)
+        monkeypatch.setattr(launch_descriptor, "builtins", lambda: None)
     with gf.Graph().as_default(), gf.Session() as session:
         x = gf.placeholder(gf.float32, [None])
         call = session.make_callable(gf.reduce_sum(gf.exp(x)), feed_list=[x])

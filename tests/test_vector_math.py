@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphflow.core.emit import CALLS
-from graphflow.dtypes import DType, bfloat16, float16, float32, float64
+from graphflow.framework.dtypes import DType, bfloat16, float16, float32, float64
+from graphflow.framework.scalar_builder import CALLS
 from tests.loop_kernels import Array, Compiled, apply, elementwise
 
 INF, NAN = math.inf, math.nan

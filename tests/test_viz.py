@@ -13,7 +13,7 @@ import pydot
 import pytest
 
 import graphflow as tf
-from graphflow.shapes import size
+from graphflow.framework.shapes import size
 from graphflow.viz import KernelBox, kernels_to_dot, render, save_picture, save_svg, to_dot
 
 try:

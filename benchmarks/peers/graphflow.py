@@ -12,7 +12,7 @@ import numpy as np
 from workloads import DIGITS_SIZES, WORKLOADS, Array, Variants, chain_input, matmul_inputs, norm_inputs, parameters
 
 import graphflow as gf
-from graphflow_runtime.peaks import Peaks
+from graphflow_runtime.profiling.roofline import Peaks
 from peers.tf1_models import Models
 
 

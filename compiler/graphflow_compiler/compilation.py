@@ -9,15 +9,16 @@ from contextlib import contextmanager
 from dataclasses import field, replace
 from functools import partial
 
-from graphflow.core.graph import Graph
-from graphflow.core.kinds import Host, TensorType
-from graphflow.dtypes import string
-from graphflow.records import record
-from graphflow_compiler import frontend, kept_plans
-from graphflow_compiler.codegen.llvm_text import Target, host_target
+from graphflow.framework.dtypes import string
+from graphflow.framework.graph import Graph
+from graphflow.framework.kinds import Host, TensorType
+from graphflow.framework.records import record
+from graphflow_compiler import frontend
+from graphflow_compiler.codegen.llvm.llvm_text import Target, host_target
 from graphflow_compiler.frontend import Signature
 from graphflow_compiler.ir.program import VARIABLE_STATE, Program, unknown_sizes
-from graphflow_compiler.plan import Plan
+from graphflow_compiler.planning import plan_cache
+from graphflow_compiler.planning.plan import Plan
 
 
 class CannotCompile(Exception):
@@ -63,17 +64,17 @@ def _without_garbage_collection() -> Iterator[None]:
 def _compile(signature: Signature, options: Options) -> Plan:
     program = frontend.build_program(signature)
     _check_supported(program)
-    key = kept_plans.key_of(program, signature, options.target) if options.keep and not _is_watched() else None
+    key = plan_cache.key_of(program, signature, options.target) if options.keep and not _is_watched() else None
     if key is not None:
-        plan = kept_plans.get(key, partial(_explained_anew, signature, replace(options, keep=False)))
+        plan = plan_cache.get(key, partial(_explained_anew, signature, replace(options, keep=False)))
         if plan is not None:
             return plan
     # The passes and emitters are loaded with the first plan that is not kept: processes that find theirs start faster.
-    from graphflow_compiler.planner import make_plan
+    from graphflow_compiler.planning.planner import make_plan
 
     plan = make_plan(program, signature, options.target, options.on_kernel)
     if key is not None:
-        kept_plans.put(key, plan)
+        plan_cache.put(key, plan)
     return plan
 
 

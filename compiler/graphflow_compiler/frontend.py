@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from graphflow.core.graph import Operation, Tensor
-from graphflow.core.kinds import (
+from graphflow.framework.dtypes import bool_
+from graphflow.framework.errors import BuildError, InvalidArgumentError, UninitializedVariableError
+from graphflow.framework.graph import Operation, Tensor
+from graphflow.framework.kinds import (
     Assertion,
     Composite,
     Gather,
@@ -18,10 +20,8 @@ from graphflow.core.kinds import (
     VariableIsInitialized,
     View,
 )
-from graphflow.dtypes import bool_
-from graphflow.errors import BuildError, InvalidArgumentError, UninitializedVariableError
-from graphflow.records import record
-from graphflow.shapes import Dim, DimPolicy, Shape, SymDim, size, substitute
+from graphflow.framework.records import record
+from graphflow.framework.shapes import Dim, DimPolicy, Shape, SymDim, size, substitute
 from graphflow_compiler.ir.program import (
     FEED,
     IS_INITIALIZED,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from graphflow.shapes import TensorShape
+from graphflow.framework.shapes import TensorShape
 
 if TYPE_CHECKING:
     from graphflow.compat import v1 as v1
@@ -46,7 +46,7 @@ def dimension_value(dimension: Any) -> int | None:
 
 def dimension_at_index(shape: TensorShape, index: int) -> Any:
     """shape[index], unknown where the rank is."""
-    from graphflow.shapes import Dimension
+    from graphflow.framework.shapes import Dimension
 
     return Dimension(None) if shape.ndims is None else shape[index]
 

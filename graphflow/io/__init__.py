@@ -1,7 +1,7 @@
-"""Files: models and checkpoints in the native format."""
+"""`tf.io`: models and checkpoints as files."""
 
 from __future__ import annotations
 
-from graphflow.io.native import Loaded, Signature, load, save
+from graphflow.namespace import namespace
 
-__all__ = ["Loaded", "Signature", "load", "save"]
+__getattr__, __dir__, __all__ = namespace("io", globals())

@@ -23,10 +23,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from graphflow.core.registry import TensorValue
-from graphflow.dtypes import DType, as_dtype
-from graphflow.errors import CorruptFileError, FormatError
-from graphflow.shapes import Dim, Shape, SymDim, floordiv, fresh_dim, maximum, minimum, mod, size
+from graphflow.framework.dtypes import DType, as_dtype
+from graphflow.framework.errors import CorruptFileError, FormatError
+from graphflow.framework.registry import TensorValue
+from graphflow.framework.shapes import Dim, Shape, SymDim, floordiv, fresh_dim, maximum, minimum, mod, size
 
 _INLINE_BYTES = 64  # a tensor of its own costs about 150 bytes of header
 _MAX_DEPTH = 16

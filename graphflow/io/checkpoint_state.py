@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import field
 
+from graphflow.framework.records import record
 from graphflow.io.durable import write_durably
-from graphflow.records import record
 
 _LOG = logging.getLogger("graphflow")
 

@@ -22,10 +22,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from graphflow.dtypes import DType, as_dtype
-from graphflow.errors import CorruptFileError, FormatError, VersionError
+from graphflow.framework.dtypes import DType, as_dtype
+from graphflow.framework.errors import CorruptFileError, FormatError, VersionError
+from graphflow.framework.records import record
 from graphflow.io.durable import write_durably
-from graphflow.records import record
 
 FORMAT_VERSION = 1
 MAX_HEADER = 100_000_000  # the limit of the safetensors package

@@ -22,13 +22,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from graphflow.core.graph import Graph, Operation, Tensor
-from graphflow.core.kinds import Source, StateUpdate, TensorType, VariableIsInitialized
-from graphflow.core.registry import OpDef, all_ops, lookup
-from graphflow.errors import CorruptFileError, FormatError, UnknownOpError, VersionError
+from graphflow.framework.errors import CorruptFileError, FormatError, UnknownOpError, VersionError
+from graphflow.framework.graph import Graph, Operation, Tensor
+from graphflow.framework.kinds import Source, StateUpdate, TensorType, VariableIsInitialized
+from graphflow.framework.registry import OpDef, all_ops, lookup
+from graphflow.framework.shapes import Dim, Shape, SymDim
 from graphflow.io.attributes import Decoder, Encoder, dtype_named
-from graphflow.shapes import Dim, Shape, SymDim
-from graphflow.variables import Variable
+from graphflow.variables.variable import Variable
 
 _LOG = logging.getLogger("graphflow")
 _NODE_KEYS = {"name", "op", "version", "inputs", "control", "attrs", "device", "colocate", "gradient", "outputs"}

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.context import get_default_graph, get_default_session
-from graphflow.core.graph import Graph, Operation, Tensor
-from graphflow.errors import ArgumentError, CorruptFileError, FormatError
+from graphflow.framework.context import get_default_graph, get_default_session
+from graphflow.framework.errors import ArgumentError, CorruptFileError, FormatError
+from graphflow.framework.graph import Graph, Operation, Tensor
+from graphflow.framework.records import record
+from graphflow.framework.shapes import format_shape
 from graphflow.io.container import Container, bad, canonical_json, parse_json, read_container, write_container
 from graphflow.io.graph_json import graph_from_json, graph_to_json, is_variable
-from graphflow.records import record
-from graphflow.shapes import format_shape
 
 
 def _producer() -> str:

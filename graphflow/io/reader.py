@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.dtypes import DType
-from graphflow.errors import NotFoundError
+from graphflow.framework.dtypes import DType
+from graphflow.framework.errors import NotFoundError
 from graphflow.io.checkpoint_state import checkpoint_exists, checkpoint_file, latest_checkpoint
 from graphflow.io.container import read_container
 from graphflow.io.native import step_of, variable_names

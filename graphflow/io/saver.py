@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.context import get_default_graph
-from graphflow.core.graph import Graph, Operation
-from graphflow.errors import ArgumentError, FormatError, InvalidArgumentError, NotFoundError
-from graphflow.graph_keys import GraphKeys
+from graphflow.framework.context import get_default_graph
+from graphflow.framework.errors import ArgumentError, FormatError, InvalidArgumentError, NotFoundError
+from graphflow.framework.graph import Graph, Operation
+from graphflow.framework.graph_keys import GraphKeys
 from graphflow.io.checkpoint_state import (
     checkpoint_exists,
     checkpoint_file,

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import convert_to_tensor
-from graphflow.core.emit import ScalarBuilder
-from graphflow.core.kinds import Algebra, Elementwise
-from graphflow.core.registry import OpDef, Sample, register
-from graphflow.core.tensor import Operation, Tensor
+from graphflow.framework.build import convert_to_tensor
+from graphflow.framework.kinds import Algebra, Elementwise
+from graphflow.framework.records import record
+from graphflow.framework.registry import OpDef, Sample, register
+from graphflow.framework.scalar_builder import ScalarBuilder
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.binary import add, divide, multiply, subtract
 from graphflow.ops.compare import greater, where_v2
 from graphflow.ops.elementwise import (
@@ -30,7 +31,6 @@ from graphflow.ops.elementwise import (
 )
 from graphflow.ops.unary import abs as absolute
 from graphflow.ops.unary import erf, exp, negative, square
-from graphflow.records import record
 
 # ---------------------------------------------------------------------------------------------- tanh and sigmoid
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import convert_to_tensor, is_tensor_like
-from graphflow.core.tensor import Tensor
-from graphflow.dtypes import int32, int64
-from graphflow.errors import ArgumentError, DTypeError, ShapeError
-from graphflow.shapes import Dim, Dimension, TensorShape, static_shape
+from graphflow.framework.build import convert_to_tensor, is_tensor_like
+from graphflow.framework.dtypes import int32, int64
+from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.shapes import Dim, Dimension, TensorShape, static_shape
+from graphflow.framework.tensor import Tensor
 
 
 def static_int(value: Any, what: str) -> int:

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build, build_op, convert_to_tensor, name_scope
-from graphflow.core.kinds import ShapeValue, TensorType, View
-from graphflow.core.registry import (
+from graphflow.framework.build import build, build_op, convert_to_tensor, name_scope
+from graphflow.framework.dtypes import ALL
+from graphflow.framework.errors import ArgumentError, GradientError, ShapeError
+from graphflow.framework.kinds import ShapeValue, TensorType, View
+from graphflow.framework.records import record
+from graphflow.framework.registry import (
     NO_ATTRS,
     InferContext,
     NotDifferentiable,
@@ -19,9 +22,8 @@ from graphflow.core.registry import (
     register,
     same_shape_infer,
 )
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import ALL
-from graphflow.errors import ArgumentError, GradientError, ShapeError
+from graphflow.framework.shapes import GRAPH_POLICY, Dim, SymDim, format_shape, fresh_dim, maximum, minimum, product
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.arguments import normal_axis, shape_operand, static_int, static_ints
 from graphflow.ops.identity_n import IDENTITY_N
 from graphflow.ops.rearrange import broadcast_to as broadcast_to
@@ -34,8 +36,6 @@ from graphflow.ops.shape_ops import shape as shape
 from graphflow.ops.shape_ops import shape_n as shape_n
 from graphflow.ops.shape_ops import shape_tensor
 from graphflow.ops.shape_ops import size as size
-from graphflow.records import record
-from graphflow.shapes import GRAPH_POLICY, Dim, SymDim, format_shape, fresh_dim, maximum, minimum, product
 
 # ---------------------------------------------------------------------------------------------- identity
 

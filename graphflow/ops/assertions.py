@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import convert_pair, convert_to_tensor, name_scope
-from graphflow.core.registry import TensorValue
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import DType, as_dtype
-from graphflow.errors import ArgumentError, DTypeError, InvalidArgumentError, ShapeError
+from graphflow.framework.build import convert_pair, convert_to_tensor, name_scope
+from graphflow.framework.dtypes import DType, as_dtype
+from graphflow.framework.errors import ArgumentError, DTypeError, InvalidArgumentError, ShapeError
+from graphflow.framework.registry import TensorValue
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops import compare
 from graphflow.ops.control import Assert, no_op, summarize
 from graphflow.ops.math import abs, add, multiply, subtract

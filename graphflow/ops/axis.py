@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build
-from graphflow.core.kinds import Generate, ShapeOf, ShapeValue, TensorType
-from graphflow.core.registry import OpDef, Sample, not_differentiable, register
-from graphflow.core.tensor import Tensor
-from graphflow.dtypes import ALL, DType, int32, int64
-from graphflow.records import record
-from graphflow.shapes import Shape
+from graphflow.framework.build import build
+from graphflow.framework.dtypes import ALL, DType, int32, int64
+from graphflow.framework.kinds import Generate, ShapeOf, ShapeValue, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import OpDef, Sample, not_differentiable, register
+from graphflow.framework.shapes import Shape
+from graphflow.framework.tensor import Tensor
 
 
 @record(frozen=True, slots=True)

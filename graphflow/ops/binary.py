@@ -6,12 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from graphflow import shapes
-from graphflow.core.emit import ScalarBuilder
-from graphflow.core.kinds import Algebra
-from graphflow.core.registry import not_differentiable, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import (
+from graphflow.framework import shapes
+from graphflow.framework.dtypes import (
     INTEGERS,
     SIGNED,
     DType,
@@ -27,8 +23,12 @@ from graphflow.dtypes import (
     uint32,
     uint64,
 )
+from graphflow.framework.kinds import Algebra
+from graphflow.framework.registry import not_differentiable, register
+from graphflow.framework.scalar_builder import ScalarBuilder
+from graphflow.framework.shapes import Dim
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.elementwise import binary_op, build_binary, convert_operands, dim_arithmetic, operand_gradient, sum_to_like
-from graphflow.shapes import Dim
 
 _STEPS = not_differentiable("it is piecewise constant")
 
@@ -89,7 +89,7 @@ def multiply(x: Any, y: Any, name: str | None = None) -> Tensor:
 
 def scalar_mul(scalar: Any, x: Any, name: str | None = None) -> Any:
     """x scaled by a 0-d `scalar`. An IndexedSlices stays one."""
-    from graphflow.core.indexed_slices import IndexedSlices
+    from graphflow.framework.indexed_slices import IndexedSlices
 
     if isinstance(x, IndexedSlices):
         return IndexedSlices(multiply(x.values, scalar, name), x.indices, x.dense_shape)

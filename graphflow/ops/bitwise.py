@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.emit import ScalarBuilder
-from graphflow.core.kinds import NO_ALGEBRA, Algebra, Elementwise
-from graphflow.core.registry import OpDef, Sample, not_differentiable, register
-from graphflow.core.tensor import Tensor
-from graphflow.dtypes import INTEGERS
+from graphflow.framework.dtypes import INTEGERS
+from graphflow.framework.kinds import NO_ALGEBRA, Algebra, Elementwise
+from graphflow.framework.registry import OpDef, Sample, not_differentiable, register
+from graphflow.framework.scalar_builder import ScalarBuilder
+from graphflow.framework.tensor import Tensor
 from graphflow.ops.elementwise import binary_infer, build_binary, build_unary, quiet, unary_infer
 
 _NONE = not_differentiable("it takes integers")

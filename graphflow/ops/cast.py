@@ -6,13 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core import context
-from graphflow.core.build import convert_to_tensor, is_tensor_like
-from graphflow.core.indexed_slices import IndexedSlices
-from graphflow.core.kinds import Elementwise, ShapeValue, TensorType
-from graphflow.core.registry import InferContext, OpDef, Sample, not_differentiable, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import (
+from graphflow.framework import context
+from graphflow.framework.build import convert_to_tensor, is_tensor_like
+from graphflow.framework.dtypes import (
     ALL,
     DType,
     as_dtype,
@@ -27,10 +23,14 @@ from graphflow.dtypes import (
     uint8,
     uint32,
 )
-from graphflow.errors import DTypeError
+from graphflow.framework.errors import DTypeError
+from graphflow.framework.indexed_slices import IndexedSlices
+from graphflow.framework.kinds import Elementwise, ShapeValue, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.binary import maximum, minimum
 from graphflow.ops.elementwise import build_unary
-from graphflow.records import record
 
 _NUMBERS = tuple(d for d in ALL if d is not string)
 

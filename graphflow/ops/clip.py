@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from graphflow.core.build import convert_to_tensor, name_scope
-from graphflow.core.indexed_slices import IndexedSlices
-from graphflow.core.tensor import Tensor
-from graphflow.dtypes import float32
-from graphflow.errors import ArgumentError
+from graphflow.framework.build import convert_to_tensor, name_scope
+from graphflow.framework.dtypes import float32
+from graphflow.framework.errors import ArgumentError
+from graphflow.framework.indexed_slices import IndexedSlices
+from graphflow.framework.tensor import Tensor
 from graphflow.ops.compare import greater, where_v2
 from graphflow.ops.math import add, add_n, cast, maximum, minimum, multiply, realdiv, rsqrt, sqrt, square, subtract
 from graphflow.ops.reduce import reduce_sum

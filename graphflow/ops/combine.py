@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core import context
-from graphflow.core.build import build, convert_to_tensor, is_tensor_like
-from graphflow.core.emit import ScalarBuilder
-from graphflow.core.indexed_slices import IndexedSlices
-from graphflow.core.kinds import Composite, Elementwise, ExpandContext, TensorType
-from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, Sample, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import NUMERIC
-from graphflow.errors import ArgumentError, ShapeError
+from graphflow.framework import context
+from graphflow.framework.build import build, convert_to_tensor, is_tensor_like
+from graphflow.framework.dtypes import NUMERIC
+from graphflow.framework.errors import ArgumentError, ShapeError
+from graphflow.framework.indexed_slices import IndexedSlices
+from graphflow.framework.kinds import Composite, Elementwise, ExpandContext, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, register
+from graphflow.framework.scalar_builder import ScalarBuilder
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.compare import greater, less, logical_or, where_v2
 from graphflow.ops.elementwise import allowed, brackets, broadcast, mismatch, refuse, spread, sum_to_like, unequal
-from graphflow.records import record
 
 # ---------------------------------------------------------------------------------------------- many summands
 
@@ -90,7 +90,7 @@ def accumulate_n(inputs: Sequence[Any], shape: Any = None, tensor_dtype: Any = N
         raise ArgumentError("inputs must be a list of at least one Tensor with the same dtype and shape")
     tensors = [convert_to_tensor(t, tensor_dtype) for t in inputs]
     if shape is not None:
-        from graphflow.shapes import TensorShape
+        from graphflow.framework.shapes import TensorShape
 
         for t in tensors:
             if not t.shape.is_compatible_with(TensorShape(shape)):

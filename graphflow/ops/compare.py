@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core import context
-from graphflow.core.build import convert_to_tensor, is_tensor_like
-from graphflow.core.kinds import NO_ALGEBRA, Algebra, Composite, Elementwise, ExpandContext, TensorType
-from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import ALL, DType, bool_, string
-from graphflow.errors import ArgumentError, DTypeError
+from graphflow.framework import context
+from graphflow.framework.build import convert_to_tensor, is_tensor_like
+from graphflow.framework.dtypes import ALL, DType, bool_, string
+from graphflow.framework.errors import ArgumentError, DTypeError
+from graphflow.framework.kinds import NO_ALGEBRA, Algebra, Composite, Elementwise, ExpandContext, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.shapes import Shape
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.elementwise import (
     binary_infer,
     binary_op,
@@ -29,8 +31,6 @@ from graphflow.ops.elementwise import (
     unary_infer,
     unequal,
 )
-from graphflow.records import record
-from graphflow.shapes import Shape
 
 _BOOL = not_differentiable("its result is not a number")
 

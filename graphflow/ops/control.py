@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core import context
-from graphflow.core.build import as_array, build, build_op, convert_to_tensor, name_scope
-from graphflow.core.graph import Graph
-from graphflow.core.indexed_slices import IndexedSlices
-from graphflow.core.kinds import Assertion, Composite, Elementwise, Host, NoOp, TensorType
-from graphflow.core.registry import InferContext, OpDef, Sample, not_differentiable, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import ALL, FLOATS, DType, as_dtype, bool_, string
-from graphflow.errors import ArgumentError, DTypeError
-from graphflow.records import record
+from graphflow.framework import context
+from graphflow.framework.build import as_array, build, build_op, convert_to_tensor, name_scope
+from graphflow.framework.dtypes import ALL, FLOATS, DType, as_dtype, bool_, string
+from graphflow.framework.errors import ArgumentError, DTypeError
+from graphflow.framework.graph import Graph
+from graphflow.framework.indexed_slices import IndexedSlices
+from graphflow.framework.kinds import Assertion, Composite, Elementwise, Host, NoOp, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.tensor import Operation, Tensor
 
 # ---------------------------------------------------------------------------------------------- order only
 

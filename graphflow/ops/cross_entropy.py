@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build_op, convert_to_tensor, name_scope
-from graphflow.core.kinds import Composite, Elementwise, ExpandContext, TensorType
-from graphflow.core.registry import InferContext, OpDef, Sample, not_differentiable, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import FLOATS, float32, int32, int64
-from graphflow.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.build import build_op, convert_to_tensor, name_scope
+from graphflow.framework.dtypes import FLOATS, float32, int32, int64
+from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.kinds import Composite, Elementwise, ExpandContext, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.shapes import Shape, format_shape
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.axis import AxisAttrs, AxisSizeAttrs, PositionAttrs
 from graphflow.ops.elementwise import brackets
 from graphflow.ops.half_precision import in_float32
@@ -31,8 +33,6 @@ from graphflow.ops.softmax import (
     softmax,
     through_softmax,
 )
-from graphflow.records import record
-from graphflow.shapes import Shape, format_shape
 
 _LABEL_TYPES = (int32, int64)
 

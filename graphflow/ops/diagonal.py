@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import constant, convert_to_tensor, name_scope
-from graphflow.core.tensor import Tensor
-from graphflow.errors import ArgumentError, ShapeError
+from graphflow.framework.build import constant, convert_to_tensor, name_scope
+from graphflow.framework.errors import ArgumentError, ShapeError
+from graphflow.framework.shapes import Dim, format_shape
+from graphflow.framework.tensor import Tensor
 from graphflow.ops.arguments import static_int
 from graphflow.ops.array import expand_dims, reshape
 from graphflow.ops.compare import equal, less_equal, logical_and, where_v2
@@ -18,7 +19,6 @@ from graphflow.ops.joining import concat
 from graphflow.ops.reduce import reduce_sum
 from graphflow.ops.shape_ops import merged_shape, shape_tensor
 from graphflow.ops.slicing import strided_slice
-from graphflow.shapes import Dim, format_shape
 
 #: Up to so many elements a mask is a constant.
 _CONSTANT_SIZE = 4096

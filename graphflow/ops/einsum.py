@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import convert_pair, convert_to_tensor, name_scope
-from graphflow.core.graph import check_same_dtype
-from graphflow.core.tensor import Tensor
-from graphflow.errors import ArgumentError, ShapeError
+from graphflow.framework.build import convert_pair, convert_to_tensor, name_scope
+from graphflow.framework.errors import ArgumentError, ShapeError
+from graphflow.framework.graph import check_same_dtype
+from graphflow.framework.tensor import Tensor
 from graphflow.ops.axis import axis_size
 from graphflow.ops.math import multiply
 from graphflow.ops.matmul import matmul

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from graphflow import provenance
-from graphflow.core import context
-from graphflow.core.build import as_array, convert_to_tensor, is_tensor_like
-from graphflow.core.kinds import NO_ALGEBRA, Algebra, Elementwise, ShapeValue, TensorType
-from graphflow.core.registry import (
+from graphflow.framework import context, provenance
+from graphflow.framework.build import as_array, convert_to_tensor, is_tensor_like
+from graphflow.framework.dtypes import FLOATS, SIGNED, UNSIGNED, DType, bool_, int32, int64
+from graphflow.framework.errors import DTypeError
+from graphflow.framework.kinds import NO_ALGEBRA, Algebra, Elementwise, ShapeValue, TensorType
+from graphflow.framework.registry import (
     NO_ATTRS,
     GradFn,
     InferContext,
@@ -21,11 +22,9 @@ from graphflow.core.registry import (
     Sample,
     TensorValue,
 )
-from graphflow.core.tensor import Tensor
-from graphflow.dtypes import FLOATS, SIGNED, UNSIGNED, DType, bool_, int32, int64
-from graphflow.errors import DTypeError
+from graphflow.framework.shapes import Dim, Shape, SymDim
+from graphflow.framework.tensor import Tensor
 from graphflow.ops.source import CONST, ConstAttrs
-from graphflow.shapes import Dim, Shape, SymDim
 
 _KINDS: dict[str, tuple[DType, ...]] = {"f": FLOATS, "i": SIGNED, "u": UNSIGNED, "b": (bool_,)}
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import as_array, build, constant, convert_to_tensor, is_tensor_like, name_scope
-from graphflow.core.kinds import Generate, IndexMap, LowerContext, Piece, ShapeValue, TensorType
-from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import ALL, FLOATS, as_dtype, float32, float64, int32, int64, string
-from graphflow.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.build import as_array, build, constant, convert_to_tensor, is_tensor_like, name_scope
+from graphflow.framework.dtypes import ALL, FLOATS, as_dtype, float32, float64, int32, int64, string
+from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.kinds import Generate, IndexMap, LowerContext, Piece, ShapeValue, TensorType
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.shapes import Dim, format_shape, fresh_dim, maximum, static_shape
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.arguments import shape_operand, static_int, static_sizes
 from graphflow.ops.shape_ops import shape_tensor
-from graphflow.shapes import Dim, format_shape, fresh_dim, maximum, static_shape
 
 #: Up to so many elements zeros and ones are constants, which folding and names (``zeros``) like better.
 _CONSTANT_SIZE = 4096

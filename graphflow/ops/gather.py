@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build, constant, convert_to_tensor, name_scope
-from graphflow.core.indexed_slices import IndexedSlices
-from graphflow.core.kinds import Gather, ShapeValue, TensorType
-from graphflow.core.registry import InferContext, OpDef, Sample, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import ALL, int32, int64
-from graphflow.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.build import build, constant, convert_to_tensor, name_scope
+from graphflow.framework.dtypes import ALL, int32, int64
+from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.indexed_slices import IndexedSlices
+from graphflow.framework.kinds import Gather, ShapeValue, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import InferContext, OpDef, Sample, register
+from graphflow.framework.shapes import format_shape
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.arguments import normal_axis, static_int
 from graphflow.ops.array import reshape, squeeze, transpose
 from graphflow.ops.joining import concat
@@ -25,8 +27,6 @@ from graphflow.ops.scatter import row_positions, unsorted_segment_sum
 from graphflow.ops.scatter import scatter_nd as scatter_nd
 from graphflow.ops.shape_ops import merged_shape, shape_tensor
 from graphflow.ops.slicing import slice_axis
-from graphflow.records import record
-from graphflow.shapes import format_shape
 
 
 @record(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graphflow.core.kinds import ExpandContext, TensorType
-from graphflow.dtypes import HALVES, DType, float32
+from graphflow.framework.dtypes import HALVES, DType, float32
+from graphflow.framework.kinds import ExpandContext, TensorType
+from graphflow.framework.shapes import Shape
 from graphflow.ops.cast import CastAttrs
-from graphflow.shapes import Shape
 
 
 def in_float32(expand: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.kinds import Composite, TensorType
-from graphflow.core.registry import InferContext, OpDef, Sample, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import ALL
+from graphflow.framework.dtypes import ALL
+from graphflow.framework.kinds import Composite, TensorType
+from graphflow.framework.registry import InferContext, OpDef, Sample, register
+from graphflow.framework.tensor import Operation, Tensor
 
 
 def _infer(ctx: InferContext, attrs: Any, *types: TensorType) -> tuple[TensorType, ...]:

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build, convert_to_tensor, is_tensor_like, name_scope
-from graphflow.core.tensor import Tensor
-from graphflow.dtypes import int32, int64
-from graphflow.errors import ArgumentError
+from graphflow.framework.build import build, convert_to_tensor, is_tensor_like, name_scope
+from graphflow.framework.dtypes import int32, int64
+from graphflow.framework.errors import ArgumentError
+from graphflow.framework.shapes import Dimension
+from graphflow.framework.tensor import Tensor
 from graphflow.ops.arguments import static_int, whole
 from graphflow.ops.slicing import STRIDED_SLICE, StridedSliceAttrs
-from graphflow.shapes import Dimension
 
 _WHOLE = slice(None)
 

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build, convert_to_tensor, is_tensor_like, name_scope
-from graphflow.core.kinds import IndexMap, LowerContext, Piece, ShapeValue, TensorType
-from graphflow.core.registry import InferContext, OpDef, Sample, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import ALL, FLOATS, INTEGERS
-from graphflow.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.build import build, convert_to_tensor, is_tensor_like, name_scope
+from graphflow.framework.dtypes import ALL, FLOATS, INTEGERS
+from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.kinds import IndexMap, LowerContext, Piece, ShapeValue, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import InferContext, OpDef, Sample, register
+from graphflow.framework.shapes import Dim, Shape, SymDim, format_shape
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.arguments import normal_axis, static_int, whole
 from graphflow.ops.shape_ops import shape, shape_tensor
 from graphflow.ops.splitting import split as split
 from graphflow.ops.splitting import split_by, unstack
-from graphflow.records import record
-from graphflow.shapes import Dim, Shape, SymDim, format_shape
 
 
 @record(frozen=True, slots=True)

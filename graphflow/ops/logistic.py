@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build, convert_pair, convert_to_tensor, name_scope
-from graphflow.core.graph import check_same_dtype
-from graphflow.core.kinds import Elementwise, TensorType
-from graphflow.core.registry import InferContext, OpDef, Sample, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import FLOATS
-from graphflow.errors import ArgumentError, ShapeError
+from graphflow.framework.build import build, convert_pair, convert_to_tensor, name_scope
+from graphflow.framework.dtypes import FLOATS
+from graphflow.framework.errors import ArgumentError, ShapeError
+from graphflow.framework.graph import check_same_dtype
+from graphflow.framework.kinds import Elementwise, TensorType
+from graphflow.framework.registry import InferContext, OpDef, Sample, register
+from graphflow.framework.shapes import format_shape
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.cross_entropy import named_only
 from graphflow.ops.softmax import check_float
-from graphflow.shapes import format_shape
 
 
 def _sigmoid_rule(b: Any, attrs: Any, logits: Any, labels: Any) -> Any:

@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build, convert_pair, name_scope
-from graphflow.core.context import gradient_is_wanted
-from graphflow.core.graph import check_same_dtype
-from graphflow.core.kinds import Contraction, TensorType
-from graphflow.core.registry import InferContext, OpDef, Sample, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import FLOATS, as_dtype, int32, int64
-from graphflow.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.build import build, convert_pair, name_scope
+from graphflow.framework.context import gradient_is_wanted
+from graphflow.framework.dtypes import FLOATS, as_dtype, int32, int64
+from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.graph import check_same_dtype
+from graphflow.framework.kinds import Contraction, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import InferContext, OpDef, Sample, register
+from graphflow.framework.shapes import Dim, Shape, format_shape, fresh_dim, static_shape
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.elementwise import brackets
 from graphflow.ops.reduce import sum_to_like
-from graphflow.records import record
-from graphflow.shapes import Dim, Shape, format_shape, fresh_dim, static_shape
 
 
 @record(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphflow.core.build import convert_to_tensor, name_scope
-from graphflow.core.tensor import Tensor
-from graphflow.errors import ArgumentError
+from graphflow.framework.build import convert_to_tensor, name_scope
+from graphflow.framework.errors import ArgumentError
+from graphflow.framework.tensor import Tensor
 from graphflow.ops.activation import relu
 from graphflow.ops.compare import greater_equal, where_v2
 from graphflow.ops.math import add, bias_add, cast, maximum, multiply, negative, realdiv, rsqrt, square, subtract

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.registry import OpDef
-from graphflow.core.tensor import Tensor, install_operators
-from graphflow.dtypes import bool_
-from graphflow.errors import DTypeError
+from graphflow.framework.dtypes import bool_
+from graphflow.framework.errors import DTypeError
+from graphflow.framework.registry import OpDef
+from graphflow.framework.tensor import Tensor, install_operators
 from graphflow.ops import bitwise, compare
 from graphflow.ops.binary import ADD_V2, FLOOR_DIV, FLOOR_MOD, MUL, POW, SUB, truediv
 from graphflow.ops.elementwise import build_binary, build_unary

@@ -7,18 +7,18 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from graphflow.core.build import build, build_op, convert_to_tensor
-from graphflow.core.kinds import ArgReduction, Composite, ExpandContext, Host, TensorType
-from graphflow.core.registry import NO_ATTRS, GradFn, InferContext, OpDef, Sample, not_differentiable, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import FLOATS, NUMERIC, DType, as_dtype, bool_, int32, int64
-from graphflow.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.build import build, build_op, convert_to_tensor
+from graphflow.framework.dtypes import FLOATS, NUMERIC, DType, as_dtype, bool_, int32, int64
+from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.kinds import ArgReduction, Composite, ExpandContext, Host, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import NO_ATTRS, GradFn, InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.shapes import fresh_dim
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.axis import PositionAttrs
 from graphflow.ops.elementwise import brackets
 from graphflow.ops.reduce import ReduceAttrs, axis_values, check_axes, reduce_sum
 from graphflow.ops.softmax import check_float
-from graphflow.records import record
-from graphflow.shapes import fresh_dim
 
 # ---------------------------------------------------------------------------------------------- argmax and argmin
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build, convert_to_tensor
-from graphflow.core.kinds import Host, TensorType
-from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
-from graphflow.core.tensor import Tensor
-from graphflow.dtypes import float32, float64
-from graphflow.errors import DTypeError, ShapeError
-from graphflow.shapes import format_shape
+from graphflow.framework.build import build, convert_to_tensor
+from graphflow.framework.dtypes import float32, float64
+from graphflow.framework.errors import DTypeError, ShapeError
+from graphflow.framework.kinds import Host, TensorType
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.shapes import format_shape
+from graphflow.framework.tensor import Tensor
 
 
 def _infer(ctx: InferContext, attrs: Any, x: TensorType) -> tuple[TensorType, ...]:

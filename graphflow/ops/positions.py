@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import as_array, build, build_op, convert_to_tensor, is_tensor_like, name_scope
-from graphflow.core.kinds import Composite, Host, TensorType
-from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
-from graphflow.core.tensor import Tensor
-from graphflow.dtypes import ALL, FLOATS, INTEGERS, DType, as_dtype, bool_, float32, int32, int64, uint8
-from graphflow.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.build import as_array, build, build_op, convert_to_tensor, is_tensor_like, name_scope
+from graphflow.framework.dtypes import ALL, FLOATS, INTEGERS, DType, as_dtype, bool_, float32, int32, int64, uint8
+from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.kinds import Composite, Host, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.shapes import Dim, fresh_dim
+from graphflow.framework.tensor import Tensor
 from graphflow.ops.arguments import normal_axis, static_int
 from graphflow.ops.axis import PositionAttrs
-from graphflow.records import record
-from graphflow.shapes import Dim, fresh_dim
 
 # ---------------------------------------------------------------------------------------------- one-hot
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core import context
-from graphflow.core.build import build, convert_to_tensor, name_scope
-from graphflow.core.emit import ScalarBuilder
-from graphflow.core.kinds import Elementwise, LowerContext, Random, TensorType
-from graphflow.core.philox import SALTED
-from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
-from graphflow.core.tensor import Tensor
-from graphflow.dtypes import FLOATS, DType, as_dtype, float32, float64, int32, int64, uint32, uint64
-from graphflow.errors import ArgumentError, DTypeError, ShapeError
-from graphflow.records import record
-from graphflow.shapes import fresh_dim
+from graphflow.framework import context
+from graphflow.framework.build import build, convert_to_tensor, name_scope
+from graphflow.framework.dtypes import FLOATS, DType, as_dtype, float32, float64, int32, int64, uint32, uint64
+from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.kinds import Elementwise, LowerContext, Random, TensorType
+from graphflow.framework.philox import SALTED
+from graphflow.framework.records import record
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.scalar_builder import ScalarBuilder
+from graphflow.framework.shapes import fresh_dim
+from graphflow.framework.tensor import Tensor
 
 # ---------------------------------------------------------------------------------------------- seeds
 

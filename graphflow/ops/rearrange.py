@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build, convert_to_tensor, name_scope
-from graphflow.core.kinds import IndexMap, LowerContext, Piece, TensorType
-from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, Sample, register, same_shape_infer
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import ALL
-from graphflow.errors import ArgumentError, ShapeError
+from graphflow.framework.build import build, convert_to_tensor, name_scope
+from graphflow.framework.dtypes import ALL
+from graphflow.framework.errors import ArgumentError, ShapeError
+from graphflow.framework.kinds import IndexMap, LowerContext, Piece, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, register, same_shape_infer
+from graphflow.framework.shapes import Shape, format_shape, fresh_dim
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.arguments import normal_axis, shape_operand, static_ints
 from graphflow.ops.shape_ops import shape_tensor
-from graphflow.records import record
-from graphflow.shapes import Shape, format_shape, fresh_dim
 
 
 def _random(seed: int, s: tuple[int, ...]) -> np.ndarray[Any, Any]:

@@ -7,15 +7,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from graphflow.core.build import build, convert_to_tensor
-from graphflow.core.kinds import Composite, ExpandContext, Reduction, ShapeValue, TensorType
-from graphflow.core.registry import GradFn, InferContext, OpDef, Sample, not_differentiable, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import NUMERIC, DType, as_dtype, bool_, float32, int64
-from graphflow.errors import ArgumentError, DTypeError
+from graphflow.framework.build import build, convert_to_tensor
+from graphflow.framework.dtypes import NUMERIC, DType, as_dtype, bool_, float32, int64
+from graphflow.framework.errors import ArgumentError, DTypeError
+from graphflow.framework.kinds import Composite, ExpandContext, Reduction, ShapeValue, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import GradFn, InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.shapes import Shape, format_shape, fresh_dim, product, static_shape
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.elementwise import refuse
-from graphflow.records import record
-from graphflow.shapes import Shape, format_shape, fresh_dim, product, static_shape
 
 
 @record(frozen=True, slots=True)

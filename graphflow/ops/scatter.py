@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build, convert_to_tensor, name_scope, register_tensor_conversion
-from graphflow.core.indexed_slices import IndexedSlices
-from graphflow.core.kinds import Composite, Scatter, TensorType
-from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, Sample, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import FLOATS, INTEGERS, DType, int32
-from graphflow.errors import ArgumentError, ShapeError
+from graphflow.framework.build import build, convert_to_tensor, name_scope, register_tensor_conversion
+from graphflow.framework.dtypes import FLOATS, INTEGERS, DType, int32
+from graphflow.framework.errors import ArgumentError, ShapeError
+from graphflow.framework.indexed_slices import IndexedSlices
+from graphflow.framework.kinds import Composite, Scatter, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, register
+from graphflow.framework.shapes import Dim, format_shape, fresh_dim, product
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.arguments import shape_operand
 from graphflow.ops.shape_ops import merged_shape, shape, shape_tensor
-from graphflow.records import record
-from graphflow.shapes import Dim, format_shape, fresh_dim, product
 
 
 @record(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build, constant, convert_to_tensor
-from graphflow.core.kinds import ShapeOf, ShapeValue, TensorType
-from graphflow.core.registry import InferContext, OpDef, Sample, not_differentiable, register
-from graphflow.core.tensor import Tensor
-from graphflow.dtypes import ALL, DType, as_dtype, int32
-from graphflow.records import record
-from graphflow.shapes import fresh_dim, product, static_shape
+from graphflow.framework.build import build, constant, convert_to_tensor
+from graphflow.framework.dtypes import ALL, DType, as_dtype, int32
+from graphflow.framework.kinds import ShapeOf, ShapeValue, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.shapes import fresh_dim, product, static_shape
+from graphflow.framework.tensor import Tensor
 
 
 @record(frozen=True, slots=True)

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build
-from graphflow.core.kinds import Composite, IndexMap, LowerContext, Piece, TensorType
-from graphflow.core.registry import InferContext, OpDef, Sample, not_differentiable, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import FLOATS, INTEGERS
-from graphflow.errors import ArgumentError
+from graphflow.framework.build import build
+from graphflow.framework.dtypes import FLOATS, INTEGERS
+from graphflow.framework.errors import ArgumentError
+from graphflow.framework.kinds import Composite, IndexMap, LowerContext, Piece, TensorType
+from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.shapes import Dim, Shape
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.joining import PadAttrs
 from graphflow.ops.slicing import (
     STRIDED_SLICE,
@@ -22,7 +23,6 @@ from graphflow.ops.slicing import (
     plan_slices,
     strided_samples,
 )
-from graphflow.shapes import Dim, Shape
 
 
 def _infer(

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build, convert_to_tensor, is_tensor_like, name_scope
-from graphflow.core.kinds import IndexMap, LowerContext, Piece, ShapeValue, TensorType
-from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, Sample, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import ALL
-from graphflow.errors import ArgumentError, ShapeError
+from graphflow.framework.build import build, convert_to_tensor, is_tensor_like, name_scope
+from graphflow.framework.dtypes import ALL
+from graphflow.framework.errors import ArgumentError, ShapeError
+from graphflow.framework.kinds import IndexMap, LowerContext, Piece, ShapeValue, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, register
+from graphflow.framework.shapes import Dim, Shape, format_shape, fresh_dim, maximum, minimum, never_negative
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.arguments import shape_operand, static_int
 from graphflow.ops.shape_ops import shape_tensor
-from graphflow.records import record
-from graphflow.shapes import Dim, Shape, format_shape, fresh_dim, maximum, minimum, never_negative
 
 newaxis = None
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build, convert_to_tensor
-from graphflow.core.kinds import Composite, ExpandContext, TensorType
-from graphflow.core.registry import InferContext, OpDef, Sample, not_differentiable, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import FLOATS, DType
-from graphflow.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.build import build, convert_to_tensor
+from graphflow.framework.dtypes import FLOATS, DType
+from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.kinds import Composite, ExpandContext, TensorType
+from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.axis import AxisAttrs
 from graphflow.ops.elementwise import unary_op
 from graphflow.ops.half_precision import in_float32

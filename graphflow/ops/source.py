@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build, convert_to_tensor
-from graphflow.core.build import constant as constant
-from graphflow.core.kinds import Composite, ShapeValue, Source, TensorType
-from graphflow.core.registry import InferContext, OpDef, Sample, TensorValue, not_differentiable, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import ALL, DType, as_dtype
-from graphflow.records import record
-from graphflow.shapes import Shape, as_internal, format_shape
+from graphflow.framework.build import build, convert_to_tensor
+from graphflow.framework.build import constant as constant
+from graphflow.framework.dtypes import ALL, DType, as_dtype
+from graphflow.framework.kinds import Composite, ShapeValue, Source, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import InferContext, OpDef, Sample, TensorValue, not_differentiable, register
+from graphflow.framework.shapes import Shape, as_internal, format_shape
+from graphflow.framework.tensor import Operation, Tensor
 
 
 @record(frozen=True, slots=True)

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build_op, convert_to_tensor, is_tensor_like
-from graphflow.core.kinds import Composite, IndexMap, LowerContext, Piece, TensorType
-from graphflow.core.registry import InferContext, OpDef, Sample, not_differentiable, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import ALL
-from graphflow.errors import ArgumentError, ShapeError
+from graphflow.framework.build import build_op, convert_to_tensor, is_tensor_like
+from graphflow.framework.dtypes import ALL
+from graphflow.framework.errors import ArgumentError, ShapeError
+from graphflow.framework.kinds import Composite, IndexMap, LowerContext, Piece, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.shapes import Dim, Shape
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.arguments import normal_axis, static_int, static_ints
-from graphflow.records import record
-from graphflow.shapes import Dim, Shape
 
 # ---------------------------------------------------------------------------------------------- one part
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build, convert_to_tensor
-from graphflow.core.kinds import Elementwise, Source, StateUpdate, TensorType, VariableIsInitialized
-from graphflow.core.registry import InferContext, NoAttrs, OpDef, Sample, not_differentiable, register
-from graphflow.core.tensor import Tensor
-from graphflow.dtypes import ALL, NUMERIC, DType, as_dtype, bool_, int32, int64
-from graphflow.errors import DTypeError, ShapeError
-from graphflow.records import record
-from graphflow.shapes import Shape, SymDim, as_internal
+from graphflow.framework.build import build, convert_to_tensor
+from graphflow.framework.dtypes import ALL, NUMERIC, DType, as_dtype, bool_, int32, int64
+from graphflow.framework.errors import DTypeError, ShapeError
+from graphflow.framework.kinds import Elementwise, Source, StateUpdate, TensorType, VariableIsInitialized
+from graphflow.framework.records import record
+from graphflow.framework.registry import InferContext, NoAttrs, OpDef, Sample, not_differentiable, register
+from graphflow.framework.shapes import Shape, SymDim, as_internal
+from graphflow.framework.tensor import Tensor
 
 _ASSIGNED = "an assignment changes a variable; it is no function of it"
 

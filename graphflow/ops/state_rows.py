@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build, convert_to_tensor
-from graphflow.core.kinds import Elementwise, ExpandContext, Scatter, StateUpdate, TensorType
-from graphflow.core.registry import InferContext, NoAttrs, OpDef, Sample, not_differentiable, register
-from graphflow.core.tensor import Tensor
-from graphflow.dtypes import ALL, FLOATS, NUMERIC, DType, int32, int64
-from graphflow.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.build import build, convert_to_tensor
+from graphflow.framework.dtypes import ALL, FLOATS, NUMERIC, DType, int32, int64
+from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.kinds import Elementwise, ExpandContext, Scatter, StateUpdate, TensorType
+from graphflow.framework.registry import InferContext, NoAttrs, OpDef, Sample, not_differentiable, register
+from graphflow.framework.tensor import Tensor
 from graphflow.ops.cast import CAST, CastAttrs
 from graphflow.ops.reduce import ReduceAttrs
 from graphflow.ops.state import check_dtype, merge_shapes, mutable, plain_shape

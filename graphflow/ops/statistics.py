@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import build, convert_to_tensor, name_scope
-from graphflow.core.kinds import Composite, ExpandContext, TensorType
-from graphflow.core.registry import InferContext, OpDef, Sample, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import FLOATS, as_dtype, float32, int64
-from graphflow.errors import ArgumentError
+from graphflow.framework.build import build, convert_to_tensor, name_scope
+from graphflow.framework.dtypes import FLOATS, as_dtype, float32, int64
+from graphflow.framework.errors import ArgumentError
+from graphflow.framework.kinds import Composite, ExpandContext, TensorType
+from graphflow.framework.registry import InferContext, OpDef, Sample, register
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.half_precision import in_float32
 from graphflow.ops.math import abs, cast, equal, exp, multiply, not_equal, pow, realdiv, sqrt, square, subtract
 from graphflow.ops.reduce import (

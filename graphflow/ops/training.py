@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.kinds import ExpandContext, StateUpdate, TensorType
-from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
-from graphflow.dtypes import FLOATS
-from graphflow.errors import ShapeError
+from graphflow.framework.dtypes import FLOATS
+from graphflow.framework.errors import ShapeError
+from graphflow.framework.kinds import ExpandContext, StateUpdate, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.ops.state import check_dtype, merge_shapes, plain_shape
 from graphflow.ops.state_rows import ROWS_ADD, ROWS_UPDATE, rows_infer
-from graphflow.records import record
 
 Formula = Callable[..., Sequence[Any]]  # (attrs, *refs, *scalars, grad), Terms or arrays -> the new values of the refs
 

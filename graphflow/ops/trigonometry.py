@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.registry import register
-from graphflow.core.tensor import Operation, Tensor
+from graphflow.framework.registry import register
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.binary import add, divide, multiply, subtract
 from graphflow.ops.elementwise import binary_op, build_binary, build_unary, sum_to_like, unary_op
 from graphflow.ops.unary import negative, sqrt, square

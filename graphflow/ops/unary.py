@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.build import convert_to_tensor
-from graphflow.core.emit import ScalarBuilder
-from graphflow.core.kinds import Algebra
-from graphflow.core.numpy_builder import lgamma as scalar_lgamma
-from graphflow.core.registry import not_differentiable, register
-from graphflow.core.tensor import Operation, Tensor
-from graphflow.dtypes import bool_, float32
+from graphflow.framework.build import convert_to_tensor
+from graphflow.framework.dtypes import bool_, float32
+from graphflow.framework.kinds import Algebra
+from graphflow.framework.numpy_builder import lgamma as scalar_lgamma
+from graphflow.framework.registry import not_differentiable, register
+from graphflow.framework.scalar_builder import ScalarBuilder
+from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.binary import add, divide, multiply
 from graphflow.ops.elementwise import binary_op, build_binary, build_unary, sum_to_like, unary_op, zeros_like
 

@@ -6,9 +6,9 @@ import math as numbers
 from collections.abc import Sequence
 from typing import Any
 
-from graphflow.core.build import convert_to_tensor, name_scope
-from graphflow.core.graph import Tensor
-from graphflow.errors import ArgumentError, DTypeError
+from graphflow.framework.build import convert_to_tensor, name_scope
+from graphflow.framework.errors import ArgumentError, DTypeError
+from graphflow.framework.graph import Tensor
 from graphflow.ops import math
 
 __all__ = [

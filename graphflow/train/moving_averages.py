@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from graphflow.core import context
-from graphflow.core.build import convert_to_tensor, name_scope
-from graphflow.core.graph import Operation, Tensor
-from graphflow.dtypes import float32
-from graphflow.errors import ArgumentError
-from graphflow.graph_keys import GraphKeys
-from graphflow.initializers import Zeros
+from graphflow.framework import context
+from graphflow.framework.build import convert_to_tensor, name_scope
+from graphflow.framework.dtypes import float32
+from graphflow.framework.errors import ArgumentError
+from graphflow.framework.graph import Operation, Tensor
+from graphflow.framework.graph_keys import GraphKeys
 from graphflow.ops import math, state
 from graphflow.ops.control import group
 from graphflow.train import slots
-from graphflow.variable_scope import get_variable, variable_scope
-from graphflow.variables import (
+from graphflow.variables.initializers import Zeros
+from graphflow.variables.scope import get_variable, variable_scope
+from graphflow.variables.variable import (
     Variable,
     global_variables,
     init_scope,

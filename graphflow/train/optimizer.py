@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from graphflow.core import context
-from graphflow.core.build import convert_to_tensor, name_scope
-from graphflow.core.graph import Graph, Operation, Tensor
-from graphflow.core.indexed_slices import IndexedSlices
-from graphflow.dtypes import DType
-from graphflow.errors import ArgumentError
+from graphflow.framework import context
+from graphflow.framework.build import convert_to_tensor, name_scope
+from graphflow.framework.dtypes import DType
+from graphflow.framework.errors import ArgumentError
+from graphflow.framework.graph import Graph, Operation, Tensor
+from graphflow.framework.graph_keys import GraphKeys
+from graphflow.framework.indexed_slices import IndexedSlices
+from graphflow.framework.shapes import TensorShape
 from graphflow.gradients import gradients
-from graphflow.graph_keys import GraphKeys
 from graphflow.ops import state
 from graphflow.ops.array import shape
 from graphflow.ops.control import group
 from graphflow.ops.math import cast
 from graphflow.ops.positions import unique
 from graphflow.ops.scatter import unsorted_segment_sum
-from graphflow.shapes import TensorShape
 from graphflow.train import slots
-from graphflow.variables import Variable, init_scope, trainable_variables
+from graphflow.variables.variable import Variable, init_scope, trainable_variables
 
 GradientAndVariable = tuple[Any, Any]
 
@@ -200,7 +200,7 @@ class Optimizer:
         return group(*update_ops, name=name_scope)
 
     def _valid_dtypes(self) -> set[DType]:
-        from graphflow.dtypes import FLOATS
+        from graphflow.framework.dtypes import FLOATS
 
         return set(FLOATS)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from graphflow.core.build import build
-from graphflow.core.graph import Operation, Tensor
-from graphflow.core.indexed_slices import IndexedSlices
-from graphflow.core.registry import NO_ATTRS, OpDef
-from graphflow.errors import ArgumentError
-from graphflow.initializers import Constant, Ones, Zeros
+from graphflow.framework.build import build
+from graphflow.framework.errors import ArgumentError
+from graphflow.framework.graph import Operation, Tensor
+from graphflow.framework.indexed_slices import IndexedSlices
+from graphflow.framework.registry import NO_ATTRS, OpDef
 from graphflow.ops import state, state_rows, training
 from graphflow.ops.control import group
 from graphflow.train.optimizer import Optimizer
+from graphflow.variables.initializers import Constant, Ones, Zeros
 
 __all__ = [
     "AdadeltaOptimizer", "AdagradOptimizer", "AdamOptimizer", "FtrlOptimizer", "GradientDescentOptimizer",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphflow.core.graph import Tensor
-from graphflow.dtypes import DType
-from graphflow.initializers import Zeros
+from graphflow.framework.dtypes import DType
+from graphflow.framework.graph import Tensor
+from graphflow.framework.shapes import TensorShape
 from graphflow.ops.array import shape as shape_of
 from graphflow.ops.fill import zeros
-from graphflow.shapes import TensorShape
-from graphflow.variable_scope import get_variable, variable_scope
+from graphflow.variables.initializers import Zeros
+from graphflow.variables.scope import get_variable, variable_scope
 
 
 def create_slot(primary: Any, value: Tensor, name: str) -> Any:

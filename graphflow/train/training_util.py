@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphflow.core import context
-from graphflow.core.graph import Graph
-from graphflow.dtypes import int64
-from graphflow.errors import ArgumentError
-from graphflow.graph_keys import GraphKeys
-from graphflow.initializers import Zeros
-from graphflow.variable_scope import get_variable
+from graphflow.framework import context
+from graphflow.framework.dtypes import int64
+from graphflow.framework.errors import ArgumentError
+from graphflow.framework.graph import Graph
+from graphflow.framework.graph_keys import GraphKeys
+from graphflow.variables.initializers import Zeros
+from graphflow.variables.scope import get_variable
 
 __all__ = ["assert_global_step", "create_global_step", "get_global_step", "get_or_create_global_step", "global_step"]
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import field
 from typing import Literal
 
-from graphflow.core.graph import Graph, Operation, Tensor
-from graphflow.core.kinds import Source, StateUpdate
-from graphflow.core.registry import TensorValue
-from graphflow.records import record
+from graphflow.framework.graph import Graph, Operation, Tensor
+from graphflow.framework.kinds import Source, StateUpdate
+from graphflow.framework.records import record
+from graphflow.framework.registry import TensorValue
 from graphflow.viz.grouping import MAX_NODES, Box, boxes, is_variable
 from graphflow.viz.palette import Look, look_of, looks
 from graphflow.viz.text import EDGE, FONT, attributes, quoted, shortened, type_text

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import field
 
-from graphflow.core.graph import Operation
-from graphflow.core.kinds import NoOp, Source, StateUpdate
-from graphflow.records import record
+from graphflow.framework.graph import Operation
+from graphflow.framework.kinds import NoOp, Source, StateUpdate
+from graphflow.framework.records import record
 
 MAX_NODES = 300  # Graphviz needs a second for 1,000 nodes and minutes for 3,000; nobody reads 300
 

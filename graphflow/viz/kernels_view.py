@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypeAlias
 
-from graphflow.records import record
-from graphflow.shapes import Dim
+from graphflow.framework.records import record
+from graphflow.framework.shapes import Dim
 from graphflow.viz.text import EDGE, FONT, attributes, escaped, shortened
 
 #: A count that may depend on sizes known only at run time.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from graphflow.core.kinds import (
+from graphflow.framework.kinds import (
     ArgReduction,
     Assertion,
     Composite,
@@ -24,7 +24,7 @@ from graphflow.core.kinds import (
     VariableIsInitialized,
     View,
 )
-from graphflow.core.registry import OpDef
+from graphflow.framework.registry import OpDef
 
 
 class Look(NamedTuple):

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from typing import Any
 
-from graphflow.core.graph import Graph
+from graphflow.framework.graph import Graph
 from graphflow.viz.dot import to_dot
 
 FORMATS = ("svg", "png", "pdf", "jpg", "gif", "eps", "ps", "dot", "json", "plain")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 
-from graphflow.core.kinds import TensorType
-from graphflow.shapes import SymDim
+from graphflow.framework.kinds import TensorType
+from graphflow.framework.shapes import SymDim
 
 FONT = "Helvetica,Arial,sans-serif"
 EDGE = {"fontname": FONT, "fontsize": "9", "color": "#606060", "fontcolor": "#404040", "arrowsize": "0.7"}

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.graph import Graph
-from graphflow.core.kinds import Source
-from graphflow.shapes import static_shape
+from graphflow.framework.graph import Graph
+from graphflow.framework.kinds import Source
+from graphflow.framework.shapes import static_shape
 from graphflow_runtime.memory import aligned_empty
 
 #: `busy` of a store whose session is closed.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
-from graphflow.core.kinds import TensorType
-from graphflow.errors import CompileError
-from graphflow.records import record
-from graphflow.shapes import Dim, Shape, format_shape, product
+from graphflow.framework.errors import CompileError
+from graphflow.framework.kinds import TensorType
+from graphflow.framework.records import record
+from graphflow.framework.shapes import Dim, Shape, format_shape, product
 from graphflow_compiler.ir.program import Node, Program, Value, union_origin
 
 #: map: every element on its own. row: reductions over trailing axes with elementwise work over the same rows, and

@@ -5,7 +5,7 @@ kernel of ten thousand operations is a flat list, never a deep tree, and code ge
 expressions are apart from data expressions, because strides decide how a load is vectorised. Vector width, threads and
 GPU blocks enter late, by scheduling: here a loop only says which of them it may become.
 
-Semantics of the scalar operations are those of `graphflow.core.emit`.
+Semantics of the scalar operations are those of `graphflow.framework.scalar_builder`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import struct
 from dataclasses import field
 from typing import Literal, TypeAlias
 
-from graphflow.dtypes import DType
-from graphflow.records import record
+from graphflow.framework.dtypes import DType
+from graphflow.framework.records import record
 
 # ---------------------------------------------------------------------------------------------- index expressions (i64)
 

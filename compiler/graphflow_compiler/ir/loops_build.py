@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from math import copysign
 from typing import Literal
 
-from graphflow.core.emit import COMPARE
-from graphflow.core.numpy_builder import Array, NumpyBuilder
-from graphflow.dtypes import HALVES, DType, bool_, float32, int64
+from graphflow.framework.dtypes import HALVES, DType, bool_, float32, int64
+from graphflow.framework.numpy_builder import Array, NumpyBuilder
+from graphflow.framework.scalar_builder import COMPARE
 from graphflow_compiler.ir import functions
 from graphflow_compiler.ir.functions.floats import FunctionBuilder
 from graphflow_compiler.ir.loops import (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from graphflow.core.emit import ARITHMETIC, CALLS, COMPARE, UNARY
-from graphflow.dtypes import DType, bool_
-from graphflow.errors import CompileError
+from graphflow.framework.dtypes import DType, bool_
+from graphflow.framework.errors import CompileError
+from graphflow.framework.scalar_builder import ARITHMETIC, CALLS, COMPARE, UNARY
 from graphflow_compiler.ir.loops import (
     Atom,
     Binary,

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.kinds import Assertion, Elementwise, Host, ShapeOf, ShapeValue, Source, TensorType
-from graphflow.core.registry import NO_ATTRS, InferContext, OpDef, TensorValue, lookup, not_differentiable
-from graphflow.dtypes import DType, as_dtype, uint64
-from graphflow.errors import CompileError
-from graphflow.provenance import merge
-from graphflow.records import record
-from graphflow.shapes import Dim, DimPolicy, Shape, SymDim, format_shape, static_shape
+from graphflow.framework.dtypes import DType, as_dtype, uint64
+from graphflow.framework.errors import CompileError
+from graphflow.framework.kinds import Assertion, Elementwise, Host, ShapeOf, ShapeValue, Source, TensorType
+from graphflow.framework.provenance import merge
+from graphflow.framework.records import record
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, TensorValue, lookup, not_differentiable
+from graphflow.framework.shapes import Dim, DimPolicy, Shape, SymDim, format_shape, static_shape
 
 
 @record(frozen=True, slots=True, eq=False)
@@ -252,7 +252,7 @@ def _negative_zeros(attrs: Any) -> tuple[str, ...]:
 
 
 def _type_of_shape_operand(value: ShapeValue | None) -> TensorType:
-    from graphflow.dtypes import int32
+    from graphflow.framework.dtypes import int32
 
     return TensorType(int32, (len(value),) if isinstance(value, tuple) else ())
 

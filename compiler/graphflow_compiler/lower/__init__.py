@@ -7,13 +7,13 @@ from functools import partial
 
 from graphflow_compiler.ir.kernels import TOTAL, Group, GroupKind, KernelGraph, is_few_large_rows
 from graphflow_compiler.ir.program import Value
-from graphflow_compiler.lower.blocks import is_cut_column, lower_column_blocks, lower_row_blocks, lower_totals
-from graphflow_compiler.lower.columns import lower_column
+from graphflow_compiler.lower.column_reduction import lower_column
 from graphflow_compiler.lower.emit import Emitter, LoweredKernel
-from graphflow_compiler.lower.gemm import lower_gemm
 from graphflow_compiler.lower.loops import lower_map
-from graphflow_compiler.lower.rows import lower_row
-from graphflow_compiler.lower.special import lower_arg, lower_assert, lower_dims, lower_scatter
+from graphflow_compiler.lower.matmul import lower_gemm
+from graphflow_compiler.lower.row_reduction import lower_row
+from graphflow_compiler.lower.single_op_kernels import lower_arg, lower_assert, lower_dims, lower_scatter
+from graphflow_compiler.lower.split_reduction import is_cut_column, lower_column_blocks, lower_row_blocks, lower_totals
 
 _LOWER: dict[GroupKind, Callable[[Emitter], LoweredKernel]] = {
     "map": lower_map,

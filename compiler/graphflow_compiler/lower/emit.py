@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any, Literal, TypeAlias
 
-from graphflow.core import philox
-from graphflow.core.kinds import Elementwise, Gather, Generate, IndexMap, Random, Reduction, View
-from graphflow.dtypes import HALVES, DType, bool_, float32, int64, uint64
-from graphflow.errors import CompileError
-from graphflow.records import record
-from graphflow.shapes import Dim, SymDim, product
-from graphflow_compiler import access
-from graphflow_compiler.access import IndexTuple, accesses, dim_index, linear_index, lower_context
+from graphflow.framework import philox
+from graphflow.framework.dtypes import HALVES, DType, bool_, float32, int64, uint64
+from graphflow.framework.errors import CompileError
+from graphflow.framework.kinds import Elementwise, Gather, Generate, IndexMap, Random, Reduction, View
+from graphflow.framework.records import record
+from graphflow.framework.shapes import Dim, SymDim, product
+from graphflow_compiler.ir import indexing_maps
+from graphflow_compiler.ir.indexing_maps import IndexTuple, accesses, dim_index, linear_index, lower_context
 from graphflow_compiler.ir.kernels import Group, KernelGraph
 from graphflow_compiler.ir.loops import (
     Atom,
@@ -121,7 +121,7 @@ class Emitter:
         for first in sorted(self.runs):
             run = self.runs[first]
             if first in axes:
-                total = access.add(access.mul(total, self.extent(run)), IVar(f"i{first}"))
+                total = indexing_maps.add(indexing_maps.mul(total, self.extent(run)), IVar(f"i{first}"))
         return total
 
     def extent(self, axes: Sequence[int]) -> Index:
@@ -210,7 +210,7 @@ class Emitter:
         result: Atom | None = None
         if kind.fill is not None:
             result = Const(kind.fill(ctx), node.types[0].dtype)
-        for piece in reversed(access.pieces(node, index)):
+        for piece in reversed(indexing_maps.pieces(node, index)):
             v = node.inputs[piece.source]
             assert v is not None
             mask: Atom | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphflow_compiler.ir.kernels import ELEMENT
 from graphflow_compiler.lower.emit import Emitter, LoweredKernel
-from graphflow_compiler.lower.nest import index_at, merge_axes, nest, store_all
+from graphflow_compiler.lower.loop_nest import index_at, merge_axes, nest, store_all
 
 
 def lower_map(e: Emitter) -> LoweredKernel:

@@ -6,8 +6,8 @@ epilogue of the product or the reduction that makes its other operand.
 
 from __future__ import annotations
 
-from graphflow.core.kinds import Elementwise, TensorType
-from graphflow.shapes import product
+from graphflow.framework.kinds import Elementwise, TensorType
+from graphflow.framework.shapes import product
 from graphflow_compiler.ir.program import Value
 from graphflow_compiler.passes.rewrite import Match, Replacement, rule
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphflow.core.kinds import Composite, StateUpdate
-from graphflow.errors import CompileError
+from graphflow.framework.errors import CompileError
+from graphflow.framework.kinds import Composite, StateUpdate
 from graphflow_compiler.ir.program import Node, Program, Value
 from graphflow_compiler.passes.rewrite import Expansion, PassContext, Rewriter, values_of
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from graphflow.core.kinds import (
+from graphflow.framework.errors import CompileError
+from graphflow.framework.kinds import (
     ArgReduction,
     Assertion,
     Contraction,
@@ -23,9 +24,8 @@ from graphflow.core.kinds import (
     ShapeOf,
     View,
 )
-from graphflow.errors import CompileError
-from graphflow.shapes import Shape
-from graphflow_compiler.access import accesses, index_of_shape, is_unit_view, squeezed_variables
+from graphflow.framework.shapes import Shape
+from graphflow_compiler.ir.indexing_maps import accesses, index_of_shape, is_unit_view, squeezed_variables
 from graphflow_compiler.ir.kernels import (
     ELEMENT,
     ROW,
@@ -40,7 +40,7 @@ from graphflow_compiler.ir.kernels import (
     squeezed,
 )
 from graphflow_compiler.ir.program import Node, Program, Value
-from graphflow_compiler.passes.drafts import Draft, too_much
+from graphflow_compiler.passes.fusion_group import Draft, too_much
 
 _OTHER_SHAPE = "it works on another shape"
 _COSTLY = "math functions are faster in a loop of their own"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from graphflow.records import record
+from graphflow.framework.records import record
 from graphflow_compiler.ir import program as program_ir
 from graphflow_compiler.ir.program import Program
 from graphflow_compiler.passes.broadcasts import BROADCASTS

@@ -15,13 +15,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphflow.core.kinds import ShapeValue, TensorType
-from graphflow.core.registry import NO_ATTRS, OpDef, lookup
-from graphflow.dtypes import DType, float32, int32, int64
-from graphflow.errors import CompileError
-from graphflow.provenance import merge
-from graphflow.records import record
-from graphflow.shapes import Shape, static_shape
+from graphflow.framework.dtypes import DType, float32, int32, int64
+from graphflow.framework.errors import CompileError
+from graphflow.framework.kinds import ShapeValue, TensorType
+from graphflow.framework.provenance import merge
+from graphflow.framework.records import record
+from graphflow.framework.registry import NO_ATTRS, OpDef, lookup
+from graphflow.framework.shapes import Shape, static_shape
 from graphflow_compiler.frontend import ProgramPolicy
 from graphflow_compiler.ir.program import (
     Node,

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.core.kinds import Elementwise, IndexMap, Reduction, View
-from graphflow.core.registry import lookup
-from graphflow.dtypes import HALVES, float32
-from graphflow.shapes import static_shape
+from graphflow.framework.dtypes import HALVES, float32
+from graphflow.framework.kinds import Elementwise, IndexMap, Reduction, View
+from graphflow.framework.registry import lookup
+from graphflow.framework.shapes import static_shape
 from graphflow_compiler.ir.program import Node, Value, constant_array, is_constant
 from graphflow_compiler.passes.rewrite import Match, Replacement, rule
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from graphflow.dtypes import DType, float32
+from graphflow.framework.dtypes import DType, float32
 from graphflow_compiler.ir.functions import error_function, exponential, logarithm, power, trigonometric
 from graphflow_compiler.ir.functions.floats import FORMATS, A, Arithmetic, FunctionBuilder
 

@@ -5,7 +5,7 @@ exp(x) = 2^n exp(r) with n = round(x / ln 2), |r| <= ln 2 / 2. All start from ex
 
 from __future__ import annotations
 
-from graphflow.records import record
+from graphflow.framework.records import record
 from graphflow_compiler.ir.functions.floats import FLOAT32, A, Arithmetic
 
 # q for exp: smallest error relative to exp(r).

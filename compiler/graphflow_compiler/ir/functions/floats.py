@@ -6,9 +6,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from graphflow.core.emit import ScalarBuilder
-from graphflow.dtypes import DType, float32, float64, int32, int64, uint32, uint64
-from graphflow.records import record
+from graphflow.framework.dtypes import DType, float32, float64, int32, int64, uint32, uint64
+from graphflow.framework.records import record
+from graphflow.framework.scalar_builder import ScalarBuilder
 
 A = TypeVar("A")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphflow.dtypes import float32, float64
+from graphflow.framework.dtypes import float32, float64
 from graphflow_compiler.ir.functions.floats import FLOAT32, FLOAT64, A, Arithmetic
 from graphflow_compiler.ir.functions.logarithm import exponent_as_float, split
 

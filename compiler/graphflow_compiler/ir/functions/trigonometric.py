@@ -6,8 +6,8 @@ tiny. That holds up to `limit`; beyond, the C library's exact reduction is calle
 
 from __future__ import annotations
 
-from graphflow.dtypes import int32
-from graphflow.records import record
+from graphflow.framework.dtypes import int32
+from graphflow.framework.records import record
 from graphflow_compiler.ir.functions.floats import FLOAT32, A, Arithmetic
 
 

@@ -1,0 +1,1 @@
+"""Loop kernels as PTX for NVIDIA's GPUs."""

@@ -1,0 +1,251 @@
+"""Compiling many units at once, in processes: LLVM holds one lock for all threads of a process.
+
+A plan's units wait in one place, from which the processes that help and, once it has nothing else to do, this process take
+the largest that is left. Helpers start when enough waits, or when `expect` says that it will, so that they are ready by the
+time the passes have written the first kernels. A thread of this process talks to each of them, and ends one that has had
+nothing to do for a while.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field
+from functools import lru_cache
+
+from graphflow.framework.records import record
+from graphflow_compiler.codegen.jit.object_code import COMMAND, READY, answer_of, greeting, job_for, object_code
+from graphflow_compiler.processors import available_processors
+
+_log = logging.getLogger("graphflow")
+
+#: LLVM compiles some 1.2 MB of text a second; a helper starts in the time of this much.
+_START = 150_000
+#: A helper must have this much to do, or starting it is no gain.
+_LEAST = 50_000
+#: Text that waits while the passes still write more, from which a helper starts.
+_EARLY = 60_000
+#: Seconds after which helpers are taken for lost, and their units compiled here: so many, and so many for a million characters.
+_PATIENCE, _PATIENCE_EACH = 5.0, 20.0
+#: Seconds after which a helper without work ends.
+_IDLE = 3.0
+
+
+@record(eq=False)
+class Job:
+    """A text to compile. `code` stays None where a helper could not do it; then this process does."""
+
+    text: str
+    cpu: str
+    features: str
+    code: bytes | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+    helper: subprocess.Popen[bytes] | None = None
+
+
+class Crew:
+    """The helpers of this process and what waits for them."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: list[Job] = []
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._helpers = 0
+        self._useless = False  # a helper ended without a word: others would, too
+
+    def add(self, jobs: Sequence[Job]) -> None:
+        with self._changed:
+            self._waiting += jobs
+            self._changed.notify_all()
+
+    def waiting(self) -> int:
+        """The text that nobody has taken, in characters."""
+        with self._changed:
+            return sum(len(job.text) for job in self._waiting)
+
+    def count(self) -> int:
+        """How many helpers there are, ready or starting."""
+        return self._helpers
+
+    def take(self, among: Sequence[Job] | None = None) -> Job | None:
+        """The largest job that waits, of some or all."""
+        with self._changed:
+            best = max(self._waiting if among is None else [j for j in self._waiting if j in among], key=_size, default=None)
+            if best is not None:
+                self._waiting.remove(best)
+            return best
+
+    def start(self, count: int) -> None:
+        """Sees to it that there are `count` helpers, or as many as may be."""
+        for _ in range(count):
+            with self._changed:
+                if self._useless or self._helpers >= min(count, _limit()):
+                    return
+                self._helpers += 1
+            try:
+                threading.Thread(target=self._help, name="graphflow compiling", daemon=True).start()
+            except RuntimeError as e:  # no more threads, or the interpreter is about to end
+                _log.info("no process for compiling: %s", e)
+                with self._changed:
+                    self._helpers -= 1
+                return
+
+    def _help(self) -> None:
+        process, ready = None, False
+        try:
+            process = _process()
+            with self._changed:
+                self._processes.add(process)
+            _write(process, greeting())
+            ready = _read(process, len(READY)) == READY
+            if ready:
+                self._serve(process)
+        except (OSError, ValueError) as e:  # there is no such program, it has ended, or it speaks another language
+            _log.info("a process for compiling is lost: %s", e)
+        finally:
+            if process is not None:
+                _end(process)
+            with self._changed:
+                self._helpers -= 1
+                self._useless = self._useless or not ready
+                if process is not None:
+                    self._processes.discard(process)
+
+    def _serve(self, process: subprocess.Popen[bytes]) -> None:
+        while True:
+            with self._changed:
+                if not self._changed.wait_for(lambda: self._waiting, _IDLE):
+                    return
+                job = self.take()
+            assert job is not None
+            job.helper = process
+            try:
+                _write(process, job_for(job.text, job.cpu, job.features))
+                job.code = answer_of(lambda count: _read(process, count))
+            finally:
+                job.done.set()
+
+    def drop(self, jobs: Iterable[Job]) -> None:
+        """Nobody waits for these any more."""
+        gone = set(jobs)
+        with self._changed:
+            self._waiting = [job for job in self._waiting if job not in gone]
+
+    def finish(self, jobs: Sequence[Job]) -> list[bytes]:
+        """The object file of each job. Raises RuntimeError with LLVM's words."""
+        elsewhere = set(jobs)
+        while (job := self.take(jobs)) is not None:
+            elsewhere.discard(job)
+            job.code = object_code(job.text, job.cpu, job.features)
+        end = time.monotonic() + _PATIENCE + _PATIENCE_EACH * sum(map(_size, elsewhere)) / 1e6
+        for job in elsewhere:
+            if not job.done.wait(max(0.0, end - time.monotonic())) and job.helper is not None:
+                job.helper.kill()
+            if job.code is None:  # the helper is lost, or the text is bad: then LLVM says so here
+                job.code = object_code(job.text, job.cpu, job.features)
+        return [job.code for job in jobs if job.code is not None]
+
+    def dismiss(self) -> None:
+        """Ends the helpers."""
+        with self._changed:
+            processes = list(self._processes)
+        for process in processes:
+            with contextlib.suppress(OSError):
+                process.kill()
+            process.wait()
+
+
+def _size(job: Job) -> int:
+    return len(job.text)
+
+
+def _process() -> subprocess.Popen[bytes]:
+    """A new helper. Raises OSError."""
+    return subprocess.Popen(
+        [sys.executable, "-S", "-c", COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+
+
+def _write(process: subprocess.Popen[bytes], data: bytes) -> None:
+    assert process.stdin is not None
+    process.stdin.write(data)
+    process.stdin.flush()
+
+
+def _read(process: subprocess.Popen[bytes], count: int) -> bytes:
+    assert process.stdout is not None
+    return process.stdout.read(count)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(OSError):
+        process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+_crew = Crew()
+_processors = lru_cache(maxsize=1)(available_processors)  # asked for each text, and some ten files are read for it
+atexit.register(lambda: _crew.dismiss())
+
+
+def _forget() -> None:
+    global _crew
+    _crew = Crew()  # a forked process has neither the threads nor the right to the pipes
+    _processors.cache_clear()  # nor, perhaps, the limits
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def expect() -> None:
+    """Much is about to be compiled: a helper starts at once."""
+    _crew.start(1)
+
+
+def begin(text: str, cpu: str, features: str) -> Job | None:
+    """Has a text compiled while this process goes on to write others; None if nobody is there to do it."""
+    if not _limit():
+        return None
+    job = Job(text, cpu, features)
+    _crew.add([job])
+    _crew.start(_crew.waiting() // _EARLY)
+    return job
+
+
+def emit_all(texts: Sequence[str], cpu: str, features: str, begun: Mapping[str, Job] | None = None) -> list[bytes]:
+    """The object file of each text, of which some may have begun. Raises RuntimeError with LLVM's words."""
+    known = begun or {}
+    jobs = [known.get(text) or Job(text, cpu, features) for text in texts]
+    _crew.add([job for job in jobs if job.text not in known])
+    _crew.start((_crew.waiting() - _START) // _LEAST - 1)
+    try:
+        return _crew.finish(jobs)
+    finally:
+        _crew.drop(jobs)
+
+
+def forget(jobs: Iterable[Job]) -> None:
+    """What `begin` returned is not wanted any more."""
+    _crew.drop(jobs)
+
+
+def _limit() -> int:
+    """How many helpers there may be: one less than processors, or GRAPHFLOW_COMPILE_WORKERS."""
+    asked = os.environ.get("GRAPHFLOW_COMPILE_WORKERS", "")
+    if asked.isdecimal():
+        return int(asked)
+    if not os.path.basename(sys.executable or "").startswith("python"):
+        return 0  # embedded: nobody knows what that program would do
+    return min(_processors(), 8) - 1

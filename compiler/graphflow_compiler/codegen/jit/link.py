@@ -1,0 +1,109 @@
+"""Plans to machine code, with kernels shared by all plans of the process: what has been compiled once is only linked."""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections.abc import Mapping
+
+from graphflow.framework.errors import CompileError
+from graphflow.framework.records import record
+from graphflow_compiler.codegen.jit.engine import Begun, Engine, compile_units
+from graphflow_compiler.codegen.jit.fork_safe_locks import lock_held_by_forks
+
+_lock = lock_held_by_forks()
+#: Function name (which is the hash of its code) -> the engine that holds it, for as long as some plan keeps that alive.
+_holders: weakref.WeakValueDictionary[str, Engine] = weakref.WeakValueDictionary()
+#: Text from which a kernel (a matmul, mostly) is a unit of its own: another graph with the same kernel finds it on disk.
+_LARGE = 20_000
+#: Text of small kernels that make a unit together: LLVM takes 3 ms for a unit however small.
+_TOGETHER = 50_000
+_DEFINE = re.compile(r"^define i32 @([\w.]+)\(([^)]*)\)", re.MULTILINE)
+
+
+@record(frozen=True)
+class LinkedPlan:
+    """Machine code of a plan. `engines` must live as long as `entry` may be called."""
+
+    entry: int
+    engines: tuple[Engine, ...]
+    compiled: int  # how many kernels were new to this process
+    found: int  # how many of them the cache on disk had
+
+
+class Ahead:
+    """Kernels of a plan as they are written: units that are complete are compiled while the passes go on."""
+
+    def __init__(self) -> None:
+        self.begun = Begun()
+        self._small: list[str] = []
+
+    def __enter__(self) -> Ahead:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.begun.forget()
+
+    def add(self, name: str, text: str) -> None:
+        """The next kernel that is new to the plan."""
+        if name in _holders:
+            return
+        if len(text) >= _LARGE:
+            self.begun.add(text)
+            return
+        if sum(map(len, self._small)) >= _TOGETHER:  # as in `_units`: a unit is full when the next one opens
+            self.begun.add("\n".join(self._small))
+            self._small = []
+        self._small.append(text)
+
+
+def link(kernels: Mapping[str, str], entry_text: str, ahead: Ahead | None = None) -> LinkedPlan:
+    """Compiles the kernels that no living plan has, and the entry that calls them all. Raises CompileError."""
+    import llvmlite.binding as llvm
+
+    with _lock:
+        engines: dict[int, Engine] = {}
+        fresh: list[str] = []
+        for name in kernels:
+            holder = _holders.get(name)
+            if holder is None:
+                fresh.append(name)
+                continue
+            engines[id(holder)] = holder
+            llvm.add_symbol(name, holder.address(name))
+        units = _units({name: kernels[name] for name in fresh})
+        # The entry goes with the last unit, if that has room, and calls what is elsewhere by its declaration.
+        last = units.pop() if units and sum(len(kernels[name]) for name in units[-1]) < _LARGE else []
+        elsewhere = [_declaration(text) for name, text in kernels.items() if name not in last]
+        texts = ["\n".join(kernels[name] for name in unit) for unit in units]
+        texts.append("\n".join([*elsewhere, *(kernels[name] for name in last), entry_text]))
+        made = compile_units(texts, begun=None if ahead is None else ahead.begun)
+        for name in fresh:
+            _holders[name] = made
+        engines[id(made)] = made
+        found = sum(len(unit) for unit, was_found in zip([*units, last], made.found, strict=True) if was_found)
+        return LinkedPlan(made.address("graphflow_entry"), tuple(engines.values()), len(fresh), found)
+
+
+def _units(kernels: Mapping[str, str]) -> list[list[str]]:
+    """The kernels' names by unit: each large one alone, the small ones together."""
+    large = [[name] for name, text in kernels.items() if len(text) >= _LARGE]
+    small: list[list[str]] = []
+    size = _TOGETHER
+    for name, text in kernels.items():
+        if len(text) >= _LARGE:
+            continue
+        if size >= _TOGETHER:
+            small.append([])
+            size = 0
+        small[-1].append(name)
+        size += len(text)
+    return large + small
+
+
+def _declaration(text: str) -> str:
+    found = _DEFINE.search(text)
+    if found is None:
+        raise CompileError("a kernel's text defines no function")
+    types = ", ".join(p.split()[0] for p in found[2].split(",") if p.strip())
+    return f"declare i32 @{found[1]}({types})\n"

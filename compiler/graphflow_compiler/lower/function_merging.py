@@ -1,0 +1,220 @@
+"""Kernels alike but for their numbers become one function, which is given the numbers.
+
+The updates of all biases, the initial values of all weights, a scaling here and there: loops over every element of a flat
+range that do the same and differ in how many elements there are, or in a factor. LLVM takes some ten milliseconds for
+each, and such a loop runs no slower when its extent and a factor are arguments. (Loops over rows do, see `alike_rows`: of them
+it takes many.) Other numbers in which no two kernels of the plan differ stay constants.
+
+`Skeleton.of` takes a kernel apart into what must be the same and its numbers; `together` makes the one kernel of several
+with the same skeleton. Numbers travel as sizes do, in i64 arguments: as their value or, floating, as their bits.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from graphflow.framework.dtypes import float32, float64, int32, int64, uint32, uint64
+from graphflow.framework.records import record
+from graphflow.framework.shapes import Dim
+from graphflow_compiler.ir.loops import (
+    Binary,
+    Bitcast,
+    Const,
+    For,
+    FromIndex,
+    IBinary,
+    IConst,
+    IDim,
+    Index,
+    Let,
+    Load,
+    LoopKernel,
+    Statement,
+    Store,
+    Var,
+)
+from graphflow_compiler.ir.loops_math import work
+from graphflow_compiler.lower.row_function_merging import MANY, Sizes, is_over_rows, size_name, with_sizes
+
+#: Statements to execute below which a static extent stays: short loops are written for their length.
+_SHORT = 16_384
+#: Numbers take registers from the loop, or are read from the stack: so many are given, or one in so many statements.
+_FEW_NUMBERS = 6
+_STATEMENTS_EACH = 12
+#: Operations in which LLVM makes nothing of a constant that it could not make of an argument.
+_PLAIN = {float32: ("add", "sub", "mul"), float64: ("add", "sub", "mul")} | dict.fromkeys(
+    (int32, uint32, int64, uint64), ("add", "sub", "xor")
+)
+#: ... except of these.
+_SPECIAL = (0, 1, -1, 2)
+_LARGEST = float(np.finfo(np.float32).max)
+_EXTENT = IDim("extent")
+
+
+@record(frozen=True, slots=True)
+class Skeleton:
+    """A kernel with variables in the places of its numbers and sizes. `numbers`, `sizes`: what stands there, in order."""
+
+    kernel: LoopKernel
+    numbers: tuple[Const, ...]
+    extent: Dim | None = None  # None: it stays in the kernel
+    dims: tuple[Dim, ...] = ()  # of a kernel over rows: the sizes that it is given
+    sizes: tuple[int, ...] = ()  # ... and those that it has
+
+    @classmethod
+    def of(cls, kernel: LoopKernel, counts: Sequence[Dim]) -> Skeleton | None:
+        """The skeleton of a kernel whose buffers hold `counts` elements; None if it is no such loop."""
+        if len(kernel.body) != 1:
+            return None
+        if is_over_rows(kernel):
+            found: list[Const] = []
+            rows = Sizes(kernel, lambda x, op: _taken(x, found) if _is_plain(x, op) else x)
+            return cls(rows.kernel, tuple(found), None, rows.dims, tuple(rows.found))
+        loop = kernel.body[0]
+        if not isinstance(loop, For) or loop.kind != "vector" or not loop.parallel:
+            return None
+        numbers: list[Const] = []
+        body: list[Statement] = []
+        for s in loop.body:
+            if isinstance(s, For) or (isinstance(s, Store) and _has_size(s.index)):
+                return None
+            if isinstance(s, Let):
+                e = s.value
+                if isinstance(e, (Load, FromIndex)):
+                    if _has_size(e.index):
+                        return None
+                elif isinstance(e, Binary) and (isinstance(e.a, Const) or isinstance(e.b, Const)):
+                    a, b = (_taken(x, numbers) if isinstance(x, Const) and _is_plain(x, e.op) else x for x in (e.a, e.b))
+                    if a is not e.a or b is not e.b:
+                        s = replace(s, value=Binary(e.op, a, b))
+            body.append(s)
+        extent: Index = loop.extent
+        length: Dim | None = None
+        if not isinstance(extent, IConst) or extent.value * work(body) >= _SHORT:
+            length = next((n for b, n in zip(kernel.buffers, counts, strict=True) if b.count == extent), None)
+            if length is not None and not _is_simple(length):
+                return None
+        if length is None and not isinstance(extent, IConst):
+            return None
+        buffers = tuple(replace(b, count=_EXTENT) if length is not None and b.count == extent else b for b in kernel.buffers)
+        if any(_has_size(b.count) and b.count is not _EXTENT for b in buffers):
+            return None
+        dims: tuple[str, ...] = ()
+        if length is not None:
+            loop = replace(loop, extent=_EXTENT)
+            dims = (_EXTENT.name,)
+        return cls(LoopKernel("kernel", buffers, dims, (replace(loop, body=tuple(body)),)), tuple(numbers), length)
+
+
+def together(skeletons: Sequence[Skeleton]) -> tuple[LoopKernel, list[tuple[Dim, ...]]] | None:
+    """One kernel for all of several with the same `kernel`, and the sizes that each passes to it; None if too much differs."""
+    first = skeletons[0]
+    if first.sizes and len(skeletons) < MANY:
+        return None
+    columns = list(zip(*(s.numbers for s in skeletons), strict=True))
+    differing = [k for k, column in enumerate(columns) if len({_bits(c) for c in column}) > 1]
+    sums = _sums(columns, differing)
+    passed = [k for k in differing if k not in sums]
+    loop = first.kernel.body[0]
+    assert isinstance(loop, For)
+    if len(passed) > max(_FEW_NUMBERS, work(loop.body) // _STATEMENTS_EACH):
+        return None
+    # Sizes in which none differ stay, those that are equal everywhere are one argument.
+    places: dict[str, Index] = {}
+    arguments: dict[tuple[int, ...], IDim] = {}
+    for k, column in enumerate(zip(*(s.sizes for s in skeletons), strict=True)):
+        same = len(set(column)) == 1
+        places[size_name(k)] = IConst(column[0]) if same else arguments.setdefault(column, IDim(size_name(k)))
+    kernel = with_sizes(first.kernel, places) if places else first.kernel
+    loop = kernel.body[0]
+    assert isinstance(loop, For)
+    stays = {_name(k): c for k, c in enumerate(first.numbers) if k not in differing}
+    body = tuple(_restored(s, stays) for s in loop.body)
+    before: list[Statement] = []
+    for k in passed:
+        dtype = first.numbers[k].dtype
+        argument = IDim(_name(k))
+        if dtype.is_floating:
+            whole = int32 if dtype is float32 else int64
+            before.append(Let(f"{_name(k)}_bits", whole, FromIndex(argument, whole)))
+            before.append(Let(_name(k), dtype, Bitcast(Var(f"{_name(k)}_bits", whole), dtype)))
+        else:
+            before.append(Let(_name(k), dtype, FromIndex(argument, dtype)))
+    for k, (other, offset) in sums.items():
+        dtype = first.numbers[k].dtype
+        before.append(Let(_name(k), dtype, Binary("add", Var(_name(other), dtype), Const(offset, dtype))))
+    dims = (*kernel.dims, *(_name(k) for k in passed))
+    given: list[tuple[Dim, ...]] = []
+    for i, s in enumerate(skeletons):
+        extent = () if s.extent is None else (s.extent,)
+        given.append((*extent, *s.dims, *(column[i] for column in arguments), *(_bits(s.numbers[k]) for k in passed)))
+    return replace(kernel, dims=dims, body=(*before, replace(loop, body=body))), given
+
+
+def _sums(columns: Sequence[Sequence[Const]], differing: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Of the differing numbers those that are an earlier one plus the same in every kernel, as {its place: (place of the
+    earlier one, what is added)}: the keys of a random generator's rounds, for one, which follow from the first."""
+    found: dict[int, tuple[int, int]] = {}
+    bases: dict[object, int] = {}
+    for k in differing:
+        dtype = columns[k][0].dtype
+        if dtype.is_floating:
+            continue
+        bits = 8 * dtype.size
+        values = [int(c.value) for c in columns[k]]
+        base = bases.setdefault((dtype, tuple([(v - values[0]) % (1 << bits) for v in values])), k)
+        if base != k:
+            offset = (values[0] - int(columns[base][0].value)) % (1 << bits)
+            signed = dtype in (int32, int64) and offset >> (bits - 1)
+            found[k] = base, offset - (1 << bits) if signed else offset
+    return found
+
+
+def _name(k: int) -> str:
+    return f"number_{k}"
+
+
+def _taken(x: Const, numbers: list[Const]) -> Var:
+    numbers.append(x)
+    return Var(_name(len(numbers) - 1), x.dtype)
+
+
+def _restored(s: Statement, stays: dict[str, Const]) -> Statement:
+    if isinstance(s, For):
+        return replace(s, body=tuple([_restored(x, stays) for x in s.body]))
+    if not isinstance(s, Let) or not isinstance(s.value, Binary):
+        return s
+    e = s.value
+    a, b = (stays.get(x.name, x) if isinstance(x, Var) else x for x in (e.a, e.b))
+    return s if a is e.a and b is e.b else replace(s, value=Binary(e.op, a, b))
+
+
+def _is_plain(x: Const, op: str) -> bool:
+    if op not in _PLAIN.get(x.dtype, ()) or x.value in _SPECIAL:
+        return False
+    return not x.dtype.is_floating or abs(x.value) <= _LARGEST
+
+
+def _bits(x: Const) -> int:
+    """The number as the i64 argument that it travels in."""
+    if x.dtype is float32:
+        return int(struct.unpack("<i", struct.pack("<f", x.value))[0])
+    if x.dtype is float64:
+        return int(struct.unpack("<q", struct.pack("<d", x.value))[0])
+    value = int(x.value)
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def _has_size(index: Index) -> bool:
+    if isinstance(index, IBinary):
+        return _has_size(index.a) or _has_size(index.b)
+    return isinstance(index, IDim)
+
+
+def _is_simple(d: Dim) -> bool:
+    """Whether the entry can work it out: a polynomial, without quotients and the like."""
+    return isinstance(d, int) or all(isinstance(a, str) for monomial, _ in d.terms for a in monomial)

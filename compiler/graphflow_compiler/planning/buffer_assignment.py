@@ -1,0 +1,199 @@
+"""Where values live and in which order kernels run: variables updated in place where that is safe, copies where not."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+
+from graphflow.framework.kinds import ArgReduction, Assertion, Contraction, Gather, Reduction, Scatter
+from graphflow.framework.records import record
+from graphflow.framework.shapes import Shape
+from graphflow_compiler.ir.indexing_maps import accesses, index_of_shape, squeezed_variables
+from graphflow_compiler.ir.kernels import ELEMENT, TOTAL, Group, KernelGraph, is_external, is_few_large_rows
+from graphflow_compiler.ir.program import VARIABLE_STATE, Node, Value
+from graphflow_compiler.lower.loop_nest import is_reducing, variables
+from graphflow_compiler.lower.row_reduction import RowPasses
+
+
+@record(frozen=True, slots=True)
+class Copy:
+    """A step that copies a stored value: to output `output`, to variable `variable`, or aside to a temporary."""
+
+    source: Value
+    output: int = -1
+    variable: str = ""
+    aside: bool = False
+
+
+@record(frozen=True)
+class Schedule:
+    """`steps` in order. `in_place` maps a value to the variable state whose storage it takes over, `assigned` one to the
+    variable that it is computed straight into, as nothing reads what that was before. `output_home` maps a value to the
+    output that it is computed straight into."""
+
+    graph: KernelGraph
+    steps: tuple[Group | Copy, ...]
+    in_place: dict[Value, Value]
+    assigned: dict[Value, str]
+    output_home: dict[Value, int]
+    set_aside: frozenset[Value]  # variable states copied aside before they are overwritten
+
+
+def can_fail(group: Group) -> bool:
+    return any(n.has_check or isinstance(n.op.kind, (Gather, Assertion, Scatter, ArgReduction)) for n in group.nodes)
+
+
+class _Order:
+    """Reachability between groups, growing by the edges that in-place updates need."""
+
+    def __init__(self, graph: KernelGraph) -> None:
+        self.after: dict[int, set[int]] = {g.id: set() for g in graph.groups}
+        stored = {v: g.id for g in graph.groups for v in g.outputs}
+        for g in graph.groups:
+            for v in g.inputs:
+                source = stored.get(graph.storage(v))
+                if source is not None and source != g.id:
+                    self.after[source].add(g.id)
+
+    def reaches(self, a: int, b: int) -> bool:
+        seen: set[int] = set()
+        todo = [a]
+        while todo:
+            g = todo.pop()
+            if g == b:
+                return True
+            if g not in seen:
+                seen.add(g)
+                todo += self.after[g]
+        return False
+
+    def add(self, before: int, after: int) -> None:
+        if before != after:
+            self.after[before].add(after)
+
+    def sort(self, groups: tuple[Group, ...]) -> list[Group]:
+        by_id = {g.id: g for g in groups}
+        waiting = {g.id: 0 for g in groups}
+        for targets in self.after.values():
+            for t in targets:
+                waiting[t] += 1
+        ready = [i for i, n in waiting.items() if n == 0]
+        heapq.heapify(ready)
+        result = []
+        while ready:
+            i = heapq.heappop(ready)
+            result.append(by_id[i])
+            for t in self.after[i]:
+                waiting[t] -= 1
+                if waiting[t] == 0:
+                    heapq.heappush(ready, t)
+        return result
+
+
+def schedule(graph: KernelGraph) -> Schedule:
+    """Decides storage and order."""
+    program = graph.program
+    order = _Order(graph)
+    owner = {v: g for g in graph.groups for v in g.outputs}
+    failing = [g for g in graph.groups if can_fail(g)]
+    readers: dict[Value, list[Group]] = {}
+    for g in graph.groups:
+        for v in g.inputs:
+            readers.setdefault(graph.storage(v), []).append(g)
+    states = {n.attrs.key: n.out() for n in program.nodes if n.op is VARIABLE_STATE}
+
+    in_place: dict[Value, Value] = {}
+    assigned: dict[Value, str] = {}
+    late: list[tuple[str, Value]] = []
+    for name, value in program.updates:
+        base = graph.storage(value)
+        state = states.get(name)
+        if state is not None and base is state:
+            continue
+        group = owner.get(base)
+        if group is None or base in in_place or base in assigned:
+            late.append((name, base))
+            continue
+        if group.kind == "scatter" if state is None else not _safe(graph, group, base, state):
+            late.append((name, base))
+            continue
+        others = [r for r in readers.get(state, []) if r is not group] if state is not None else []
+        if any(order.reaches(group.id, r.id) for r in others) or can_fail(group):
+            late.append((name, base))
+            continue
+        if any(order.reaches(group.id, f.id) for f in failing):
+            late.append((name, base))
+            continue
+        for before in (*others, *failing):
+            order.add(before.id, group.id)
+        if state is None:
+            assigned[base] = name
+        else:
+            in_place[base] = state
+
+    steps: list[Group | Copy] = []
+    output_home: dict[Value, int] = {}
+    copied_outputs: list[Copy] = []
+    overwritten = set(in_place.values()) | {states[name] for name, _ in late if name in states}
+    first: list[Copy] = []
+    for i, v in enumerate(program.outputs):
+        base = graph.storage(v)
+        if is_external(base.node):
+            first.append(Copy(base, output=i))  # before anything is overwritten
+        elif base in in_place or base in assigned or base in output_home:
+            copied_outputs.append(Copy(base, output=i))
+        else:
+            output_home[base] = i
+    # A variable whose old value goes to another variable at the end must be copied aside if it is overwritten meanwhile.
+    set_aside = dict.fromkeys(b for _, b in late if b in overwritten)
+    first += [Copy(b, aside=True) for b in set_aside]
+    steps += first
+    steps += order.sort(graph.groups)
+    steps += copied_outputs
+    steps += [Copy(base, variable=name) for name, base in late]
+    return Schedule(graph, tuple(steps), in_place, assigned, output_home, frozenset(set_aside))
+
+
+def _safe(graph: KernelGraph, group: Group, new: Value, state: Value) -> bool:
+    """Whether `new` may overwrite `state` while the group runs: the group reads it only at the element it writes next."""
+    if new.shape != state.shape or new.dtype is not state.dtype:
+        return False
+    if group.kind == "scatter":
+        return new.node.inputs[0] == state and all(graph.storage(v) != state for v in new.node.inputs[1:] if v is not None)
+    if group.kind not in ("map", "gemm", "column", "row"):
+        return False
+    readers = [n for n in group.nodes if any(v is not None and graph.storage(v) == state for v in n.inputs)]
+    for node in readers:
+        if isinstance(node.op.kind, Contraction) or (group.kind == "column" and isinstance(node.op.kind, Reduction)):
+            return False
+        if not _reads_own_element(graph, group, node, state):
+            return False
+    return group.kind != "row" or _is_read_in_time(group, new, readers)
+
+
+def _is_read_in_time(group: Group, new: Value, readers: Sequence[Node]) -> bool:
+    """Whether a row kernel computes `readers` no later than it stores `new`. They read the elements that it overwrites, each
+    its own, so what they compute or take in is of the level of `new`."""
+    level = group.levels[new.node]
+    if level == ELEMENT:
+        # A pass may compute again what an earlier one has computed: only what the passes really do tells.
+        rows = RowPasses.of(group)
+        return rows.last_pass(readers) <= rows.stages[new.node]
+    # What rows have, and what all have together, is computed once and stored when everything has been. But where each pass
+    # is a kernel of its own, later ones compute again what rows have before the first pass.
+    return level == TOTAL or not is_few_large_rows(group.space, group.reduced)
+
+
+def _reads_own_element(graph: KernelGraph, group: Group, node: Node, state: Value) -> bool:
+    if is_reducing(group, node):  # what it takes in is laid out like the space
+        return node.inputs[0] == state
+    at = tuple(variables(group, group.levels[node]))
+    shape: Shape = node.types[0].shape or ()
+    covered = set()
+    for a in accesses(node, index_of_shape(shape, at)):
+        v = node.inputs[a.operand]
+        assert v is not None
+        covered.add(a.operand)
+        if graph.storage(v) == state and (v != state or not a.exact or squeezed_variables(a.index, v.shape) != at):
+            return False
+    return all(k in covered for k, v in enumerate(node.inputs) if v is not None and graph.storage(v) == state)

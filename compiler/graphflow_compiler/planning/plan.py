@@ -1,0 +1,234 @@
+"""Level 5, the Plan: what the runtime executes. Flat steps over numbered buffers, and one native entry that runs them.
+
+The entry has the signature ``i32 entry(ptr table, ptr dims, i64 thread, i64 threads)``: `table` holds the address of
+every buffer, `dims` the run-time sizes. It returns 0, or ``step * 65536 + code`` of the check that failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from graphflow.framework.errors import CompileError
+from graphflow.framework.kinds import TensorType
+from graphflow.framework.records import record
+from graphflow.framework.shapes import Dim, Shape, SymDim, evaluate, product
+from graphflow_compiler.ir.program import Constraint, FailureCode
+from graphflow_compiler.planning.memory import LiveRange, plan_arena
+
+BufferKind = Literal["feed", "output", "variable", "constant", "temporary", "scratch", "run_index", "is_initialized"]
+
+
+@record(frozen=True, slots=True)
+class PlanBuffer:
+    """`key`: the index of the feed or output, or the variable's name. `count` elements of `dtype`; temporaries live from
+    step `start` to step `end`."""
+
+    kind: BufferKind
+    type: TensorType
+    count: Dim
+    key: int | str = -1
+    array: np.ndarray[Any, Any] | None = None
+    start: int = 0
+    end: int = 0
+
+    @property
+    def bytes(self) -> Dim:
+        return self.count * self.type.dtype.size
+
+
+@record(frozen=True, slots=True)
+class Step:
+    """One kernel call: which function, which buffers, what it stands for. ``copy n`` copies n bytes, buffer to buffer.
+
+    `dims`: the sizes and other numbers that the function takes after its buffers, polynomials in the plan's symbols.
+    `reads`, `writes`: those of `buffers` that it reads or writes. `is_parallel`: threads may share it.
+    """
+
+    function: str
+    kind: str
+    buffers: tuple[int, ...]
+    dims: tuple[Dim, ...]
+    origin: tuple[str, ...]
+    flops: Dim
+    failures: tuple[FailureCode, ...] = ()
+    reads: tuple[int, ...] = ()
+    writes: tuple[int, ...] = ()
+    is_parallel: bool = False
+
+
+class SizeMismatch(Exception):
+    """The fed sizes break a constraint of the plan: it does not apply to them."""
+
+    def __init__(self, constraint: Constraint) -> None:
+        super().__init__(constraint.message)
+        self.constraint = constraint
+
+
+@record(frozen=True)
+class Plan:
+    """A compiled signature. `symbols` are the run-time sizes in the order of the entry's `dims`; `symbol_source` says
+    which axis of which feed gives each."""
+
+    buffers: tuple[PlanBuffer, ...]
+    steps: tuple[Step, ...]
+    symbols: tuple[str, ...]
+    symbol_source: Mapping[str, tuple[int, int]]
+    constraints: tuple[Constraint, ...]
+    feed_types: tuple[TensorType, ...]
+    output_types: tuple[TensorType, ...]
+    reads: tuple[str, ...]  # variables whose value at the start of the run is used
+    writes: tuple[str, ...]
+    kernels: Mapping[str, str]  # function name -> LLVM IR of the distinct kernels
+    entry_text: str
+    explain: Callable[..., str]  # may be given a note for each step
+    uses_run_index: bool
+
+    @property
+    def explanation(self) -> str:
+        """What was fused into which kernel, and why neighbours stayed apart."""
+        return self.explain()
+
+    def sizes(self, shapes: Sequence[Sequence[int]]) -> dict[str, int]:
+        """The run-time sizes for feeds of these shapes. Raises SizeMismatch if a constraint is broken."""
+        sizes = {name: int(shapes[i][axis]) for name, (i, axis) in self.symbol_source.items()}
+        for c in self.constraints:
+            if evaluate(c.a, sizes) != evaluate(c.b, sizes):
+                raise SizeMismatch(c)
+        return sizes
+
+    def arena(self, sizes: Mapping[str, int], threads: int = 1) -> tuple[dict[int, int], int]:
+        """Offsets of temporaries and scratch buffers in the arena, and its size in bytes."""
+        numbers = [i for i, b in enumerate(self.buffers) if b.kind in ("temporary", "scratch")]
+        ranges = []
+        for i in numbers:
+            b = self.buffers[i]
+            factor = threads if b.kind == "scratch" else 1
+            ranges.append(LiveRange(evaluate(b.bytes, sizes) * factor, b.start, b.end))
+        offsets, total = plan_arena(ranges)
+        return dict(zip(numbers, offsets, strict=True)), total
+
+    def peak_bytes(self, sizes: Mapping[str, int] | None = None) -> int:
+        """Most bytes of temporaries alive at once (feeds, variables and results not counted)."""
+        return self.arena(sizes or {})[1]
+
+    def flops(self, sizes: Mapping[str, int] | None = None) -> int:
+        """Floating-point operations of one run (a transcendental function counts as one)."""
+        return sum(evaluate(s.flops, sizes or {}) for s in self.steps)
+
+    def bytes(self, sizes: Mapping[str, int] | None = None) -> int:
+        """Bytes that the kernels read and write, each buffer counted once a kernel."""
+        return sum(evaluate(self.buffers[b].bytes, sizes or {}) for s in self.steps for b in set(s.buffers))
+
+    def __str__(self) -> str:
+        lines = [
+            f"plan of {len(self.steps)} steps, {len(self.kernels)} distinct kernels, sizes {', '.join(self.symbols) or '-'}"
+        ]
+        for i, b in enumerate(self.buffers):
+            life = f" steps {b.start}..{b.end}" if b.kind in ("temporary", "scratch") else ""
+            lines.append(f"buffer {i}: {b.kind} {b.key if b.key != -1 else ''} {b.type}{life}")
+        for i, s in enumerate(self.steps):
+            lines.append(f"step {i}: {s.function} [{s.kind}] buffers {list(s.buffers)}  # {' '.join(s.origin)}")
+        return "\n".join(lines) + "\n"
+
+
+def elements(shape: Shape) -> Dim:
+    return product(shape)
+
+
+def entry_text(
+    steps: Sequence[Step],
+    symbols: Sequence[str],
+    name: str = "graphflow_entry",
+    stamp: Callable[[int], Sequence[str]] = lambda number: (),
+) -> str:
+    """The entry: calls the kernels in order, leaves at the first failure.
+
+    `stamp` gives lines that take a time stamp: 0 and 1 first of all, ``2 + 2 * i`` before step i and ``3 + 2 * i`` after it.
+    """
+    lines = [head(name), *stamp(0), *stamp(1)]
+    for i, s in enumerate(steps):
+        lines += [*stamp(2 + 2 * i), *call_lines(i, s, symbols, "%thread", "%threads"), *stamp(3 + 2 * i)]
+        if s.failures:
+            lines += [*failure_lines(i), f"  ret i32 %c{i}", f"next{i}:"]
+    lines += ["  ret i32 0", "}", ""]
+    return "\n".join(lines)
+
+
+def failure_lines(i: int) -> list[str]:
+    """Where step i has failed, on with ``%c{i}``, the status of the run; else to ``next{i}``."""
+    return [
+        f"  %f{i} = icmp ne i32 %r{i}, 0",
+        f"  br i1 %f{i}, label %fail{i}, label %next{i}",
+        f"fail{i}:",
+        f"  %c{i} = add i32 %r{i}, {i * 65536}",
+    ]
+
+
+def head(name: str) -> str:
+    """The first lines of an entry."""
+    return (
+        "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)\n"
+        f"define i32 @{name}(ptr noalias %table, ptr noalias %dims, i64 %thread, i64 %threads) {{\nstart:"
+    )
+
+
+def call_lines(i: int, step: Step, symbols: Sequence[str], thread: str, threads: str) -> list[str]:
+    """The call of step i, whose status is ``%r<i>``; a copy has none.
+
+    Addresses and sizes are loaded for each call: all of them at the start would be kept on the stack anyway, and that costs
+    LLVM a third of its time for an entry.
+    """
+    lines: list[str] = []
+    buffers = {b: _loaded("ptr", "table", b, f"%b{i}.{b}", lines) for b in dict.fromkeys(step.buffers)}
+    if step.function.startswith("copy "):
+        target, source = f"ptr {buffers[step.buffers[1]]}", f"ptr {buffers[step.buffers[0]]}"
+        return [*lines, f"  call void @llvm.memcpy.p0.p0.i64({target}, {source}, i64 {step.function[5:]}, i1 false)"]
+    names = {name for d in step.dims if not isinstance(d, int) for name in d.names()}
+    sizes = {name: _loaded("i64", "dims", k, f"%d{i}.{k}", lines) for k, name in enumerate(symbols) if name in names}
+    arguments = [f"ptr {buffers[b]}" for b in step.buffers]
+    for k, d in enumerate(step.dims):
+        arguments.append(f"i64 {_size(d, sizes, f'%z{i}.{k}', lines)}")
+    arguments += [f"i64 {thread}", f"i64 {threads}"]
+    return [*lines, f"  %r{i} = call i32 @{step.function}({', '.join(arguments)})"]
+
+
+def _loaded(kind: str, array: str, place: int, name: str, lines: list[str]) -> str:
+    lines.append(f"  {name}.at = getelementptr {kind}, ptr %{array}, i64 {place}")
+    lines.append(f"  {name} = load {kind}, ptr {name}.at")
+    return name
+
+
+def _size(d: Dim, sizes: Mapping[str, str], name: str, lines: list[str]) -> str:
+    """The i64 of a polynomial in sizes; `name` begins the names of what its lines compute."""
+    if isinstance(d, int):
+        return str(d)
+    total = ""
+    for t, (monomial, c) in enumerate(d.terms):
+        factors = [str(c)] if c != 1 or not monomial else []
+        for a in monomial:
+            if not isinstance(a, str):
+                raise CompileError(f"the entry cannot work out the size {d}")
+            factors.append(sizes[a])
+        product_ = factors[0]
+        for f, factor in enumerate(factors[1:]):
+            lines.append(f"  {name}.{t}.{f} = mul i64 {product_}, {factor}")
+            product_ = f"{name}.{t}.{f}"
+        if total:
+            lines.append(f"  {name}.{t} = add i64 {total}, {product_}")
+            total = f"{name}.{t}"
+        else:
+            total = product_
+    return total
+
+
+def symbol_sources(feed_types: Sequence[TensorType]) -> dict[str, tuple[int, int]]:
+    """Which feed and axis gives each plain size."""
+    found: dict[str, tuple[int, int]] = {}
+    for i, t in enumerate(feed_types):
+        for axis, d in enumerate(t.shape or ()):
+            if isinstance(d, SymDim) and len(names := d.names()) == 1:
+                found.setdefault(next(iter(names)), (i, axis))
+    return found

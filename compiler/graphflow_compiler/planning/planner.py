@@ -1,0 +1,360 @@
+"""Levels 2 to 5: a Program through the passes, fusion, lowering and emission, to a Plan."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from graphflow.framework.dtypes import bool_, uint64
+from graphflow.framework.errors import CompileError
+from graphflow.framework.kinds import Contraction, Elementwise, TensorType
+from graphflow.framework.shapes import Dim, product, size
+from graphflow_compiler.codegen.emit import Target, kernel_to_llvm, scratch_elements
+from graphflow_compiler.frontend import Signature
+from graphflow_compiler.ir import kernels as kernels_ir
+from graphflow_compiler.ir.indexing_maps import dim_index
+from graphflow_compiler.ir.kernels import Group, KernelGraph, bytes_of
+from graphflow_compiler.ir.loops import Buffer, For, GemmKernel, IVar, Kernel, LoopKernel
+from graphflow_compiler.ir.loops_build import LoopBuilder
+from graphflow_compiler.ir.loops_text import kernel_to_text
+from graphflow_compiler.ir.loops_verify import verify_kernel
+from graphflow_compiler.ir.program import (
+    FEED,
+    IS_INITIALIZED,
+    RUN_INDEX,
+    VARIABLE_STATE,
+    FailureCode,
+    Node,
+    Program,
+    Value,
+    constant_array,
+    is_constant,
+)
+from graphflow_compiler.lower import lower
+from graphflow_compiler.lower.emit import Argument, Partial, Scratch, used_dims
+from graphflow_compiler.lower.function_merging import Skeleton, together
+from graphflow_compiler.passes.fusion import fuse
+from graphflow_compiler.passes.pipeline import Dump, run_passes
+from graphflow_compiler.passes.rewrite import PassContext
+from graphflow_compiler.planning.buffer_assignment import Copy, Schedule, schedule
+from graphflow_compiler.planning.explain import explain_text
+from graphflow_compiler.planning.plan import Plan, PlanBuffer, Step, entry_text, symbol_sources
+from graphflow_compiler.planning.weight_prepacking import Panels, with_panels
+
+
+def make_plan(program: Program, signature: Signature, target: Target, on_kernel: Callable[[str, str], None]) -> Plan:
+    """The Plan of the program of a signature. `on_kernel` is told name and text of each distinct kernel as it is written.
+
+    Raises:
+        CompileError: the compiler itself failed.
+    """
+    dump = Dump.from_environment("plan")
+    program = run_passes(program, PassContext(), dump)
+    kernel_graph = fuse(program)
+    kernels_ir.verify(kernel_graph)
+    dump.write("kernels", partial(kernels_ir.to_text, kernel_graph))
+    plan = _Planner(schedule(kernel_graph), target, on_kernel, dump, signature).run()
+    dump.write("plan", partial(str, plan))
+    dump.write("explain", lambda: plan.explanation)
+    return plan
+
+
+class _Planner:
+    """Numbers the buffers, lowers the groups in schedule order, and names kernels by their content."""
+
+    def __init__(
+        self, plan: Schedule, target: Target, on_kernel: Callable[[str, str], None], dump: Dump, signature: Signature
+    ) -> None:
+        self.schedule = plan
+        self.graph: KernelGraph = plan.graph
+        self.program = plan.graph.program
+        self.target = target
+        #: What is read after it has been stored.
+        self.read = {self.graph.storage(v) for g in self.graph.groups for v in g.inputs}
+        self.read |= {s.source for s in plan.steps if isinstance(s, Copy)}
+        # Not those of the values that are stored there, which may be the same elements in another shape.
+        self.variable_types = {str(n.attrs.key): n.types[0] for n in self.program.nodes if n.op is VARIABLE_STATE}
+        self.variable_types |= {name: v.type for name, v in self.program.updates}
+        self.on_kernel = on_kernel
+        self.dump = dump
+        # Every size the signature names, also those that the program has since found equal to others.
+        self.sources = symbol_sources(
+            [TensorType(t.base_dtype, s) for t, s in zip(signature.feeds, signature.feed_shapes, strict=True)]
+        )
+        self.buffers: list[PlanBuffer] = []
+        self.number: dict[Any, int] = {}
+        self.texts: dict[str, str] = {}
+        self.steps: list[Step] = []
+        # Kernels that may share a function with others: by what must be the same, their steps, numbers and texts to be.
+        self.alike: dict[LoopKernel, list[tuple[int, Skeleton, LoopKernel]]] = {}
+
+    # ------------------------------------------------------------------ buffers
+    def buffer(self, key: Any, made: PlanBuffer) -> int:
+        found = self.number.get(key)
+        if found is None:
+            found = self.number[key] = len(self.buffers)
+            self.buffers.append(made)
+        return found
+
+    def output(self, i: int) -> int:
+        t = self.program.outputs[i].type
+        return self.buffer(("output", i), PlanBuffer("output", t, product(t.shape or ()), i))
+
+    def variable(self, name: str) -> int:
+        t = self.variable_types[name]
+        return self.buffer(("variable", name), PlanBuffer("variable", t, product(t.shape or ()), name))
+
+    def home(self, v: Value | Partial | Panels) -> int:
+        """The buffer that holds the stored value v."""
+        here = len(self.steps)
+        if isinstance(v, Panels):
+            known = self.number.get(v)
+            return self.buffer(v, v.buffer()) if known is None else known
+        if isinstance(v, Partial):
+            return self.buffer(v, PlanBuffer("temporary", TensorType(v.dtype, (v.count,)), v.count, start=here, end=here))
+        base = self.graph.storage(v)
+        state = self.schedule.in_place.get(base)
+        if state is not None:
+            base = state
+        t = base.type
+        count = product(base.shape)
+        node = base.node
+        if node.op is FEED:
+            return self.buffer(base, PlanBuffer("feed", t, count, node.attrs.key))
+        if node.op is VARIABLE_STATE:
+            return self.variable(str(node.attrs.key))
+        if node.op is RUN_INDEX:
+            return self.buffer(base, PlanBuffer("run_index", TensorType(uint64, ()), 1))
+        if node.op is IS_INITIALIZED:
+            return self.buffer(base, PlanBuffer("is_initialized", TensorType(bool_, ()), 1, node.attrs.key))
+        if is_constant(base):
+            array = constant_array(base)
+            return self.buffer(base, PlanBuffer("constant", t, count, array=array))
+        name = self.schedule.assigned.get(base)
+        if name is not None:
+            return self.variable(name)
+        home = self.schedule.output_home.get(base)
+        if home is not None:
+            return self.output(home)
+        number = self.buffer(base, PlanBuffer("temporary", t, count, start=here, end=here))
+        self.extend(number)
+        return number
+
+    def extend(self, number: int) -> None:
+        b = self.buffers[number]
+        if b.kind in ("temporary", "scratch"):
+            self.buffers[number] = replace(b, end=max(b.end, len(self.steps)))
+
+    # ------------------------------------------------------------------ steps
+    def run(self) -> Plan:
+        items: list[Group | Copy] = []  # what each step is of
+        for item in self.schedule.steps:
+            if isinstance(item, Copy):
+                self.copy(item)
+            else:
+                self.group(item)
+            items += [item] * (len(self.steps) - len(items))
+        self.emit_alike()
+        for v in self.program.feeds:
+            self.home(v.out())
+        for i in range(len(self.program.outputs)):
+            self.output(i)
+        feeds = sorted(self.program.feeds, key=lambda n: int(n.attrs.key))
+        reads = [b.key for b in self.buffers if b.kind == "variable"]
+        states = {n.attrs.key for n in self.program.nodes if n.op is VARIABLE_STATE}
+        used_sizes = {name for s in self.steps for d in s.dims if not isinstance(d, int) for name in d.names()}
+        for b in self.buffers:
+            if not isinstance(b.count, int):
+                used_sizes |= b.count.names()
+        for c in self.program.constraints:
+            for d in (c.a, c.b):
+                if not isinstance(d, int):
+                    used_sizes |= d.names()
+        missing = used_sizes - self.sources.keys()
+        if missing:
+            raise CompileError(f"sizes {sorted(missing)} are given by no feed")
+        symbols = tuple(sorted(used_sizes))
+        return Plan(
+            buffers=tuple(self.buffers),
+            steps=tuple(self.steps),
+            symbols=symbols,
+            symbol_source={name: self.sources[name] for name in symbols},
+            constraints=self.program.constraints,
+            feed_types=tuple(n.types[0] for n in feeds),
+            output_types=tuple(v.type for v in self.program.outputs),
+            reads=tuple(str(k) for k in reads if k in states),
+            writes=tuple(name for name, _ in self.program.updates),
+            kernels=self.texts,
+            entry_text=entry_text(self.steps, symbols),
+            explain=partial(explain_text, replace(self.schedule, steps=tuple(items)), tuple(self.steps), tuple(self.buffers)),
+            uses_run_index=any(b.kind == "run_index" for b in self.buffers),
+        )
+
+    def group(self, group: Group) -> None:
+        for k in lower(self.graph, group, self.schedule.in_place):
+            kind = f"{group.kind} {k.part}" if k.part else group.kind
+            self.add(k.kernel, k.arguments, kind, k.kernel.comments, k.failures, flops(k.nodes))
+
+    def copy(self, item: Copy) -> None:
+        t = item.source.type
+        source = self.home(item.source)
+        aside = self.number.get(("aside", item.source))
+        if aside is not None:
+            source = aside
+        if item.aside:
+            here = len(self.steps)
+            target = self.buffer(
+                ("aside", item.source), PlanBuffer("temporary", t, product(t.shape or ()), start=here, end=here)
+            )
+        else:
+            target = self.output(item.output) if item.output >= 0 else self.variable(item.variable)
+        for b in (source, target):
+            self.extend(b)
+        nbytes = bytes_of(t)
+        if isinstance(nbytes, int):  # the entry copies it itself
+            self.steps.append(
+                Step(f"copy {nbytes}", "copy", (source, target), (), item.source.node.origin, 0, (), (source,), (target,))
+            )
+            return
+        kernel = copy_kernel(t)
+        name = self.emit(kernel)
+        self.steps.append(
+            Step(
+                name,
+                "copy",
+                (source, target),
+                tuple(map(size, kernel.dims)),
+                item.source.node.origin,
+                0,
+                (),
+                (source,),
+                (target,),
+                is_parallel=True,
+            )
+        )
+
+    def add(
+        self,
+        kernel: Kernel,
+        arguments: tuple[Argument, ...],
+        kind: str,
+        origin: tuple[str, ...],
+        failures: tuple[FailureCode, ...],
+        work: Dim,
+    ) -> None:
+        kernel, stored = with_panels(kernel, arguments, self.graph, self.target)
+        numbers = []
+        reads, writes = [], []
+        for a, formal in zip(stored, kernel.buffers, strict=True):
+            if isinstance(a, Scratch):
+                numbers.append(self.scratch(TensorType(a.dtype, ()), a.count))
+            else:
+                number = self.home(a)
+                self.extend(number)
+                numbers.append(number)
+            if formal.access != "read":
+                writes.append(numbers[-1])
+            if formal.access != "write":
+                reads.append(numbers[-1])
+        kernel = self.streaming(kernel, stored)
+        count = scratch_elements(kernel, self.target)
+        if isinstance(kernel, GemmKernel) and count is not None:
+            numbers.append(self.scratch(TensorType(kernel.accumulate_dtype, ()), count))
+        skeleton = None
+        known = False
+        if isinstance(kernel, LoopKernel):
+            skeleton = Skeleton.of(kernel, [self.buffers[n].count for n in numbers])
+            if skeleton is not None:
+                members = self.alike.setdefault(skeleton.kernel, [])
+                known = bool(members)
+                members.append((len(self.steps), skeleton, kernel))
+        if not known:  # whether a kernel is well formed does not depend on its numbers
+            verify_kernel(kernel)
+        self.steps.append(
+            Step(
+                self.emit(kernel) if skeleton is None else "",
+                kind,
+                tuple(numbers),
+                tuple(map(size, kernel.dims)),
+                origin,
+                work,
+                failures,
+                tuple(reads),
+                tuple(writes),
+                is_parallel(kernel),
+            )
+        )
+
+    def streaming(self, kernel: Kernel, arguments: Sequence[Argument | Panels]) -> Kernel:
+        """Marks what is written straight into a variable, is larger than the caches, and is not read again in this plan."""
+        large = {
+            formal.name
+            for formal, v in zip(kernel.buffers, arguments, strict=True)
+            if isinstance(v, Value) and formal.access == "write" and v in self.schedule.assigned and v not in self.read
+            if isinstance(nbytes := bytes_of(v.type), int) and nbytes > self.target.cache_bytes
+        }
+        if not large or isinstance(kernel, GemmKernel):
+            return kernel
+        return replace(kernel, buffers=tuple(replace(b, streams=b.name in large) for b in kernel.buffers))
+
+    def scratch(self, t: TensorType, count: Dim) -> int:
+        here = len(self.steps)
+        return self.buffer(("scratch", here, len(self.buffers)), PlanBuffer("scratch", t, count, start=here, end=here))
+
+    def emit_alike(self) -> None:
+        """The functions of the kernels that were put aside, now that it is known which of them go together."""
+        for members in self.alike.values():
+            made = together([skeleton for _, skeleton, _ in members]) if len(members) > 1 else None
+            if made is None:
+                for at, _, kernel in members:
+                    self.steps[at] = replace(self.steps[at], function=self.emit(kernel))
+                continue
+            shared, passed = made
+            verify_kernel(shared)
+            name = self.emit(shared)
+            for (at, _, _), dims in zip(members, passed, strict=True):
+                self.steps[at] = replace(self.steps[at], function=name, dims=dims)
+
+    def emit(self, kernel: Kernel) -> str:
+        """The function's name, from the content of its code: kernels that do the same share one function."""
+        self.dump.write("loops", partial(kernel_to_text, kernel))
+        text = kernel_to_llvm(kernel, self.target)
+        name = "gf_" + hashlib.sha256(text.encode()).hexdigest()[:16]
+        if name not in self.texts:
+            self.texts[name] = text.replace("@kernel(", f"@{name}(")
+            self.on_kernel(name, self.texts[name])
+        return name
+
+
+def is_parallel(kernel: Kernel) -> bool:
+    return isinstance(kernel, GemmKernel) or any(isinstance(s, For) and s.parallel for s in kernel.body)
+
+
+def copy_kernel(t: TensorType) -> LoopKernel:
+    b = LoopBuilder()
+    count = dim_index(product(t.shape or ()))
+    with b.loop("i", count, kind="vector", parallel=True):
+        b.store("target", IVar("i"), b.load("source", IVar("i"), t.dtype))
+    body = b.build()
+    buffers = (Buffer("source", t.dtype, count, "read"), Buffer("target", t.dtype, count, "write"))
+    return LoopKernel("kernel", buffers, used_dims(body, [count]), body)
+
+
+def flops(nodes: Sequence[Node]) -> Dim:
+    """Floating-point operations of some nodes: 2mnk for a contraction, one per element for the rest."""
+    total: Dim = 0
+    for n in nodes:
+        size = product(n.types[0].shape or ()) if n.types else 0  # an assertion has no outputs
+        if isinstance(n.op.kind, Contraction):
+            a = n.inputs[0]
+            assert a is not None
+            k = a.shape[-2] if n.attrs.transpose_a else a.shape[-1]
+            total = total + size * k * 2
+        elif isinstance(n.op.kind, Elementwise):
+            total = total + size
+        elif n.data_inputs:
+            total = total + product(n.data_inputs[0].shape)
+    return total

@@ -1,0 +1,125 @@
+"""The entry that several threads run at once: barriers where one thread's data reach another, shares of the large steps.
+
+What needs a barrier depends on the sizes, because the arena's places do. So the text asks a byte of flags for each step,
+which `step_flags` works out when a plan is bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from graphflow.framework.records import record
+from graphflow.framework.shapes import evaluate
+from graphflow_compiler.planning.plan import Plan, Step, call_lines, failure_lines, head
+
+BARRIER, PARALLEL = 1, 2
+#: What precedes the sizes in memory: choice, control block, threads, flags, threaded entry, entry for one thread.
+LAUNCH_WORDS = 6
+#: A step of less than this is left to one thread: a barrier and cold caches would cost as much.
+MIN_STEP_NS = 600
+#: Rough speeds, for deciding only: flops and bytes in a nanosecond.
+_GEMM_FLOPS, _OTHER_FLOPS, _BYTES = 60.0, 8.0, 16.0
+
+
+def threaded_entry_text(steps: Sequence[Step], symbols: Sequence[str]) -> str:
+    """``i32 graphflow_entry(ptr table, ptr dims, i64 thread, i64 threads)``, called by every thread of a launch.
+
+    A failed check is written to the control block; whoever passes the barrier after it leaves.
+    """
+    lines = ["declare void @graphflow_barrier(ptr, i64, i64)", head("graphflow_entry")]
+    lines += [
+        "  %p_ctl = getelementptr i64, ptr %dims, i64 -5",
+        "  %ctl = load ptr, ptr %p_ctl",
+        "  %p_failed = getelementptr i8, ptr %ctl, i64 256",
+        "  %p_flags = getelementptr i64, ptr %dims, i64 -3",
+        "  %flags = load ptr, ptr %p_flags",
+        "  %first = icmp eq i64 %thread, 0",
+    ]
+    for i, s in enumerate(steps):
+        lines += [
+            f"  %pg{i} = getelementptr i8, ptr %flags, i64 {i}",
+            f"  %g{i} = load i8, ptr %pg{i}",
+            f"  %wait{i} = trunc i8 %g{i} to i1",
+            f"  br i1 %wait{i}, label %barrier{i}, label %enter{i}",
+            f"barrier{i}:",
+            "  call void @graphflow_barrier(ptr %ctl, i64 %thread, i64 %threads)",
+        ]
+        if i and steps[i - 1].failures:
+            lines += [
+                f"  %w{i} = load atomic i32, ptr %p_failed monotonic, align 64",
+                f"  %o{i} = icmp uge i32 %w{i}, {i * 65536}",  # a failure of a later step is for a later barrier
+                f"  br i1 %o{i}, label %enter{i}, label %leave",
+            ]
+        else:
+            lines.append(f"  br label %enter{i}")
+        lines += [
+            f"enter{i}:",
+            f"  %h{i} = and i8 %g{i}, {PARALLEL}",
+            f"  %shared{i} = icmp ne i8 %h{i}, 0",
+            f"  %takes{i} = or i1 %shared{i}, %first",
+            f"  br i1 %takes{i}, label %call{i}, label %next{i}",
+            f"call{i}:",
+            f"  %t{i} = select i1 %shared{i}, i64 %thread, i64 0",
+            f"  %n{i} = select i1 %shared{i}, i64 %threads, i64 1",
+            *call_lines(i, s, symbols, f"%t{i}", f"%n{i}"),
+        ]
+        if s.failures:
+            lines += [*failure_lines(i), f"  %x{i} = atomicrmw umin ptr %p_failed, i32 %c{i} seq_cst"]
+        lines += [f"  br label %next{i}", f"next{i}:"]
+    lines += ["  br label %leave", "leave:", "  ret i32 0", "}", ""]
+    return "\n".join(lines)
+
+
+def step_nanoseconds(plan: Plan, step: Step, sizes: Mapping[str, int]) -> float:
+    """A guess at what a step takes on one thread."""
+    speed = _GEMM_FLOPS if step.kind == "gemm" else _OTHER_FLOPS
+    moved = sum(evaluate(plan.buffers[b].bytes, sizes) for b in set(step.buffers))
+    return max(evaluate(step.flops, sizes) / speed, moved / _BYTES)
+
+
+def plan_nanoseconds(plan: Plan, sizes: Mapping[str, int]) -> float:
+    """A guess at what the plan takes on one thread."""
+    return sum(step_nanoseconds(plan, s, sizes) for s in plan.steps)
+
+
+@record(frozen=True, slots=True)
+class _Access:
+    """Bytes [start, end) of a place; threads may meet there if the places are the same."""
+
+    place: int
+    start: int
+    end: int
+    writes: bool
+
+    def meets(self, other: _Access) -> bool:
+        return (self.writes or other.writes) and self.place == other.place and self.start < other.end and other.start < self.end
+
+
+_ARENA = -1
+
+
+def step_flags(plan: Plan, sizes: Mapping[str, int], offsets: Mapping[int, int], threads: int) -> bytes:
+    """BARRIER: threads wait for each other before the step. PARALLEL: all take a share, else the first thread does it all."""
+    flags = bytearray()
+    pending: list[tuple[bool, _Access]] = []  # since the last barrier: by all threads or the first alone, and what
+    failing = False
+    for s in plan.steps:
+        parallel = s.is_parallel and step_nanoseconds(plan, s, sizes) >= MIN_STEP_NS
+        mine = []
+        for b in set(s.buffers):
+            buffer = plan.buffers[b]
+            size = evaluate(buffer.bytes, sizes)
+            if buffer.kind == "scratch":
+                mine.append(_Access(_ARENA, offsets[b], offsets[b] + size * threads, True))
+            elif buffer.kind == "temporary":
+                mine.append(_Access(_ARENA, offsets[b], offsets[b] + size, b in s.writes))
+            elif buffer.kind in ("output", "variable"):
+                mine.append(_Access(b, 0, max(size, 1), b in s.writes))
+        meets = any((parallel or shared) and a.meets(old) for shared, old in pending for a in mine)
+        barrier = failing or meets
+        if barrier:
+            pending = []
+        pending += [(parallel, a) for a in mine]
+        failing = bool(s.failures)
+        flags.append((BARRIER if barrier else 0) | (PARALLEL if parallel else 0))
+    return bytes(flags)

@@ -1,0 +1,2 @@
+# Written by pytest tests/test_public_names.py --update-golden from graphflow/public_names.py.
+from graphflow.platform.app import flags as flags, run as run

@@ -1,0 +1,7 @@
+"""`tf.linalg`: matrices."""
+
+from __future__ import annotations
+
+from graphflow.namespace import namespace
+
+__getattr__, __dir__, __all__ = namespace("linalg", globals())

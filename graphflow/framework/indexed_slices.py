@@ -1,0 +1,59 @@
+"""IndexedSlices: a sparse gradient, rows `values` at `indices` of a tensor of shape `dense_shape`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from graphflow.framework.dtypes import DType
+from graphflow.framework.shapes import TensorShape
+from graphflow.framework.tensor import Operation, Tensor
+
+
+class IndexedSlicesValue(NamedTuple):
+    """What fetching an IndexedSlices gives."""
+
+    values: Any
+    indices: Any
+    dense_shape: Any
+
+
+class IndexedSlices:
+    """values[i] belongs to row indices[i]; repeated rows add up. `dense_shape` is an integer vector tensor or None."""
+
+    def __init__(self, values: Tensor, indices: Tensor, dense_shape: Tensor | None = None) -> None:
+        self.values = values
+        self.indices = indices
+        self.dense_shape = dense_shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.values.dtype
+
+    @property
+    def name(self) -> str:
+        return self.values.name
+
+    @property
+    def op(self) -> Operation:
+        return self.values.op
+
+    @property
+    def graph(self) -> Any:
+        return self.values.graph
+
+    @property
+    def device(self) -> str:
+        return self.values.device
+
+    @property
+    def shape(self) -> TensorShape:
+        value = None if self.dense_shape is None else self.dense_shape.static_value()
+        if not isinstance(value, tuple):
+            return TensorShape(None)
+        return TensorShape([d if isinstance(d, int) else None for d in value])
+
+    def get_shape(self) -> TensorShape:
+        return self.shape
+
+    def __repr__(self) -> str:
+        return f"IndexedSlices(indices={self.indices!r}, values={self.values!r}, dense_shape={self.dense_shape!r})"

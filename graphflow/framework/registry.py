@@ -1,0 +1,235 @@
+"""One op, one definition: `OpDef`, the table of all ops, and the types its fields speak of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from graphflow.framework.dtypes import DType, as_dtype
+from graphflow.framework.kinds import NO_ALGEBRA, Algebra, Kind, ShapeValue, Source, StateUpdate, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.shapes import Dim, DimPolicy, Shape
+
+if TYPE_CHECKING:
+    from graphflow.framework.graph import Tensor
+    from graphflow.framework.indexed_slices import IndexedSlices
+
+# ---------------------------------------------------------------------------------------------- attributes
+
+
+class TensorValue:
+    """A constant array as an attribute: immutable, hashable by content."""
+
+    __slots__ = ("_digest", "array")
+
+    def __init__(self, array: Any) -> None:
+        copied = np.array(array, order="C", copy=True)
+        copied.flags.writeable = False
+        self.array = copied
+        self._digest: bytes | None = None
+
+    @property
+    def digest(self) -> bytes:
+        """sha256 of dtype, shape and bytes."""
+        if self._digest is None:
+            h = hashlib.sha256(f"{self.array.dtype.str}{self.array.shape}".encode())
+            data = repr(self.array.tolist()).encode() if self.array.dtype == object else self.array.tobytes()
+            h.update(data)
+            self._digest = h.digest()
+        return self._digest
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TensorValue):
+            return False
+        if self is other:
+            return True
+        a, b = self.array, other.array
+        return a.dtype == b.dtype and a.shape == b.shape and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        a = self.array
+        if a.ndim == 0 and a.dtype != object:  # nearly all constants are scalars, and a digest costs microseconds
+            return hash((a.dtype.char, a.tobytes()))
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        a = self.array
+        return f"TensorValue({a.tolist() if a.size <= 8 else '...'}, {as_dtype(a.dtype).name}{a.shape})"
+
+
+@record(frozen=True, slots=True)
+class NoAttrs:
+    """For ops without attributes. Attrs classes are frozen dataclasses whose fields are int, float, bool, str, None,
+    DType, TensorValue, Dim tuples (shapes) or tuples of these; that is also what the file format can hold."""
+
+
+NO_ATTRS = NoAttrs()
+
+# ---------------------------------------------------------------------------------------------- inference
+
+
+class InferContext:
+    """What an op's `infer` may ask: how dims agree, and what is known of the values of its integer operands."""
+
+    def __init__(
+        self,
+        op_name: str,
+        policy: DimPolicy,
+        value_of: Callable[[int], ShapeValue | None],
+    ) -> None:
+        self.op_name = op_name
+        self.policy = policy
+        self._value_of = value_of
+
+    def value(self, i: int) -> ShapeValue | None:
+        """The value of integer input i (rank 0: a Dim, rank 1: a tuple of Dims), possibly symbolic; None if unknown."""
+        return self._value_of(i)
+
+    def vector(self, i: int) -> tuple[Dim, ...] | None:
+        """As `value`, for an operand that must be a vector (a scalar counts as a vector of one)."""
+        v = self._value_of(i)
+        return v if v is None or isinstance(v, tuple) else (v,)
+
+    def unify(self, a: Dim, b: Dim, message: str | Callable[[], str]) -> Dim:
+        return self.policy.unify(a, b, message if callable(message) else lambda: message)
+
+    def broadcast(self, a: Shape, b: Shape) -> Shape:
+        return self.policy.broadcast_shapes(a, b, self.op_name)
+
+
+InferFn: TypeAlias = "Callable[..., tuple[TensorType, ...]]"  # (ctx: InferContext, attrs, *inputs: TensorType)
+GradResult: TypeAlias = "Sequence[Tensor | IndexedSlices | None]"
+GradFn: TypeAlias = "Callable[..., GradResult]"  # (op: Operation, *output gradients: Tensor | None) -> one per input
+
+
+@record(frozen=True, slots=True)
+class NotDifferentiable:
+    """The op passes no gradient; `gradients` gives None for what lies behind it."""
+
+    reason: str
+
+
+def not_differentiable(reason: str) -> NotDifferentiable:
+    return NotDifferentiable(reason)
+
+
+# ---------------------------------------------------------------------------------------------- samples
+
+
+@record(frozen=True)
+class Sample:
+    """One case of the generated tests: op(attrs)(inputs) against `reference`, and its gradient in float64.
+
+    `inputs` are numpy arrays of the main dtype (float32 or as given); the tests also run float64 and, per `dtypes`,
+    others by casting the float inputs. `gradient` False leaves the gradient check out (with a reason in `note`);
+    `wrt` are the inputs to differentiate (None: all floating ones). Keep inputs away from kinks.
+    """
+
+    inputs: tuple[Any, ...]
+    attrs: Any = NO_ATTRS
+    gradient: bool = True
+    wrt: tuple[int, ...] | None = None
+    rtol: float = 1e-5
+    atol: float = 1e-6
+    note: str = ""
+
+
+# ---------------------------------------------------------------------------------------------- the definition
+
+
+@record(frozen=True, eq=False)
+class OpDef:
+    """Everything graphflow knows of one op. See docs/add-an-op.md.
+
+    name: stable serialized identity, TensorFlow's op name where one exists. kind: declarative payload (core.kinds).
+    infer: ``(ctx, attrs, *input types) -> output types``; input shapes may be None (unknown rank) on the user's graph.
+    grad: ``(op, *grads) -> one gradient or None per input``, built with user-level functions, or not_differentiable(...).
+    reference: numpy oracle ``(attrs, *arrays) -> array or tuple``; integer operands that steer shapes come as arrays too.
+    shape_operands: inputs of which only the (symbolic) value matters; they never become run-time data when known.
+    shape_value: ``(attrs, input types, input values) -> ShapeValue | None``: symbolic value of output 0 of small int ops.
+    dtypes: element types of the main inputs the op takes; the generated tests sweep them.
+    """
+
+    name: str
+    kind: Kind
+    infer: InferFn
+    grad: GradFn | NotDifferentiable
+    reference: Callable[..., Any] | None
+    samples: Callable[[], Sequence[Sample]]
+    attrs: type = NoAttrs
+    version: int = 1
+    shape_operands: tuple[int, ...] = ()
+    shape_value: Callable[..., ShapeValue | None] | None = None
+    dtypes: tuple[DType, ...] = ()
+    algebra: Algebra = NO_ALGEBRA
+    onnx: str | None = None
+    doc: str = field(default="")
+    module: str = field(default="")  # set by register: the module that defines it
+    makes_ref: bool = field(default=False, init=False)  # whether its outputs stand for a variable, not for a value
+
+    def __post_init__(self) -> None:
+        kind = self.kind
+        is_variable = isinstance(kind, Source) and kind.what == "variable"
+        object.__setattr__(self, "makes_ref", is_variable or isinstance(kind, StateUpdate))
+
+    @property
+    def family(self) -> str:
+        """The short name of the module that defines it."""
+        return self.module.rpartition(".")[2]
+
+    @property
+    def differentiable(self) -> bool:
+        return not isinstance(self.grad, NotDifferentiable)
+
+
+_OPS: dict[str, OpDef] = {}
+
+
+def register(op: OpDef) -> OpDef:
+    """Adds `op` to the table; its module-level name is the handle to build it with: ``build(op, inputs, attrs)``."""
+    import sys
+
+    if op.name in _OPS:
+        raise ValueError(f"op {op.name!r} is registered twice")
+    module = str(sys._getframe(1).f_globals.get("__name__", ""))
+    object.__setattr__(op, "module", module)
+    _OPS[op.name] = op
+    return op
+
+
+def is_own(op: OpDef) -> bool:
+    """Whether an op is one of graphflow's, not of a user's."""
+    return op.module.startswith("graphflow.") and _OPS.get(op.name) is op
+
+
+def lookup(name: str) -> OpDef:
+    """The op called `name`. Raises KeyError with close matches."""
+    found = _OPS.get(name)
+    if found is None:
+        import importlib
+
+        importlib.import_module("graphflow.ops")  # the families register themselves on import
+        found = _OPS.get(name)
+    if found is None:
+        import difflib
+
+        near = difflib.get_close_matches(name, _OPS, 3)
+        raise KeyError(f"no op is called {name!r}" + (f"; close: {', '.join(near)}" if near else ""))
+    return found
+
+
+def all_ops() -> Iterator[OpDef]:
+    """Every registered op, by name."""
+    import importlib
+
+    importlib.import_module("graphflow.ops")
+    return iter([_OPS[name] for name in sorted(_OPS)])
+
+
+def same_shape_infer(ctx: InferContext, attrs: Any, x: TensorType, *rest: TensorType) -> tuple[TensorType, ...]:
+    """Output like the first input."""
+    return (x,)

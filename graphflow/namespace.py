@@ -1,0 +1,45 @@
+"""How a namespace finds its names: in the list of `public_names`, when they are first used."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from graphflow.public_names import homes
+
+
+def namespace(name: str, members: dict[str, Any]) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """``__getattr__``, ``__dir__`` and ``__all__`` of the module that is the namespace `name`.
+
+    Args:
+        name: as in `public_names.PUBLIC`.
+        members: the module's ``globals()``: a name is looked up once, then it stands there.
+    """
+    table = homes(name)
+    public = sorted(table)
+
+    def getattribute(attribute: str) -> Any:
+        if attribute not in table:
+            raise AttributeError(f"module 'graphflow.{name}' has no attribute {attribute!r}{near(attribute, public)}")
+        members[attribute] = value = resolve(*table[attribute])
+        return value
+
+    return getattribute, lambda: public, public
+
+
+def resolve(module: str, attribute: str) -> Any:
+    """The value of a public name."""
+    # Ops install Tensor's operators and register themselves: whatever makes tensors needs all of them.
+    importlib.import_module("graphflow.ops")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def near(attribute: str, names: list[str]) -> str:
+    """Which names a misspelt one may mean, as the end of a sentence."""
+    if attribute.startswith("_"):
+        return ""
+    import difflib
+
+    close = difflib.get_close_matches(attribute, names, 3)
+    return f". Close: {', '.join(close)}" if close else ""

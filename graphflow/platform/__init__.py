@@ -1,0 +1,1 @@
+"""What a script needs around its model: flags, files, messages."""

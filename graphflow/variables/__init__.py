@@ -1,0 +1,1 @@
+"""Variables: how they are made, shared by scope, initialised and regularised."""

@@ -1,0 +1,1 @@
+"""What runs a plan: the native back end, the reference back end, threads."""

@@ -1,0 +1,55 @@
+"""What a session asks of a back end: executables, one for each pair of (fetches, feeds)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from graphflow_compiler.planning.plan import Plan
+from graphflow_runtime.executor.launch_descriptor import Control
+
+if TYPE_CHECKING:
+    from graphflow_runtime.executor.tracing import Trace
+
+Array = npt.NDArray[np.generic]
+
+
+class Executable(Protocol):
+    """Runs one tuple of fetches for one tuple of fed tensors. The caller holds the session's lock."""
+
+    def fast(self, values: Sequence[Any]) -> list[Any] | None:
+        """Results of the tensors among the fetches if `values` are arrays like those of the last run.
+
+        None, with nothing run, if not: the session then converts them and calls `run`.
+        """
+
+    def run(self, feeds: Sequence[Any], trace: Trace | None = None) -> list[Any]:
+        """Results of the tensors among the fetches, for feeds that are contiguous arrays of the right dtype.
+
+        `trace` takes down how long each kernel or operation took.
+        """
+
+    def shortcut(self) -> Control | None:
+        """How the last run can be repeated natively, for feeds of the same shapes; None if it cannot."""
+
+    def failed(self, control: Control, status: int) -> Exception:
+        """What to raise for the status of a native run."""
+
+    def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> Plan | None:
+        """Compiles for feeds of these shapes, without running: the native plan, or None if there is none.
+
+        Raises:
+            InvalidArgumentError: the shapes do not go together.
+        """
+
+    def after_fork(self) -> None:
+        """In a child process: no other thread is there any more to give a lock back."""
+
+    def explanation(self) -> str:
+        """What was made of the fetches, in words, with what the last profile found."""
+
+    def profiled(self, plan: Plan | None, explain: Callable[[], str]) -> None:
+        """Keeps for `explanation` what a profile says of `plan`; None: it ran in numpy."""

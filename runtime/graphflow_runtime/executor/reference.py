@@ -1,0 +1,273 @@
+"""The reference backend: runs the user's graph op by op in numpy. The oracle of every test, and the way without LLVM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graphflow.framework import philox
+from graphflow.framework.dtypes import as_dtype
+from graphflow.framework.errors import (
+    GraphFlowError,
+    InvalidArgumentError,
+    NumericError,
+    OpError,
+    OutOfMemoryError,
+    OutOfRangeError,
+    UnimplementedError,
+    UnknownError,
+)
+from graphflow.framework.graph import Graph, Operation, Tensor
+from graphflow.framework.kinds import (
+    Assertion,
+    Contraction,
+    Elementwise,
+    Host,
+    LowerContext,
+    NoOp,
+    Random,
+    ShapeValue,
+    Source,
+    StateUpdate,
+    TensorType,
+    VariableIsInitialized,
+)
+from graphflow.framework.numpy_builder import NumpyBuilder
+from graphflow.framework.registry import InferContext
+from graphflow.framework.shapes import GRAPH_POLICY, static_shape
+from graphflow_compiler.frontend import is_alias_of_variable, needed_operations, variable_of
+from graphflow_runtime.executor.failures import describe, unfed, uninitialized
+from graphflow_runtime.executor.numpy_blas import one_blas_thread
+from graphflow_runtime.executor.read_before_write import variables_read
+from graphflow_runtime.executor.threads import has_pool
+from graphflow_runtime.store import VariableStore
+
+if TYPE_CHECKING:
+    from graphflow_compiler.planning.plan import Plan
+    from graphflow_runtime.executor.tracing import Trace
+
+Array = np.ndarray[Any, Any]
+
+
+class ReferenceExecutable:
+    """One (fetches, feeds) pair. Assignments become visible in the session only when the whole run has succeeded."""
+
+    def __init__(
+        self, graph: Graph, fetches: tuple[Tensor | Operation, ...], feeds: tuple[Tensor, ...], store: VariableStore
+    ) -> None:
+        self.graph = graph
+        self.fetches = fetches
+        self.feeds = feeds
+        self.store = store
+        self.operations = needed_operations(fetches, feeds)
+        self.reads = variables_read(self.operations, fetches, feeds)
+        #: What `explain` says since the last profile.
+        self.profile: Callable[[], str] | None = None
+
+    def fast(self, values: Sequence[object]) -> None:
+        """There is no fast path here."""
+
+    def shortcut(self) -> None:
+        """Nor is there a native one."""
+
+    def failed(self, control: object, status: int) -> Exception:
+        raise AssertionError("no native run of this")
+
+    def run(self, feeds: Sequence[Array], trace: Trace | None = None) -> list[Array]:
+        """Values of the tensors among the fetches."""
+        self.store.runs += 1
+        return _Run(self, dict(zip(self.feeds, feeds, strict=True)), trace).result()
+
+    def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
+        """There is nothing to compile."""
+
+    def after_fork(self) -> None:
+        """There are no locks."""
+
+    def explanation(self) -> str:
+        if self.profile is not None:
+            return self.profile()
+        return f"reference backend (numpy): {len(self.operations)} operations, one by one\n"
+
+    def profiled(self, plan: Plan | None, explain: Callable[[], str]) -> None:
+        self.profile = explain
+
+
+class _Run:
+    def __init__(self, executable: ReferenceExecutable, values: dict[Tensor, Array], trace: Trace | None = None) -> None:
+        self.executable = executable
+        self.store = executable.store
+        self.values = values
+        self.trace = trace
+        self.assigned: dict[str, Array] = {}
+
+    def result(self) -> list[Array]:
+        missing = [name for name in self.executable.reads if not self.store.is_initialized(name)]
+        if missing:
+            raise uninitialized(missing)
+        for op in self.executable.operations:
+            if any(t not in self.values for t in op.outputs) or not op.outputs:
+                self.step(op)
+        results = [self.value(f).copy() for f in self.executable.fetches if isinstance(f, Tensor)]
+        for name, array in self.assigned.items():
+            self.store.set(name, array)
+        return results
+
+    def value(self, t: Tensor) -> Array:
+        found = self.values.get(t)
+        if found is not None:
+            return found
+        variable = variable_of(t)
+        if variable is None:
+            raise InvalidArgumentError(op=t.op, node_def=t.op, message=f"{t.name} was not computed in this run")
+        return self.read(variable)
+
+    def read(self, variable: Operation) -> Array:
+        fed = self.values.get(variable.outputs[0])
+        if fed is not None:
+            return fed
+        name = variable.name
+        if name in self.assigned:
+            return self.assigned[name]
+        array = self.store.array(name)
+        if array is None or not self.store.is_initialized(name):
+            raise uninitialized([name])
+        return array
+
+    def step(self, op: Operation) -> None:
+        kind = op.op_def.kind
+        if isinstance(kind, NoOp) or is_alias_of_variable(op):
+            return
+        if isinstance(kind, Source) and kind.what == "variable":
+            return
+        if isinstance(kind, Source) and kind.what == "placeholder":
+            raise unfed([op])
+        if isinstance(kind, VariableIsInitialized):
+            variable = variable_of(op.inputs[0])
+            known = variable is not None and (variable.name in self.assigned or self.store.is_initialized(variable.name))
+            self.values[op.outputs[0]] = np.asarray(known)
+            return
+        try:
+            with np.errstate(all="ignore"):
+                results = self.compute(op, kind) if self.trace is None else self.trace.operation(op, kind, self)
+        except OpError:
+            raise
+        except Exception as e:
+            raise _run_error(op, kind, e) from (e if isinstance(kind, Host) else None)
+        for t, r in zip(op.outputs, results, strict=True):
+            self.values[t] = np.asarray(r, dtype=t.base_dtype.numpy_dtype)
+
+    def compute(self, op: Operation, kind: object) -> Sequence[Array]:
+        if isinstance(kind, StateUpdate):
+            return self.update(op, kind)
+        inputs = [self.value(t) for t in op.inputs]
+        _check_types(op, inputs)
+        if isinstance(kind, Assertion):
+            if not bool(np.all(inputs[0])):
+                shown = ", ".join(f"[{' '.join(map(str, a.ravel()[:8].tolist()))}]" for a in inputs[1:])
+                raise InvalidArgumentError(op=op, node_def=op, message=describe(op, f"assertion failed: {shown}"))
+            return []
+        if isinstance(kind, Random):
+            return [self.random(op, kind, inputs)]
+        if isinstance(kind, Elementwise) and kind.check is not None:
+            failed = kind.check(NumpyBuilder(), op.attrs, *np.broadcast_arrays(*inputs))
+            if bool(np.any(failed)):
+                message = kind.failure(op.attrs)
+                error = NumericError if "Tensor had" in message else InvalidArgumentError
+                raise error(op=op, node_def=op, message=describe(op, message))
+        assert op.op_def.reference is not None, f"{op.type} has no reference"
+        # What is not the user's own function may be a product; see numpy_blas.
+        ours = isinstance(kind, Contraction) or (isinstance(kind, Host) and not kind.stateful)
+        with one_blas_thread() if ours and has_pool() else nullcontext():
+            result = op.op_def.reference(op.attrs, *inputs)
+        return list(result) if isinstance(result, (tuple, list)) else [result]
+
+    def update(self, op: Operation, kind: StateUpdate) -> Sequence[Array]:
+        inputs: list[Array] = []
+        targets: list[Operation] = []
+        for i, t in enumerate(op.inputs):
+            if i not in kind.refs:
+                inputs.append(self.value(t))
+                continue
+            variable = variable_behind(t)
+            targets.append(variable)
+            known = variable.name in self.assigned or self.store.is_initialized(variable.name)
+            # Without a value it is about to get its first one, which does not depend on an old one: see `variables_read`.
+            inputs.append(
+                self.read(variable) if known else np.zeros(static_shape(t._shape or ()) or (), t.base_dtype.numpy_dtype)
+            )
+        _check_types(op, inputs)
+        assert op.op_def.reference is not None
+        result = op.op_def.reference(op.attrs, *inputs)
+        news = list(result) if isinstance(result, (tuple, list)) else [result]
+        for variable, new in zip(targets, news, strict=True):
+            self.assigned[variable.name] = np.array(new, dtype=variable.outputs[0].base_dtype.numpy_dtype, copy=True)
+        return [self.assigned[v.name] for v in targets][: len(op.outputs)]
+
+    def random(self, op: Operation, kind: Random, inputs: list[Array]) -> Array:
+        b = NumpyBuilder()
+        types = tuple(TensorType(t.base_dtype, a.shape) for t, a in zip(op.inputs, inputs, strict=True))
+        operands = op.op_def.shape_operands
+        shape = tuple(int(d) for d in np.asarray(inputs[operands[0]]).ravel()) if operands else inputs[0].shape
+        out = TensorType(op.outputs[0].base_dtype, shape)
+        values = tuple(
+            tuple(int(d) for d in a.ravel()) if i in operands and a.ndim else int(a) if i in operands else None
+            for i, a in enumerate(inputs)
+        )
+        element = np.arange(int(np.prod(shape, dtype=np.int64)), dtype=np.uint64).reshape(shape)
+        run = np.asarray(self.store.run_index, np.uint64)
+        draw = philox.draws(b, element, np.broadcast_to(run, shape), op.attrs.seed, op.attrs.seed2)
+        scalars = [a for i, a in enumerate(inputs) if i not in operands]
+        result: Array = np.broadcast_to(kind.rule(b, LowerContext(op.attrs, types, (out,), values), draw, *scalars), shape)
+        return result
+
+
+def _check_types(op: Operation, inputs: Sequence[Array]) -> None:
+    """Inference on what the inputs turned out to be: its errors are in the user's terms, numpy's are not."""
+    if all(t._shape is not None and static_shape(t._shape) is not None for t in op.inputs):
+        return  # it has been checked when the graph was built
+
+    def value(i: int) -> ShapeValue | None:
+        a = inputs[i]
+        if a.dtype.kind not in "iu" or a.ndim > 1 or a.size > 64:
+            return None
+        return int(a) if a.ndim == 0 else tuple(int(v) for v in a)
+
+    types = [TensorType(as_dtype(a.dtype), a.shape) for a in inputs]
+    op.op_def.infer(InferContext(op.op_def.name, GRAPH_POLICY, value), op.attrs, *types)
+
+
+def _run_error(op: Operation, kind: object, e: Exception) -> OpError:
+    """What a failure in numpy, or in a user's function (Host), is called in TensorFlow."""
+    cause = e.__cause__ if isinstance(kind, Host) and isinstance(e.__cause__, Exception) else e
+    if isinstance(cause, OpError):
+        return type(cause)(op=op, node_def=op, message=describe(op, str(e)))
+    found = next((ours for theirs, ours in _ERRORS if isinstance(cause, theirs)), UnknownError)
+    what = f"{type(e).__name__}: {e}" if isinstance(kind, Host) and cause is e else str(e)
+    return found(op=op, node_def=op, message=describe(op, what))
+
+
+_ERRORS: tuple[tuple[type[Exception], type[OpError]], ...] = (
+    (StopIteration, OutOfRangeError),
+    (NotImplementedError, UnimplementedError),
+    (MemoryError, OutOfMemoryError),
+    (GraphFlowError, InvalidArgumentError),
+    (ValueError, InvalidArgumentError),
+    (TypeError, InvalidArgumentError),
+    (LookupError, InvalidArgumentError),
+    (ArithmeticError, InvalidArgumentError),
+)
+
+
+def variable_behind(t: Tensor) -> Operation:
+    """The variable a ref stands for; the output of an assignment stands for the variable assigned to."""
+    while True:
+        found = variable_of(t)
+        if found is not None:
+            return found
+        kind = t.op.op_def.kind
+        assert isinstance(kind, StateUpdate), f"{t.name} is no variable"
+        t = t.op.inputs[kind.refs[t.value_index]]

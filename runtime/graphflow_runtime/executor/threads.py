@@ -1,0 +1,165 @@
+"""The thread pool of this process, shared by all sessions, and how many threads a plan may have."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import time
+import weakref
+from _thread import start_new_thread as _start_new_thread
+
+from graphflow_compiler.processors import available_processors
+from graphflow_runtime.memory import aligned_bytes
+from graphflow_runtime.native_code.pool import control_bytes, is_supported, pool_code
+
+_log = logging.getLogger("graphflow")
+
+_MOST = 256
+
+
+def wanted_threads() -> int | None:
+    """What GRAPHFLOW_THREADS says; None if it is not set.
+
+    Raises:
+        ValueError: it is not a whole number from 1.
+    """
+    wanted = os.environ.get("GRAPHFLOW_THREADS", "")
+    if not wanted:
+        return None
+    count = _count(wanted)
+    if count is None:
+        raise ValueError(f"GRAPHFLOW_THREADS is {wanted!r}: it must be a whole number from 1")
+    return count
+
+
+def available_threads() -> int:
+    """How many threads a plan may use: GRAPHFLOW_THREADS, else OMP_NUM_THREADS, else what the machine gives this process
+    (its affinity and the quotas of its control groups).
+
+    Raises:
+        ValueError: see `wanted_threads`.
+    """
+    wanted = wanted_threads()
+    if wanted is not None:
+        return wanted
+    openmp = _count(os.environ.get("OMP_NUM_THREADS", "").split(",")[0])  # a list is one number for each level of nesting
+    return min(available_processors(), openmp or _MOST, _MOST)
+
+
+def _count(text: str) -> int | None:
+    """A number of threads, as OpenMP reads it: white space and a plus sign mean nothing. None if it is none."""
+    digits = text.strip().removeprefix("+")
+    return min(int(digits), _MOST) if digits.isdecimal() and int(digits) >= 1 else None
+
+
+class Pool:
+    """Threads: the calling one and `most` - 1 workers, which `start` starts, and which are inside native code for good."""
+
+    def __init__(self, most: int) -> None:
+        code = pool_code()
+        self.launch = code.address("graphflow_launch")
+        memory = aligned_bytes(control_bytes(most))
+        memory[:] = 0
+        self.address = memory.ctypes.data
+        self._kept = code, memory
+        # The workers never leave their code and never stop looking at that memory: not even at exit may it be freed.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
+        self._work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(code.address("graphflow_worker"))
+        self._most = most
+        self._started: list[int] = []
+        self._arrived: list[int] = []
+        #: How many threads there are: fewer than `most` where the system gives no more.
+        self.size = 1
+        #: Whether the workers stayed in a parent process.
+        self.is_left = False
+
+    def start(self) -> Pool:
+        """Starts the workers. After an exception (a signal's handler's, such as an interrupt) it may be called again."""
+        while len(self._started) < self._most - 1 and not self.is_left:
+            thread = len(self._started) + 1
+            try:
+                # Started and noted with no bytecode in between, where a handler could come; threading.Thread has many.
+                self._started.extend(map(_start_new_thread, (self._serve,), ((thread,),)))
+            except RuntimeError as e:
+                _log.warning("plans use %d threads: %s", thread, e)
+                break
+        # A worker needs the GIL until it is in its code, and a short run keeps that while it waits for the worker.
+        while len(self._arrived) < len(self._started) and not self.is_left:
+            time.sleep(0.0001)
+        self.size = len(self._started) + 1
+        ctypes.c_int64.from_address(self.address + 160).value = self.size
+        return self
+
+    def _serve(self, thread: int) -> None:
+        self._arrived.append(thread)
+        self._work(self.address, thread)
+
+    def leave(self) -> None:
+        """In a child process: no launch gets the threads, which are not there."""
+        self.is_left = True
+        ctypes.c_int32.from_address(self.address + 192).value = 1
+
+
+_pool: Pool | None = None
+_unfinished: Pool | None = None  # some of whose workers may run already
+_making: dict[str, weakref.ref[_Making]] = {}  # the call that makes the pool, if one does
+_left_behind: list[Pool] = []  # by parent processes: bound plans have their addresses
+
+
+class _Making:
+    """Lives as long as the call of `pool` that holds it: a handler may raise before that call has said that it ends."""
+
+    __slots__ = ("__weakref__",)
+
+
+def pool() -> Pool | None:
+    """The pool of this process, made at the first call; None where one thread is all there is, and while it is being made.
+
+    Nobody waits for that: a signal's handler or a finalizer may come here in the thread that makes it, or wait for a thread
+    that would wait here.
+    """
+    global _pool, _unfinished
+    making = _Making()
+    me = weakref.ref(making)
+    try:
+        if not is_being_made():
+            _making.pop("pool", None)
+        if _pool is None and is_supported() and _making.setdefault("pool", me) is me and _pool is None:
+            size = available_threads()
+            if size > 1:
+                made = _unfinished = _unfinished or Pool(size)
+                made.start()
+                if not made.is_left:
+                    _pool, _unfinished = made, None
+    finally:
+        if _making.get("pool") is me:
+            del _making["pool"]
+    return _pool if has_pool() else None
+
+
+def has_pool() -> bool:
+    """Whether there are threads of ours in this process, without making them."""
+    return _pool is not None and _pool.size > 1
+
+
+def is_being_made() -> bool:
+    """Whether there may be a pool soon."""
+    making = _making.get("pool")
+    return making is not None and making() is not None
+
+
+def _after_fork() -> None:
+    """The workers stayed in the parent. Plans that are bound to the old pool find it taken, and run on one thread, until they
+    are bound again."""
+    global _pool, _unfinished
+    for old in (_pool, _unfinished):
+        if old is not None:
+            old.leave()
+            _left_behind.append(old)
+    _pool = _unfinished = None
+    _making.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
