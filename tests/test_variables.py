@@ -239,7 +239,7 @@ def test_default_name_and_inheritance() -> None:
     i = gf.get_variable("i", [2], gf.int32)
     s = session()
     assert s.run(v).tolist() == [3, 3] and s.run(i).tolist() == [0, 0]
-    assert s.run(weighted.get_regularization_loss(scope="s/w")) == 6.0
+    assert s.run(losses.get_regularization_loss(scope="s/w")) == 6.0
 
 
 def test_initializer_values() -> None:
@@ -306,17 +306,17 @@ def test_initializers() -> None:
 
 
 def test_losses() -> None:
-    a = weighted.mean_squared_error([0.0, 0.0], [1.0, 3.0])
-    b = weighted.absolute_difference([0.0, 0.0], [1.0, 3.0], weights=[0.0, 2.0])
-    c = weighted.huber_loss([0.0, 0.0], [0.5, 3.0], reduction=weighted.Reduction.SUM)
+    a = losses.mean_squared_error([0.0, 0.0], [1.0, 3.0])
+    b = losses.absolute_difference([0.0, 0.0], [1.0, 3.0], weights=[0.0, 2.0])
+    c = losses.huber_loss([0.0, 0.0], [0.5, 3.0], reduction=losses.Reduction.SUM)
     gf.add_to_collection(GraphKeys.REGULARIZATION_LOSSES, regularizers.l2_regularizer(0.5)(gf.constant([2.0])))
-    total = weighted.get_total_loss()
-    assert weighted.get_losses() == [a, b, c]
+    total = losses.get_total_loss()
+    assert losses.get_losses() == [a, b, c]
     assert np.allclose(gf.Session().run([a, b, c, total]), [5.0, 6.0, 0.125 + 2.5, 14.625])
     with pytest.raises(ValueError):
-        weighted.mean_squared_error([1.0, 2.0], [1.0])
+        losses.mean_squared_error([1.0, 2.0], [1.0])
     with pytest.raises(ValueError, match="must not be None"):
-        weighted.mean_squared_error(None, [1.0])
+        losses.mean_squared_error(None, [1.0])
 
 
 def test_cross_entropy_losses() -> None:
@@ -327,10 +327,10 @@ def test_cross_entropy_losses() -> None:
     smooth = onehot * 0.9 + 0.1 / 3
     found = gf.Session().run(
         [
-            weighted.sparse_softmax_cross_entropy([1, 2], logits),
-            weighted.softmax_cross_entropy(onehot, logits),
-            weighted.softmax_cross_entropy(onehot, logits, label_smoothing=0.1),
-            weighted.sigmoid_cross_entropy(onehot, logits),
+            losses.sparse_softmax_cross_entropy([1, 2], logits),
+            losses.softmax_cross_entropy(onehot, logits),
+            losses.softmax_cross_entropy(onehot, logits, label_smoothing=0.1),
+            losses.sigmoid_cross_entropy(onehot, logits),
         ]
     )
     q = 1 / (1 + np.exp(-logits))
@@ -340,10 +340,10 @@ def test_cross_entropy_losses() -> None:
 
 def test_dense() -> None:
     x = gf.placeholder(gf.float32, [None, 4])
-    a = core.dense(x, 3)
-    core.dense(x, 3)
-    core.dense(x, 3, name="fc")
-    core.dense(x, 3, name="fc", reuse=True)
+    a = layers.dense(x, 3)
+    layers.dense(x, 3)
+    layers.dense(x, 3, name="fc")
+    layers.dense(x, 3, name="fc", reuse=True)
     found = [v.name for v in gf.global_variables()]
     assert found[:4] == ["dense/kernel:0", "dense/bias:0", "dense_1/kernel:0", "dense_1/bias:0"]
     assert found[4:] == ["fc/kernel:0", "fc/bias:0"]
@@ -351,7 +351,7 @@ def test_dense() -> None:
     s = session()
     kernel, out = s.run([gf.global_variables()[0], a], {x: np.eye(4, dtype=np.float32)})
     assert np.allclose(out, kernel)
-    layer = core.Dense(2, use_bias=False, name="again")
+    layer = layers.Dense(2, use_bias=False, name="again")
     layer(x)
     layer(x)
     assert [v.name for v in layer.variables] == ["again/kernel:0"]
@@ -359,7 +359,7 @@ def test_dense() -> None:
 
 def test_batch_normalization() -> None:
     x = gf.placeholder(gf.float32, [None, 2])
-    y = core.batch_normalization(x, training=True, momentum=0.5)
+    y = layers.batch_normalization(x, training=True, momentum=0.5)
     assert [v.op.name.split("/")[-1] for v in gf.global_variables()] == [
         "gamma",
         "beta",
@@ -379,7 +379,7 @@ def test_batch_normalization() -> None:
 
 def test_batch_normalization_chosen_at_run_time() -> None:
     x, training = gf.placeholder(gf.float32, [None, 2, 2, 1]), gf.placeholder(gf.bool, [])
-    y = core.batch_normalization(x, training=training, momentum=0.5)
+    y = layers.batch_normalization(x, training=training, momentum=0.5)
     updates = gf.get_collection(GraphKeys.UPDATE_OPS)
     s = session()
     data = np.arange(4, dtype=np.float32).reshape(1, 2, 2, 1)
@@ -394,15 +394,15 @@ def test_batch_normalization_chosen_at_run_time() -> None:
 
 def test_flatten_and_dropout() -> None:
     x = gf.placeholder(gf.float32, [None, 2, 3])
-    assert core.flatten(x).shape.as_list() == [None, 6]
-    y = core.dropout(gf.ones([1000]), 0.5, training=True)
-    z = core.dropout(gf.ones([10]), 0.5)
+    assert layers.flatten(x).shape.as_list() == [None, 6]
+    y = layers.dropout(gf.ones([1000]), 0.5, training=True)
+    z = layers.dropout(gf.ones([10]), 0.5)
     dropped, kept = gf.Session().run([y, z])
     assert set(np.unique(dropped)) == {0.0, 2.0} and kept.tolist() == [1.0] * 10
 
 
 def test_accuracy() -> None:
-    value, update = streaming.accuracy(labels=[1, 0, 1], predictions=[1, 1, 1])
+    value, update = metrics.accuracy(labels=[1, 0, 1], predictions=[1, 1, 1])
     assert len(gf.local_variables()) == 2 and gf.global_variables() == []
     s = gf.Session()
     s.run(gf.local_variables_initializer())
