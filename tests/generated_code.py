@@ -13,12 +13,12 @@ from typing import get_args
 import pytest
 
 import graphflow as tf
-from graphflow_compiler.codegen.llvm_text import Target
+from graphflow_compiler.codegen.llvm.llvm_text import Target
 from graphflow_compiler.compilation import Options, compile
 from graphflow_compiler.frontend import Signature, generalise
 from graphflow_compiler.ir.kernels import GroupKind
-from graphflow_compiler.plan import Plan, PlanBuffer, Step
-from graphflow_compiler.threaded_entry import step_flags, threaded_entry_text
+from graphflow_compiler.planning.plan import Plan, PlanBuffer, Step
+from graphflow_compiler.planning.threaded_entry import step_flags, threaded_entry_text
 from tests.golden_programs import Build
 
 #: What the text is of: vectors of 512 bits, 32 registers, 32 MB of cache.
