@@ -15,7 +15,7 @@ import pytest
 import graphflow as tf
 from graphflow_compiler.codegen.llvm.llvm_text import Target
 from graphflow_compiler.compilation import Options, compile
-from graphflow_compiler.frontend import Signature, generalise
+from graphflow_compiler.frontend import Signature, symbolize_shapes
 from graphflow_compiler.ir.kernels import GroupKind
 from graphflow_compiler.planning.plan import Plan, PlanBuffer, Step
 from graphflow_compiler.planning.threaded_entry import step_flags, threaded_entry_text
@@ -84,7 +84,7 @@ def plan_of(build: Build, target: Target, on_kernel: OnKernel = lambda name, tex
         fetches = tuple(build())
         feeds = tuple(op.outputs[0] for op in graph.get_operations() if op.type == "Placeholder")
         shapes = [tuple(OPEN_SIZE if d is None else d for d in t.shape.as_list()) for t in feeds]
-        return compile(graph, Signature(fetches, feeds, generalise(feeds, shapes), {}), Options(target, on_kernel))
+        return compile(graph, Signature(fetches, feeds, symbolize_shapes(feeds, shapes), {}), Options(target, on_kernel))
 
 
 def plan_lines(plan: Plan) -> list[str]:

@@ -13,7 +13,7 @@ from graphflow.framework.graph import Graph, Tensor
 from graphflow.framework.shapes import evaluate
 from graphflow_compiler.codegen.jit.engine import compile_module
 from graphflow_compiler.compilation import compile
-from graphflow_compiler.frontend import Signature, generalise
+from graphflow_compiler.frontend import Signature, symbolize_shapes
 from graphflow_compiler.planning.plan import Plan, PlanBuffer
 
 Array = npt.NDArray[Any]
@@ -24,7 +24,7 @@ class PlanSteps:
     """The plan of some fetches for feeds of given shapes (open dims stay symbols), with its kernels compiled."""
 
     def __init__(self, graph: Graph, fetches: Sequence[Tensor], feeds: Mapping[Tensor, tuple[int, ...]]) -> None:
-        shapes = generalise(tuple(feeds), list(feeds.values()))
+        shapes = symbolize_shapes(tuple(feeds), list(feeds.values()))
         self.plan: Plan = compile(graph, Signature(tuple(fetches), tuple(feeds), shapes, {}))
         self.engine = compile_module(list(self.plan.kernels.values()))
 

@@ -11,7 +11,7 @@ import pytest
 
 import graphflow as gf
 from graphflow_compiler.compilation import compile
-from graphflow_compiler.frontend import Signature, generalise
+from graphflow_compiler.frontend import Signature, symbolize_shapes
 from graphflow_compiler.planning.plan import Plan
 from tests.products import Array
 
@@ -85,7 +85,7 @@ def test_transposed_operands(transpose_a: bool, transpose_b: bool) -> None:
 
 
 def plan_of(graph: gf.Graph, fetches: list[gf.Tensor], feeds: dict[gf.Tensor, tuple[int, ...]]) -> Plan:
-    shapes = generalise(tuple(feeds), tuple(feeds.values()))
+    shapes = symbolize_shapes(tuple(feeds), tuple(feeds.values()))
     return compile(graph, Signature(tuple(fetches), tuple(feeds), shapes, {}))
 
 

@@ -13,7 +13,7 @@ import graphflow as gf
 from graphflow.framework.graph import Graph
 from graphflow_compiler.codegen.llvm.llvm_text import host_target
 from graphflow_compiler.compilation import Options
-from graphflow_compiler.frontend import Signature, build_program, generalise
+from graphflow_compiler.frontend import Signature, build_program, symbolize_shapes
 from graphflow_compiler.ir import kernels as kernels_ir
 from graphflow_compiler.ir import program as program_ir
 from graphflow_compiler.passes.fusion import fuse
@@ -25,7 +25,7 @@ from graphflow_compiler.planning.plan import Plan
 
 def program(graph: Graph, fetches: list[Any], feeds: dict[Any, tuple[int, ...]]) -> program_ir.Program:
     tensors = tuple(feeds)
-    shapes = generalise(tensors, list(feeds.values()))
+    shapes = symbolize_shapes(tensors, list(feeds.values()))
     return build_program(Signature(tuple(fetches), tensors, shapes, {}))
 
 
@@ -120,7 +120,7 @@ WEIGHTS = np.random.RandomState(0).randn(512, 300).astype(np.float32)  # too lar
 def plan_of(build: Any) -> Plan:
     with gf.Graph().as_default() as g:
         x = gf.placeholder(gf.float32, [None, 512])
-        return gf.compiler.compile(g, Signature((build(x),), (x,), generalise((x,), [(8, 512)]), {}))
+        return gf.compiler.compile(g, Signature((build(x),), (x,), symbolize_shapes((x,), [(8, 512)]), {}))
 
 
 @pytest.mark.parametrize(
@@ -399,7 +399,7 @@ def test_what_a_plan_needs() -> None:
         w = gf.placeholder(gf.float32, [64, 64])
         for _ in range(6):
             y = gf.matmul(y, w)
-        plan = gf.compiler.compile(g, Signature((y,), (x, w), generalise((x, w), ((32, 64), (64, 64))), {}))
+        plan = gf.compiler.compile(g, Signature((y,), (x, w), symbolize_shapes((x, w), ((32, 64), (64, 64))), {}))
         sizes = plan.sizes([(32, 64), (64, 64)])
         a, b = 32 * 64 * 4, 64 * 64 * 4
         scratch = sum(-(-size // 64) * 64 for p in plan.buffers if p.kind == "scratch" and isinstance(size := p.bytes, int))
@@ -422,7 +422,7 @@ def test_what_is_written_past_the_caches() -> None:
             "fetched": ((u * 2.0,), False),
         }
         for name, (fetches, expected) in cases.items():
-            signature = Signature(fetches, (), generalise((), ()), {})
+            signature = Signature(fetches, (), symbolize_shapes((), ()), {})
             for cache, streams in ((1 << 20, False), (1000, expected)):
                 options = Options(target=replace(host_target(), cache_bytes=cache))
                 plan = gf.compiler.compile(g, signature, options)

@@ -17,7 +17,7 @@ import pytest
 import graphflow as gf
 from graphflow_runtime.executor import launch_descriptor
 from graphflow_runtime.native_code import dispatch
-from graphflow_runtime.session.prepared_call import Prepared
+from graphflow_runtime.session.prepared_call import PreparedCall
 
 needs_builtins = pytest.mark.skipif(dispatch.builtins() is None, reason="this Python takes the ctypes way only")
 
@@ -379,15 +379,15 @@ def test_a_variable_that_moves_at_the_last_moment(monkeypatch: pytest.MonkeyPatc
         session.run(v.initializer)
         total = session.make_callable(gf.reduce_sum(gf.tanh(v) * 0.0 + v))
         assert total() == 300_000
-        run = launch_descriptor.Control.run
+        run = launch_descriptor.LaunchDescriptor.run
         loads = [np.full(500_000, 2.0, np.float32), np.full(300_000, 3.0, np.float32)]
 
-        def interrupted(self: launch_descriptor.Control, values: Any) -> Any:
+        def interrupted(self: launch_descriptor.LaunchDescriptor, values: Any) -> Any:
             if loads:
                 v.load(loads.pop(), session)
             return run(self, values)
 
-        monkeypatch.setattr(launch_descriptor.Control, "run", interrupted)
+        monkeypatch.setattr(launch_descriptor.LaunchDescriptor, "run", interrupted)
         for _ in range(2):  # in Python, where it can be interrupted
             session._store.version += 1
             assert total() in (900_000, 1_000_000)
@@ -451,13 +451,13 @@ def test_no_memory_for_the_results_is_no_second_run(monkeypatch: pytest.MonkeyPa
         session.run(v.initializer)
         step = session.make_callable([v.assign_add(1.0), gf.zeros([3])])
         step()
-        run = launch_descriptor.Control.run
+        run = launch_descriptor.LaunchDescriptor.run
 
-        def full(self: launch_descriptor.Control, values: Any) -> Any:
+        def full(self: launch_descriptor.LaunchDescriptor, values: Any) -> Any:
             run(self, values)
             raise MemoryError
 
-        monkeypatch.setattr(launch_descriptor.Control, "run", full)
+        monkeypatch.setattr(launch_descriptor.LaunchDescriptor, "run", full)
         session._store.version += 1  # so that the slow way is taken
         with pytest.raises(gf.errors.ResourceExhaustedError):
             step()
@@ -476,7 +476,7 @@ def test_feeds_in_another_order_are_native_too(monkeypatch: pytest.MonkeyPatch) 
         feed = {y: b, z: c, x: a}
         for native in (False, True):
             if native:
-                monkeypatch.setattr(Prepared, "_elements", None)  # nobody comes here any more
+                monkeypatch.setattr(PreparedCall, "_elements", None)  # nobody comes here any more
             for found in (call(c, b, a), list(session.run(fetches, feed).values())):
                 np.testing.assert_array_equal(found, [[2, 2], [2, 2]])
         monkeypatch.undo()

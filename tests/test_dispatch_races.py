@@ -16,7 +16,7 @@ import pytest
 import graphflow as gf
 from graphflow_runtime.executor import native
 from graphflow_runtime.native_code import dispatch
-from graphflow_runtime.session.prepared_call import Prepared
+from graphflow_runtime.session.prepared_call import PreparedCall
 
 needs_builtins = pytest.mark.skipif(dispatch.builtins() is None, reason="this Python takes the ctypes way only")
 
@@ -196,8 +196,8 @@ for k in range(3):  # later ones are for Python to get over, and not all version
 
 FIRST_WITHOUT_MEMORY = """
 import _testcapi, graphflow as gf
-from graphflow_runtime.executor.launch_descriptor import Control
-real = Control.run
+from graphflow_runtime.executor.launch_descriptor import LaunchDescriptor
+real = LaunchDescriptor.run
 for k in range(12):
     with gf.Graph().as_default(), gf.Session() as s:
         v = gf.Variable(3.0)
@@ -209,14 +209,14 @@ for k in range(12):
                 return real(self, values)
             finally:
                 _testcapi.remove_mem_hooks()
-        Control.run = run
+        LaunchDescriptor.run = run
         try:
             f(1.0)
             seen = "fine"
         except BaseException as e:
             seen = f"{type(e).__name__}: {e}"
         finally:
-            Control.run = real
+            LaunchDescriptor.run = real
         print(s._store.runs, s._store.is_initialized(v.op.name), "the run is done" in seen or seen == "fine")
 """
 
@@ -255,16 +255,16 @@ def test_each_allocation_that_fails_is_told_as_such() -> None:
 def test_a_failure_is_told_though_its_plan_was_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAPHFLOW_THREADS", "2")
     monkeypatch.setattr(native, "_THREADS_AFTER", 200_000)
-    real = Prepared._failed
+    real = PreparedCall._failed
 
-    def late(self: Prepared, *arguments: Any) -> None:
+    def late(self: PreparedCall, *arguments: Any) -> None:
         other = threading.Thread(target=lambda: call(good))
         other.start()
         other.join()
         gc.collect()
         real(self, *arguments)
 
-    monkeypatch.setattr(Prepared, "_failed", late)
+    monkeypatch.setattr(PreparedCall, "_failed", late)
     with gf.Graph().as_default(), gf.Session() as session:
         x = gf.placeholder(gf.float32, [None])
         call: Callable[..., Any] = session.make_callable(gf.reduce_sum(gf.check_numerics(x, "bad input")), [x])

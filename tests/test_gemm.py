@@ -18,7 +18,7 @@ from graphflow_compiler.codegen.llvm.llvm_text import host_target
 from graphflow_compiler.codegen.matmul.gemm import gemm_scratch_elements, gemm_to_llvm
 from graphflow_compiler.codegen.matmul.tiling import choose_blocking, cut_rows, cut_table
 from graphflow_compiler.compilation import compile
-from graphflow_compiler.frontend import Signature, generalise
+from graphflow_compiler.frontend import Signature, symbolize_shapes
 from graphflow_compiler.ir.indexing_maps import add, mul
 from graphflow_compiler.ir.loops import Const, IDim
 from graphflow_compiler.ir.loops_build import LoopBuilder
@@ -103,7 +103,7 @@ def test_constant_weights_are_stored_as_they_are_read() -> None:
             a = np.random.default_rng(rows).standard_normal((rows, 300)).astype(np.float32)
             np.testing.assert_allclose(session.run(y, {x: a}), np.maximum(a @ w + 1, 0), rtol=1e-4, atol=1e-4)
             assert session.run([y, weights], {x: a})[1].tolist() == w.tolist()
-    plan = compile(graph, Signature((y,), (x,), generalise((x,), ((7, 300),)), {}))
+    plan = compile(graph, Signature((y,), (x,), symbolize_shapes((x,), ((7, 300),)), {}))
     (stored,) = (b.array for b in plan.buffers if b.array is not None and b.array.ndim == 3)
     assert stored.shape[1] == 300 and stored.shape[0] * stored.shape[2] >= 100 > (stored.shape[0] - 1) * stored.shape[2]
     np.testing.assert_array_equal(stored.swapaxes(0, 1).reshape(300, -1)[:, :100], w)

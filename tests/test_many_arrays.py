@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import graphflow as gf
-from graphflow_compiler.frontend import Signature, build_program, generalise
+from graphflow_compiler.frontend import Signature, build_program, symbolize_shapes
 from graphflow_compiler.passes.fusion_group import MAX_ARRAYS
 from graphflow_compiler.passes.pipeline import Dump, run_passes
 from graphflow_compiler.passes.rewrite import PassContext
@@ -20,7 +20,7 @@ def test_many_operands_are_cut() -> None:
     def kinds(build: Any, count: int) -> Counter[str]:
         with gf.Graph().as_default():
             xs = [gf.placeholder(gf.float32, [2, 3]) for _ in range(count)]
-            signature = Signature((build(xs),), tuple(xs), generalise(tuple(xs), [(2, 3)] * count), {})
+            signature = Signature((build(xs),), tuple(xs), symbolize_shapes(tuple(xs), [(2, 3)] * count), {})
             program = run_passes(build_program(signature), PassContext(), Dump(None))
         return Counter(n.op.name for n in program.nodes if n.op.name != "_Feed")
 
@@ -40,7 +40,7 @@ def test_many_arrays_are_several_kernels() -> None:
         many = [x * float(i) for i in range(200)]
         joined = [gf.stack(many), gf.stack(many, -2), gf.concat(many, -1), gf.concat(many, 0)]
         fetches = [z, gf.gradients(z, x)[0], gf.add_n([gf.tanh(y) for y in many]), *joined]
-        plan = gf.compiler.compile(g, Signature(tuple(fetches), (x,), generalise((x,), [(3, 4)]), {}))
+        plan = gf.compiler.compile(g, Signature(tuple(fetches), (x,), symbolize_shapes((x,), [(3, 4)]), {}))
         assert max(len(s.buffers) for s in plan.steps) <= MAX_ARRAYS
         feed = {x: np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)}
         with gf.Session(graph=g) as session, gf.Session(graph=g, backend="reference") as reference:
@@ -58,7 +58,7 @@ def test_a_product_with_many_arrays_after_it() -> None:
             y = y + other
         feeds = {t: np.full([int(d) for d in t.shape], 0.5, np.float32) for t in (x, w, *others)}
         plan = gf.compiler.compile(
-            g, Signature((y,), tuple(feeds), generalise(tuple(feeds), [v.shape for v in feeds.values()]), {})
+            g, Signature((y,), tuple(feeds), symbolize_shapes(tuple(feeds), [v.shape for v in feeds.values()]), {})
         )
         assert [s.kind for s in plan.steps] == ["gemm", "map"] and len(plan.steps[0].buffers) > 60
         with gf.Session(graph=g) as session:

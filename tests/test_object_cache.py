@@ -19,6 +19,7 @@ import graphflow as gf
 from graphflow.framework.errors import CompileError
 from graphflow.tools.cli import main
 from graphflow_compiler.codegen.jit import compile_pool, engine, link
+from graphflow_compiler.codegen.jit.compile_pool import CompilePool
 from graphflow_compiler.codegen.jit.engine import compile_module, compile_units
 from graphflow_compiler.codegen.jit.object_cache import ObjectCache, key_of, object_cache
 from graphflow_compiler.codegen.jit.object_code import answer_of, object_code
@@ -260,10 +261,10 @@ BAD = "define i32 @f() { ret i64 0 }"
 
 
 @pytest.fixture
-def crew(monkeypatch: pytest.MonkeyPatch) -> Iterator[compile_pool.Crew]:
+def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[CompilePool]:
     """Helpers of the test's own, of whom there may be two, and who start for any text."""
-    made = compile_pool.Crew()
-    monkeypatch.setattr(compile_pool, "_crew", made)
+    made = CompilePool()
+    monkeypatch.setattr(compile_pool, "_pool", made)
     monkeypatch.setattr(compile_pool, "_EARLY", 1)
     monkeypatch.setenv("GRAPHFLOW_COMPILE_WORKERS", "2")
     yield made
@@ -291,7 +292,7 @@ def alone() -> list[bytes]:
     return [object_code(text, target.cpu, target.features) for text in TEXTS]
 
 
-def test_helpers_make_the_same_code(crew: compile_pool.Crew, alone: list[bytes]) -> None:
+def test_helpers_make_the_same_code(pool: CompilePool, alone: list[bytes]) -> None:
     jobs = begun(*TEXTS)
     assert all(job.done.wait(60) for job in jobs.values())
     assert [job.code for job in jobs.values()] == alone
@@ -300,9 +301,7 @@ def test_helpers_make_the_same_code(crew: compile_pool.Crew, alone: list[bytes])
     assert emitted(TEXTS[3:5], jobs) == alone[3:5]
 
 
-def test_what_nobody_has_begun_is_compiled_here(
-    crew: compile_pool.Crew, monkeypatch: pytest.MonkeyPatch, alone: list[bytes]
-) -> None:
+def test_what_nobody_has_begun_is_compiled_here(pool: CompilePool, monkeypatch: pytest.MonkeyPatch, alone: list[bytes]) -> None:
     assert emitted(TEXTS) == alone
     monkeypatch.setattr(compile_pool, "COMMAND", "raise SystemExit(3)")
     assert emitted(TEXTS, begun(*TEXTS)) == alone
@@ -312,10 +311,10 @@ def test_what_nobody_has_begun_is_compiled_here(
     target = host_target()
     assert compile_pool.begin(TEXTS[0], target.cpu, target.features) is None
     assert emitted(TEXTS) == alone
-    assert crew.waiting() == 0
+    assert pool.waiting() == 0
 
 
-def test_a_text_that_is_refused(crew: compile_pool.Crew, alone: list[bytes]) -> None:
+def test_a_text_that_is_refused(pool: CompilePool, alone: list[bytes]) -> None:
     jobs = begun(BAD)
     assert jobs[BAD].done.wait(60) and jobs[BAD].code is None
     more = begun(*TEXTS)  # the helper lives
@@ -323,12 +322,12 @@ def test_a_text_that_is_refused(crew: compile_pool.Crew, alone: list[bytes]) -> 
         emitted([BAD, *TEXTS], jobs | more)
     with pytest.raises(RuntimeError, match="ret i64"):
         emitted([BAD, *TEXTS])
-    assert crew.waiting() == 0  # nobody wants the others any more
+    assert pool.waiting() == 0  # nobody wants the others any more
     assert emitted(TEXTS) == alone
 
 
 @pytest.mark.parametrize("then", ["", "time.sleep(100)", "sys.stdout.write('x' * 5)", "sys.stdout.write('x' * 50)", "1 / 0"])
-def test_helpers_that_fail(crew: compile_pool.Crew, monkeypatch: pytest.MonkeyPatch, then: str, alone: list[bytes]) -> None:
+def test_helpers_that_fail(pool: CompilePool, monkeypatch: pytest.MonkeyPatch, then: str, alone: list[bytes]) -> None:
     """They take a job, and do not answer, or with something else."""
     command = f"import sys, time; sys.stdin.buffer.readline(); print('ready', flush=True); sys.stdin.buffer.read(20); {then}"
     monkeypatch.setattr(compile_pool, "COMMAND", command)
@@ -341,21 +340,21 @@ def test_helpers_that_fail(crew: compile_pool.Crew, monkeypatch: pytest.MonkeyPa
 
 
 def test_after_a_helper_without_a_word_there_are_no_more(
-    crew: compile_pool.Crew, monkeypatch: pytest.MonkeyPatch, alone: list[bytes]
+    pool: CompilePool, monkeypatch: pytest.MonkeyPatch, alone: list[bytes]
 ) -> None:
     monkeypatch.setattr(compile_pool, "COMMAND", "import sys; sys.stdin.close()")
     jobs = begun(*TEXTS)
     deadline = time.monotonic() + 60
-    while crew.count() and time.monotonic() < deadline:
+    while pool.count() and time.monotonic() < deadline:
         time.sleep(0.01)
     monkeypatch.setattr(compile_pool, "_process", lambda: pytest.fail("another helper"))
     assert emitted(TEXTS, jobs) == alone
     begun(*TEXTS)
-    assert crew.count() == 0
+    assert pool.count() == 0
 
 
 def test_helpers_import_nothing_from_the_current_folder(
-    crew: compile_pool.Crew, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, alone: list[bytes]
+    pool: CompilePool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, alone: list[bytes]
 ) -> None:
     for name in ("json", "struct", "re", "enum"):
         (tmp_path / f"{name}.py").write_text("open('imported', 'w').close()")
@@ -365,22 +364,22 @@ def test_helpers_import_nothing_from_the_current_folder(
     assert emitted(TEXTS, jobs) == alone and not (tmp_path / "imported").exists()
 
 
-def test_helpers_without_work_end(crew: compile_pool.Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_helpers_without_work_end(pool: CompilePool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compile_pool, "_IDLE", 0.05)
     jobs = begun(*TEXTS)
     helpers = {job.helper for job in jobs.values() if job.done.wait(60)}
     deadline = time.monotonic() + 60
-    while crew.count() and time.monotonic() < deadline:
+    while pool.count() and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert crew.count() == 0 and all(h is not None and h.poll() is not None for h in helpers)
+    assert pool.count() == 0 and all(h is not None and h.poll() is not None for h in helpers)
 
 
 def test_the_largest_goes_first() -> None:
     jobs = [compile_pool.Job("x" * n, "", "") for n in (3, 9, 1, 7)]
-    crew = compile_pool.Crew()
-    crew.add(jobs)
-    assert crew.waiting() == 20
-    assert [crew.take(), crew.take(jobs[2:]), crew.take(), crew.take(jobs[:1]), crew.take()] == [
+    pool = CompilePool()
+    pool.add(jobs)
+    assert pool.waiting() == 20
+    assert [pool.take(), pool.take(jobs[2:]), pool.take(), pool.take(jobs[:1]), pool.take()] == [
         jobs[1], jobs[3], jobs[0], None, jobs[2]
     ]  # fmt: skip
 

@@ -20,7 +20,7 @@ from graphflow.framework.errors import CompileError
 from graphflow_runtime.executor import launch_descriptor, native, threads
 from graphflow_runtime.native_code import dispatch, thread_autotune
 from graphflow_runtime.native_code.pool import is_supported, pool_code
-from graphflow_runtime.session.prepared_call import Prepared
+from graphflow_runtime.session.prepared_call import PreparedCall
 from tests.forced_threads import force
 from tests.random_programs import run as run_random_program
 
@@ -452,9 +452,9 @@ def test_long_runs_go_natively_and_one_at_a_time(monkeypatch: pytest.MonkeyPatch
         short = session.make_callable(gf.constant(1.0) + 1.0)
         step(), step()
         slow: list[int] = []
-        real = Prepared._elements
+        real = PreparedCall._elements
         with monkeypatch.context() as patch:
-            patch.setattr(Prepared, "_elements", lambda *arguments: slow.append(1) or real(*arguments))
+            patch.setattr(PreparedCall, "_elements", lambda *arguments: slow.append(1) or real(*arguments))
             for _ in range(3):
                 step()
         assert not slow

@@ -51,7 +51,7 @@ class Signature:
     variable_shapes: Mapping[str, tuple[int, ...]]  # of variables whose static shape is open
 
 
-def generalise(feeds: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> tuple[Shape, ...]:
+def symbolize_shapes(feeds: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> tuple[Shape, ...]:
     """The signature's feed shapes for arrays of the given shapes: open dims become symbols unless their size is 1."""
     result: list[Shape] = []
     for i, (tensor, shape) in enumerate(zip(feeds, shapes, strict=True)):

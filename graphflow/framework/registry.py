@@ -145,7 +145,7 @@ class Sample:
 class OpDef:
     """Everything graphflow knows of one op. See docs/add-an-op.md.
 
-    name: stable serialized identity, TensorFlow's op name where one exists. kind: declarative payload (core.kinds).
+    name: stable serialized identity, TensorFlow's op name where one exists. kind: declarative payload (framework.kinds).
     infer: ``(ctx, attrs, *input types) -> output types``; input shapes may be None (unknown rank) on the user's graph.
     grad: ``(op, *grads) -> one gradient or None per input``, built with user-level functions, or not_differentiable(...).
     reference: numpy oracle ``(attrs, *arrays) -> array or tuple``; integer operands that steer shapes come as arrays too.

@@ -1,4 +1,4 @@
-"""Random numbers. Every element's bits are a function of its position, the run and the op's seeds: `core.philox`."""
+"""Random numbers. Every element's bits are a function of its position, the run and the op's seeds: `framework.philox`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def get_seed(op_seed: int | None) -> tuple[int | None, int | None]:
 
 @record(frozen=True, slots=True)
 class RandomAttrs:
-    """The key of the generator; see `core.philox.draws` for the mark of ops without any seed."""
+    """The key of the generator; see `framework.philox.draws` for the mark of ops without any seed."""
 
     dtype: DType = float32
     seed: int = 0

@@ -270,8 +270,8 @@ def transpose_of_unit_axes_to_reshape(m: Match) -> Replacement:
     return made.out()
 
 
-#: Operands that one node of a long sum, or of a long join, keeps: a kernel has at most 64 arrays (`drafts.MAX_ARRAYS`), and
-#: in that of a sum more is computed.
+#: Operands that one node of a long sum, or of a long join, keeps. A kernel has at most 64 arrays (`fusion_group.MAX_ARRAYS`),
+#: and in that of a sum more is computed.
 _SUMMANDS, _JOINED = 32, 63
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphflow_compiler.planning.plan import Plan
-from graphflow_runtime.executor.launch_descriptor import Control
+from graphflow_runtime.executor.launch_descriptor import LaunchDescriptor
 
 if TYPE_CHECKING:
     from graphflow_runtime.executor.tracing import Trace
@@ -32,10 +32,10 @@ class Executable(Protocol):
         `trace` takes down how long each kernel or operation took.
         """
 
-    def shortcut(self) -> Control | None:
+    def shortcut(self) -> LaunchDescriptor | None:
         """How the last run can be repeated natively, for feeds of the same shapes; None if it cannot."""
 
-    def failed(self, control: Control, status: int) -> Exception:
+    def failed(self, control: LaunchDescriptor, status: int) -> Exception:
         """What to raise for the status of a native run."""
 
     def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> Plan | None:

@@ -28,7 +28,7 @@ def _fits(value: Any, feed: Typed) -> bool:
     return bool(value.dtype.isnative and value.flags.c_contiguous and value.flags.aligned)
 
 
-class Control:
+class LaunchDescriptor:
     """Calls one plan's entry with one table. `feeds` and `outputs`: shape and dtype each, and its slot in the table.
 
     `budget`: an array with one number and what each run takes from it. Once it is not positive, runs go the slow way.
@@ -108,7 +108,7 @@ class Control:
         return status if status else [r if r.ndim else r[()] for r in results]
 
 
-class Cells:
+class CallSlot:
     """One way of calling a session: what `make_call` makes is native for as long as nothing changes.
 
     Args:
@@ -120,7 +120,7 @@ class Cells:
     def __init__(self, kind: int, members: Sequence[int], slow: Callable[..., Any], failed: Callable[..., Any]) -> None:
         self._block = np.array([0] * CELLS_HEADER + structure(kind, members), np.int64)
         #: What the cells are bound to: alive for as long as native code has its address.
-        self.control: Control | None = None
+        self.control: LaunchDescriptor | None = None
         self._slow, self._failed = slow, failed
         self._native: Builtins | None = None  # whose code the call is
 
@@ -131,7 +131,7 @@ class Cells:
             return self._slow
         return self._native.call(self._block.ctypes.data, self._slow, self._failed)
 
-    def bind(self, control: Control | None) -> None:
+    def bind(self, control: LaunchDescriptor | None) -> None:
         if control is self.control:
             return
         if control is None or control.native is None:

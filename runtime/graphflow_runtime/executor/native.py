@@ -16,14 +16,14 @@ from graphflow.framework.errors import CompileError, InternalError, InvalidArgum
 from graphflow.framework.graph import Graph, Operation, Tensor
 from graphflow.framework.records import record
 from graphflow.framework.shapes import evaluate
-from graphflow_compiler.codegen.jit.link import Ahead, LinkedPlan, link
+from graphflow_compiler.codegen.jit.link import CompileAhead, LinkedPlan, link
 from graphflow_compiler.compilation import CannotCompile, Options, compile
-from graphflow_compiler.frontend import Signature, generalise
+from graphflow_compiler.frontend import Signature, symbolize_shapes
 from graphflow_compiler.planning.plan import Plan, SizeMismatch
 from graphflow_compiler.planning.profile_entry import profile_entry_text
 from graphflow_compiler.planning.threaded_entry import LAUNCH_WORDS, PARALLEL, plan_nanoseconds, step_flags, threaded_entry_text
 from graphflow_runtime.executor.failures import uninitialized
-from graphflow_runtime.executor.launch_descriptor import Control
+from graphflow_runtime.executor.launch_descriptor import LaunchDescriptor
 from graphflow_runtime.executor.threads import Pool, is_being_made, pool, wanted_threads
 from graphflow_runtime.memory import aligned_bytes
 from graphflow_runtime.native_code.dispatch import MISMATCH, NO_MEMORY
@@ -71,7 +71,7 @@ _ENDLESS = np.array(1, np.int64)
 class CompiledPlan:
     """A plan with its machine code. Engines live as long as anything can call into them."""
 
-    def __init__(self, plan: Plan, ahead: Ahead | None = None) -> None:
+    def __init__(self, plan: Plan, ahead: CompileAhead | None = None) -> None:
         self.plan = plan
         #: Estimated nanoseconds of runs until threads are tried.
         self.budget = np.array(_THREADS_AFTER, np.int64)
@@ -192,7 +192,7 @@ class BoundPlan:
                 outputs[int(b.key)] = i
         if len(plan.feed_types) + len(plan.output_types) > MAX_ARRAYS:
             raise CannotCompile(f"{len(plan.feed_types)} feeds and {len(plan.output_types)} fetches in one run")
-        self.control = Control(
+        self.control = LaunchDescriptor(
             launch or compiled.entry,
             self.table,
             self.dims,
@@ -318,10 +318,10 @@ class NativeExecutable:
         except _Failure as failure:
             raise self.failure(bound.plan, failure) from None
 
-    def shortcut(self) -> Control | None:
+    def shortcut(self) -> LaunchDescriptor | None:
         return None if self.last is None or self.last.is_overdue else self.last.control
 
-    def failed(self, control: Control, status: int) -> Exception:
+    def failed(self, control: LaunchDescriptor, status: int) -> Exception:
         """What to raise for the status of a run of `control`, which is one of the last plans."""
         return self.failure(control.plan, _Failure(status))
 
@@ -378,7 +378,7 @@ class NativeExecutable:
             return bound
 
     def compiled_for(self, shapes: Shapes) -> CompiledPlan:
-        found = self.compiled(generalise(self.feeds, shapes))
+        found = self.compiled(symbolize_shapes(self.feeds, shapes))
         try:
             found.plan.sizes(shapes)
         except SizeMismatch:
@@ -393,7 +393,7 @@ class NativeExecutable:
         found = self.plans.get(key)
         if found is None:
             signature = Signature(self.fetches, self.feeds, general, variable_shapes)
-            with Ahead() as ahead:
+            with CompileAhead() as ahead:
                 plan = compile(self.graph, signature, Options(on_kernel=ahead.add, keep=True))
                 found = self.plans[key] = CompiledPlan(plan, ahead)
             while len(self.plans) > MAX_PLANS:  # bound plans keep theirs alive for as long as they are used

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from graphflow_compiler.codegen.jit.engine import Begun, add_symbol, compile_units, external_symbols
+from graphflow_compiler.codegen.jit.engine import PendingUnits, add_symbol, compile_units, external_symbols
 from graphflow_compiler.codegen.jit.fork_safe_locks import lock_held_by_forks
 from graphflow_runtime.native_code.dispatch_run_text import NO_MEMORY as NO_MEMORY
 from graphflow_runtime.native_code.dispatch_text import TEXT
@@ -61,7 +61,7 @@ class Builtins:
             address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
             assert address is not None
             add_symbol(name, address)
-        self._engine = compile_units([TEXT], begun=_begun, more_follows=True)
+        self._engine = compile_units([TEXT], pending=_pending, more_follows=True)
         self._new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
             ("PyCFunction_NewEx", ctypes.pythonapi)
         )
@@ -84,22 +84,26 @@ class Builtins:
         return made
 
 
-_begun: Begun | None = None
+_pending: PendingUnits | None = None
 
 
 def begin() -> None:
     """Has the builtins compiled, if they must be, while this process goes on to write its first plan."""
-    global _begun
+    global _pending
     with _lock:
-        if _begun is None and not _once.cache_info().currsize and os.environ.get("GRAPHFLOW_DISPATCH", "builtin") == "builtin":
-            _begun = Begun()
-            _begun.add(TEXT, more_follows=True)
+        if (
+            _pending is None
+            and not _once.cache_info().currsize
+            and os.environ.get("GRAPHFLOW_DISPATCH", "builtin") == "builtin"
+        ):
+            _pending = PendingUnits()
+            _pending.add(TEXT, more_follows=True)
 
 
 def _after_fork() -> None:
     """Nobody is at work for a child."""
-    global _begun
-    _begun = None
+    global _pending
+    _pending = None
 
 
 if hasattr(os, "register_at_fork"):

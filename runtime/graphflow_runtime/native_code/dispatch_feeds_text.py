@@ -1,4 +1,4 @@
-"""The LLVM text by which `codegen.dispatch` gets at the memory of what is fed. Blocks of int64s are described there."""
+"""The LLVM text by which `native_code.dispatch` gets at the memory of what is fed. Blocks of int64s are described there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The LLVM text of the two builtins of `codegen.dispatch`. Offsets in blocks of int64s are named there."""
+"""The LLVM text of the two builtins of `native_code.dispatch`. Offsets in blocks of int64s are named there."""
 
 from __future__ import annotations
 

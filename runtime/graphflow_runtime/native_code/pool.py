@@ -7,7 +7,7 @@ All threads run the same plan, each its share of every step (SPMD). A control bl
     256  lowest status that is not 0, or -1                  320  place of each thread: seven lines
 
 A thread's first line says how many barriers of which job it has reached, its second which job it has ended, the others
-where it may run (`pool_places`). The first two only grow, so whoever waits compares with "at least". Waiting spins, gives
+where it may run (`thread_affinity`). The first two only grow, so whoever waits compares with "at least". Waiting spins, gives
 way to other processes after a while, and for a next job in the end sleeps on a futex, which costs 25-60 us to leave: so only
 a worker that had nothing to do for some 150 us does. Linux only; elsewhere plans run on one thread.
 """
@@ -24,7 +24,7 @@ from graphflow_runtime.native_code.thread_affinity import GIVEN_AT, LARGE, MASK_
 
 #: Where the lines of the threads begin, and their size for one thread.
 THREADS_AT, THREAD_BYTES = 320, GIVEN_AT + MASK_BYTES
-#: Rounds of waiting for a job before a worker sleeps, of 25-40 ns each: together longer than `thread_choice.BRIEF_NS`, or a
+#: Rounds of waiting for a job before a worker sleeps, of 25-40 ns each: together longer than `thread_autotune.BRIEF_NS`, or a
 #: worker that a brief run has woken would sleep again before the next run begins.
 _SPINS = 5000
 #: Rounds of waiting at a barrier before giving way to other processes.
@@ -51,7 +51,7 @@ def pool_code() -> Engine:
     """The worker, launch and barrier functions: ``graphflow_barrier(ctl, thread, threads)`` and so on.
 
     The last is made known to LLVM, for entries to call. Dims of a launch are preceded by six words: the block of
-    `thread_choice`, control block, threads, flags of the steps (see `threaded_entry`), threaded entry, one-thread entry.
+    `thread_autotune`, control block, threads, flags of the steps (see `threaded_entry`), threaded entry, one-thread entry.
     """
     machine = platform.machine()
     declaration, pause = _PAUSE[machine]

@@ -11,7 +11,7 @@ import numpy as np
 from graphflow.framework.errors import FeedError, OutOfMemoryError
 from graphflow.framework.graph import Operation, Tensor
 from graphflow_runtime.executor.executable import Executable
-from graphflow_runtime.executor.launch_descriptor import LIST, SINGLE, TUPLE, Cells, Control
+from graphflow_runtime.executor.launch_descriptor import LIST, SINGLE, TUPLE, CallSlot, LaunchDescriptor
 from graphflow_runtime.session.feeds import FeedConverter, check_named_sizes
 from graphflow_runtime.session.fetches import Element, FetchPlan
 
@@ -59,7 +59,7 @@ def unfed_part(elements: Sequence[Element], fed: Container[Tensor]) -> list[Elem
     ]
 
 
-class Prepared:
+class PreparedCall:
     """One (fetches, feeds) pair as the user spells it, with the executable it shares with other spellings.
 
     `call(*values)` runs it. While nothing changes from one run to the next, that is one native function; otherwise it
@@ -89,7 +89,7 @@ class Prepared:
         )
         self.executable: Executable = session._executable(computed, self.tensors)
         kind, members, slow, self.rebuild = self._shape()
-        self.cells = Cells(kind, members, slow, self._failed)
+        self.cells = CallSlot(kind, members, slow, self._failed)
         #: Native code gives back results of the plan.
         self.has_shortcut = min(self.slots, default=0) >= _OPERATION
         #: The first run goes the slow way in any case, so what is native is made after it.
@@ -118,7 +118,7 @@ class Prepared:
         count, in_order, slow = len(order), itemgetter(*order), self._slow  # of two at least
         return _named(lambda *values: call(*in_order(values)) if len(values) == count else slow(*values))
 
-    def _failed(self, status: int, control: Control | None = None) -> None:
+    def _failed(self, status: int, control: LaunchDescriptor | None = None) -> None:
         """Of what ran, that is: another thread may have bound the cells to other sizes since."""
         if control is None:
             raise _no_room()

@@ -27,7 +27,7 @@ from graphflow_runtime.session.feeds import FeedConverter, feed_tensor, flatten_
 from graphflow_runtime.session.fetches import Element, FetchPlan
 from graphflow_runtime.session.graph_growth_warning import GrowthWatch
 from graphflow_runtime.session.partial_run import PartialRun
-from graphflow_runtime.session.prepared_call import Prepared, call_key, canonical, unfed_part
+from graphflow_runtime.session.prepared_call import PreparedCall, call_key, canonical, unfed_part
 from graphflow_runtime.store import VariableStore
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class BaseSession:
         self._lock = threading.RLock()
         self._store = VariableStore(self._lock)
         self._closed = False
-        self._prepared: dict[Any, Prepared] = {}  # oldest first; an OrderedDict would take 0.15 us longer to look into
+        self._prepared: dict[Any, PreparedCall] = {}  # oldest first; an OrderedDict would take 0.15 us longer to look into
         self._executables: OrderedDict[Any, Executable] = OrderedDict()
         self._growth = GrowthWatch(self._graph)
         self._native: Statistics | None = None
@@ -162,7 +162,7 @@ class BaseSession:
             return prepared.call(*values)
         return self._run_with(prepared, values, options, run_metadata)
 
-    def _run_with(self, prepared: Prepared, values: Sequence[Any], options: Any, run_metadata: Any) -> Any:
+    def _run_with(self, prepared: PreparedCall, values: Sequence[Any], options: Any, run_metadata: Any) -> Any:
         """A run that is to tell about itself, if its options ask for that."""
         if not isinstance(run_metadata, RunMetadata):
             raise TypeError(f"run_metadata must be a RunMetadata, got {type(run_metadata).__name__}")
@@ -206,7 +206,7 @@ class BaseSession:
             prepared.executable.profiled(traces[-1].plan, profile.explain)
         return profile
 
-    def _prepare(self, fetches: Any, feed_dict: Any) -> tuple[Prepared, Sequence[Any]]:
+    def _prepare(self, fetches: Any, feed_dict: Any) -> tuple[PreparedCall, Sequence[Any]]:
         if feed_dict is not None and not hasattr(feed_dict, "items"):
             raise TypeError(f"feed_dict must be a mapping from tensors to values, got {type(feed_dict).__name__}")
         with self._lock:
@@ -222,7 +222,7 @@ class BaseSession:
             feeds = flatten_feeds(self._graph, feed_dict or {})
             self._misses += 1
             self._growth.check()
-            prepared = Prepared(self, FetchPlan(self._graph, fetches), tuple(feeds))
+            prepared = PreparedCall(self, FetchPlan(self._graph, fetches), tuple(feeds))
             if flat:
                 self._prepared[key] = prepared
                 while len(self._prepared) > MAX_PREPARED:
@@ -301,7 +301,7 @@ class BaseSession:
             twice = next((t for t, count in Counter(tensors).items() if count > 1), None)
             if twice is not None:
                 raise FeedError(f"Tensor {twice.name} is fed more than once.")
-            prepared = Prepared(self, FetchPlan(self._graph, fetches), tensors)
+            prepared = PreparedCall(self, FetchPlan(self._graph, fetches), tensors)
         prepared.make_native()
         call = prepared.call
         if not accept_options:

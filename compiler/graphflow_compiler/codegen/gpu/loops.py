@@ -1,4 +1,4 @@
-"""LoopKernel to LLVM for a GPU: the same loops as on the CPU, each thread with one lane (see `gpu_schedule`).
+"""LoopKernel to LLVM for a GPU: the same loops as on the CPU, each thread with one lane (see `gpu.schedule`).
 
 What stands outside the loops that threads share, every thread of a block computes alike; the first one stores it.
 

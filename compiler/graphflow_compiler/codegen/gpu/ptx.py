@@ -48,7 +48,7 @@ INTRINSICS = frozenset(
 
 @record(frozen=True, slots=True)
 class PtxKernel:
-    """PTX of one kernel. `parameters`: the kernel's buffers and sizes by name, in order, then ``status`` (see `gpu_loops`)."""
+    """PTX of one kernel. `parameters`: the kernel's buffers and sizes by name, in order, then ``status`` (see `gpu.loops`)."""
 
     name: str
     text: str

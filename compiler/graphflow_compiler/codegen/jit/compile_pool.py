@@ -50,7 +50,7 @@ class Job:
     helper: subprocess.Popen[bytes] | None = None
 
 
-class Crew:
+class CompilePool:
     """The helpers of this process and what waits for them."""
 
     def __init__(self) -> None:
@@ -194,14 +194,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-_crew = Crew()
+_pool = CompilePool()
 _processors = lru_cache(maxsize=1)(available_processors)  # asked for each text, and some ten files are read for it
-atexit.register(lambda: _crew.dismiss())
+atexit.register(lambda: _pool.dismiss())
 
 
 def _forget() -> None:
-    global _crew
-    _crew = Crew()  # a forked process has neither the threads nor the right to the pipes
+    global _pool
+    _pool = CompilePool()  # a forked process has neither the threads nor the right to the pipes
     _processors.cache_clear()  # nor, perhaps, the limits
 
 
@@ -211,7 +211,7 @@ if hasattr(os, "register_at_fork"):
 
 def expect() -> None:
     """Much is about to be compiled: a helper starts at once."""
-    _crew.start(1)
+    _pool.start(1)
 
 
 def begin(text: str, cpu: str, features: str) -> Job | None:
@@ -219,26 +219,26 @@ def begin(text: str, cpu: str, features: str) -> Job | None:
     if not _limit():
         return None
     job = Job(text, cpu, features)
-    _crew.add([job])
-    _crew.start(_crew.waiting() // _EARLY)
+    _pool.add([job])
+    _pool.start(_pool.waiting() // _EARLY)
     return job
 
 
-def emit_all(texts: Sequence[str], cpu: str, features: str, begun: Mapping[str, Job] | None = None) -> list[bytes]:
+def emit_all(texts: Sequence[str], cpu: str, features: str, pending: Mapping[str, Job] | None = None) -> list[bytes]:
     """The object file of each text, of which some may have begun. Raises RuntimeError with LLVM's words."""
-    known = begun or {}
+    known = pending or {}
     jobs = [known.get(text) or Job(text, cpu, features) for text in texts]
-    _crew.add([job for job in jobs if job.text not in known])
-    _crew.start((_crew.waiting() - _START) // _LEAST - 1)
+    _pool.add([job for job in jobs if job.text not in known])
+    _pool.start((_pool.waiting() - _START) // _LEAST - 1)
     try:
-        return _crew.finish(jobs)
+        return _pool.finish(jobs)
     finally:
-        _crew.drop(jobs)
+        _pool.drop(jobs)
 
 
 def forget(jobs: Iterable[Job]) -> None:
     """What `begin` returned is not wanted any more."""
-    _crew.drop(jobs)
+    _pool.drop(jobs)
 
 
 def _limit() -> int:

@@ -60,7 +60,7 @@ def compile_module(texts: Sequence[str], target: Target | None = None) -> Engine
     return compile_units(["\n".join(texts)], target)
 
 
-class Begun:
+class PendingUnits:
     """Units on which compiling has begun while the passes still write others. Whoever begins them compiles them, too."""
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class Begun:
 
 
 def compile_units(
-    texts: Sequence[str], target: Target | None = None, begun: Begun | None = None, more_follows: bool = False
+    texts: Sequence[str], target: Target | None = None, pending: PendingUnits | None = None, more_follows: bool = False
 ) -> Engine:
     """As `compile_module` for several modules that may call each other's functions, each kept in the cache by itself.
 
@@ -102,7 +102,7 @@ def compile_units(
         if missing:
             if more_follows and cache is not None:  # without a cache every process would start one, however little it compiles
                 expect()
-            codes |= zip(missing, _emit(list(missing.values()), target, begun), strict=True)
+            codes |= zip(missing, _emit(list(missing.values()), target, pending), strict=True)
             if cache is not None:
                 for key in missing:
                     cache.put(key, codes[key])
@@ -134,9 +134,9 @@ def external_symbols(texts: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def _emit(texts: list[str], target: Target, begun: Begun | None = None) -> list[bytes]:
+def _emit(texts: list[str], target: Target, pending: PendingUnits | None = None) -> list[bytes]:
     try:
-        return emit_all(texts, target.cpu, target.features, {} if begun is None else begun.jobs)
+        return emit_all(texts, target.cpu, target.features, {} if pending is None else pending.jobs)
     except RuntimeError as e:
         raise CompileError(f"LLVM refuses the module: {e}") from None
 

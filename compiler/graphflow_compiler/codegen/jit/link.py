@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from graphflow.framework.errors import CompileError
 from graphflow.framework.records import record
-from graphflow_compiler.codegen.jit.engine import Begun, Engine, compile_units
+from graphflow_compiler.codegen.jit.engine import Engine, PendingUnits, compile_units
 from graphflow_compiler.codegen.jit.fork_safe_locks import lock_held_by_forks
 
 _lock = lock_held_by_forks()
@@ -31,33 +31,33 @@ class LinkedPlan:
     found: int  # how many of them the cache on disk had
 
 
-class Ahead:
+class CompileAhead:
     """Kernels of a plan as they are written: units that are complete are compiled while the passes go on."""
 
     def __init__(self) -> None:
-        self.begun = Begun()
+        self.pending = PendingUnits()
         self._small: list[str] = []
 
-    def __enter__(self) -> Ahead:
+    def __enter__(self) -> CompileAhead:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.begun.forget()
+        self.pending.forget()
 
     def add(self, name: str, text: str) -> None:
         """The next kernel that is new to the plan."""
         if name in _holders:
             return
         if len(text) >= _LARGE:
-            self.begun.add(text)
+            self.pending.add(text)
             return
         if sum(map(len, self._small)) >= _TOGETHER:  # as in `_units`: a unit is full when the next one opens
-            self.begun.add("\n".join(self._small))
+            self.pending.add("\n".join(self._small))
             self._small = []
         self._small.append(text)
 
 
-def link(kernels: Mapping[str, str], entry_text: str, ahead: Ahead | None = None) -> LinkedPlan:
+def link(kernels: Mapping[str, str], entry_text: str, ahead: CompileAhead | None = None) -> LinkedPlan:
     """Compiles the kernels that no living plan has, and the entry that calls them all. Raises CompileError."""
     import llvmlite.binding as llvm
 
@@ -77,7 +77,7 @@ def link(kernels: Mapping[str, str], entry_text: str, ahead: Ahead | None = None
         elsewhere = [_declaration(text) for name, text in kernels.items() if name not in last]
         texts = ["\n".join(kernels[name] for name in unit) for unit in units]
         texts.append("\n".join([*elsewhere, *(kernels[name] for name in last), entry_text]))
-        made = compile_units(texts, begun=None if ahead is None else ahead.begun)
+        made = compile_units(texts, pending=None if ahead is None else ahead.pending)
         for name in fresh:
             _holders[name] = made
         engines[id(made)] = made

@@ -180,7 +180,7 @@ class _Function:
             self.lines.when(self.lines.value(f"icmp sgt i64 {left}, 0"), tail)
 
     def bounce_loop(self, loop: For, e: VectorEmitter, lo: Size, hi: Size, lanes: int, touched: Sequence[Access]) -> None:
-        """The rounds of whole vectors, then the same loop again for one round on the stack (see `bounce`)."""
+        """The rounds of whole vectors, then the same loop again for one round on the stack (see `vector_tail`)."""
         lines = self.lines
         running = Running.at_identity(lines, loop.accumulators, lanes)
         wide = replace(e, lane_variable=loop.var, lanes=lanes)

@@ -5,8 +5,8 @@ the sum, row tiles, column panels (these two the other way round where A is copi
 tile, whose loop over the terms keeps its sums in registers. Elements of A are broadcast, rows of B are vectors. Every
 element is one chain of additions in the order of k, so results depend neither on tiles nor on threads.
 
-`gemm_tile` makes the choices, `gemm_shares` divides the work, `gemm_pack` copies into scratch, `gemm_sums` writes the
-inner loop, `gemm_epilogue` what follows it.
+`tiling` makes the choices, `work_partition` divides the work, `packing` copies into scratch, `micro_kernel` writes the
+inner loop, `epilogue` what follows it.
 """
 
 from __future__ import annotations
