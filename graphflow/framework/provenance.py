@@ -12,13 +12,19 @@ from typing import TypeAlias
 #: Raw frames, innermost first. Formatting is left to the moment of display: capture costs microseconds, text does not.
 RawFrames: TypeAlias = "tuple[tuple[CodeType, int], ...]"
 
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_PARENT = os.path.dirname(_PACKAGE)
+#: The folders of the three packages, as installed and as they stand in a checkout.
 _ROOTS = tuple(
-    os.path.dirname(os.path.abspath(path)) + os.sep
-    for path in (__file__, os.path.join(os.path.dirname(__file__), "..", "compiler", "graphflow_compiler", "x"),
-                 os.path.join(os.path.dirname(__file__), "..", "runtime", "graphflow_runtime", "x"),
-                 os.path.join(os.path.dirname(__file__), "..", "graphflow_compiler", "x"),
-                 os.path.join(os.path.dirname(__file__), "..", "graphflow_runtime", "x"))
-)  # fmt: skip
+    folder + os.sep
+    for folder in (
+        _PACKAGE,
+        os.path.join(_PARENT, "graphflow_compiler"),
+        os.path.join(_PARENT, "graphflow_runtime"),
+        os.path.join(_PARENT, "compiler", "graphflow_compiler"),
+        os.path.join(_PARENT, "runtime", "graphflow_runtime"),
+    )
+)
 _MAX_FRAMES = 8
 _last: RawFrames = ()
 _ours: dict[str, bool] = {}  # by file name: strings keep their hash, code objects compute it anew

@@ -2,8 +2,8 @@
 
 The updates of all biases, the initial values of all weights, a scaling here and there: loops over every element of a flat
 range that do the same and differ in how many elements there are, or in a factor. LLVM takes some ten milliseconds for
-each, and such a loop runs no slower when its extent and a factor are arguments. (Loops over rows do run slower, and are merged only
-where there are many of them: `row_function_merging`.) Other numbers in which no two kernels of the plan differ stay
+each, and such a loop runs no slower when its extent and a factor are arguments. (Loops over rows do run slower, and are merged
+only where there are many of them: `row_function_merging`.) Other numbers in which no two kernels of the plan differ stay
 constants.
 
 `Skeleton.of` takes a kernel apart into what must be the same and its numbers; `together` makes the one kernel of several
