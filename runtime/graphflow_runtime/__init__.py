@@ -1,0 +1,1 @@
+"""The runtime: sessions, their variables, and what runs plans."""

@@ -1,0 +1,1 @@
+"""The levels between the graph and machine code: Program, kernels, loops."""

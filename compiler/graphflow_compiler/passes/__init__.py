@@ -1,0 +1,1 @@
+"""Passes: rewrites of Programs, and fusion of their nodes to kernels."""
