@@ -1,4 +1,7 @@
-"""Rows that have no peer: compile time, share of a core's peak, threads, a busy neighbour, memory."""
+"""Rows that have no peer: compile time, share of a core's peak, threads, a busy neighbour, memory.
+
+Beside an earlier commit of our own stand the compile time and, in rows that only it has, steps on one thread.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
-from driver import OURS, Run, Side, Worker, WorkerError, time_processes, time_steps
+from before import Again, both_again, ratios, step_again
+from driver import BEFORE, OURS, Run, Side, Worker, WorkerError, time_processes, time_steps
 from results import Effort, Line, Results, Scaling, Share, say
 from workloads import WORKLOADS
 
@@ -35,9 +39,12 @@ SETTLING_S = 1.0
 MOST_GROWTH, GROWTH_RUNS = 1 << 20, 10_000
 
 
-def measure_alone(side: Side, effort: Effort, wanted: Callable[[str], bool], results: Results) -> None:
+def measure_alone(sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], bool], results: Results) -> None:
     """A row that fails is left out, with a note."""
-    _kernels(side, effort, wanted, results)
+    side = sides[OURS]
+    _kernels(sides, effort, wanted, results)
+    if BEFORE in sides and wanted("one-thread"):
+        _one_thread(sides, effort, results)
     rows = {"peak": _shares, "threads": _threads, "neighbour": _neighbour, "memory": _growth}
     for name, measure in rows.items():
         if wanted(name):
@@ -63,15 +70,47 @@ def _workers(side: Side, *counts: str, cores: Collection[int] = ()) -> Iterator[
             worker.close()
 
 
-def _kernels(side: Side, effort: Effort, wanted: Callable[[str], bool], results: Results) -> None:
+def _kernels(sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], bool], results: Results) -> None:
     if wanted("kernels"):
         say("kernels")
-        runs = {(OURS, option): Run(side, side.command(option), prints=True, cache=None) for option, _, _ in KERNELS}
+        runs = {
+            (name, option): Run(sides[name], sides[name].command(option), prints=True, cache=None)
+            for option, _, _ in KERNELS
+            for name in (OURS, BEFORE)
+            if name in sides
+        }
         timing = time_processes("kernels", runs, effort.processes)
         results.notes += timing.notes
         for option, title, target in KERNELS:
-            took = timing.best(OURS, option)
-            results.lines.append(Line(title, {} if took is None else {OURS: took}, None, target, absolute=True))
+            took = {name: timing.best(name, option) for name, _ in runs}
+            _add(results, title, took, effort, both_again("kernels", runs, option, effort), target)
+
+
+def _one_thread(sides: Mapping[str, Side], effort: Effort, results: Results) -> None:
+    """Ours and the earlier commit, where other rows with these titles say nothing about the earlier one."""
+    titles = {name: title for name, (title, _) in SPEEDUPS.items()} | {name: _product(name) for name in PRODUCTS}
+    for name, title in titles.items():
+        say(f"one thread, {name}")
+        again = step_again(sides, name, effort, GRAPHFLOW_THREADS="1")
+        _add(results, f"{title}, one thread", again((OURS, BEFORE)), effort, again)
+
+
+def _add(
+    results: Results,
+    title: str,
+    seconds: Mapping[str, float | None],
+    effort: Effort,
+    again: Again,
+    target: float | None = None,
+) -> None:
+    found = {name: s for name, s in seconds.items() if s is not None}
+    beside = ratios(title, seconds, again, effort, results.notes)
+    results.lines.append(Line(title, found, None, target, absolute=True, ratios=beside))
+
+
+def _product(name: str) -> str:
+    m, k, n = WORKLOADS[name].sizes
+    return f"matmul + bias + relu, {m}x{k}x{n}, mean"
 
 
 def _shares(side: Side, effort: Effort, results: Results) -> None:
@@ -86,8 +125,7 @@ def _shares(side: Side, effort: Effort, results: Results) -> None:
             seconds = timing.best("1")
             if seconds is not None:
                 m, k, n = WORKLOADS[name].sizes
-                title = f"matmul + bias + relu, {m}x{k}x{n}, mean"
-                results.shares.append(Share(title, 2 * m * k * n / seconds, peak, LEAST_SHARE))
+                results.shares.append(Share(_product(name), 2 * m * k * n / seconds, peak, LEAST_SHARE))
 
 
 def _threads(side: Side, effort: Effort, results: Results) -> None:

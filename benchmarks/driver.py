@@ -20,10 +20,12 @@ from workloads import WORKLOADS
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 OURS = "graphflow"
+BEFORE = "before"  # graphflow too: an earlier commit, by the same scripts as ours
 # In the order of the table's columns.
 PEERS = ("torch", "jax", "tensorflow", "onnxruntime", "pytensor", "numpy")
 TITLES = {
     "graphflow": "graphflow",
+    "before": "graphflow before",
     "torch": "PyTorch",
     "jax": "JAX",
     "tensorflow": "TensorFlow",
@@ -31,6 +33,8 @@ TITLES = {
     "pytensor": "PyTensor",
     "numpy": "numpy",
 }
+# What a ratio to the fastest framework is not taken of.
+NO_FRAMEWORKS = (OURS, BEFORE, "numpy")
 # Threads of several libraries spin on after their work, some for a fifth of a second: the next side waits until they sleep.
 LOOK_S = 0.05
 QUIET_S = 0.01  # of all processors within LOOK_S: the machine is quiet
@@ -46,17 +50,24 @@ class WorkerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Side:
-    """A library and the interpreter that has it."""
+    """A library and the interpreter that has it.
+
+    commit: of graphflow, where two of its commits are compared; "" where it is not known.
+    cache: where graphflow keeps compiled code unless a run says where; None: where it does by default.
+    """
 
     name: str
     python: str = sys.executable
+    commit: str = ""
+    cache: Path | None = None
 
     def environment(self, cache: Path | None = None, keep: bool = False, **more: str) -> dict[str, str]:
         """The child's environment. In `cache` libraries keep compiled code that do so as installed, and with `keep` those too
         that have to be told; None: wherever they do by default."""
         found = {**os.environ, **more}
+        cache = cache or self.cache
         found.pop("PYTHONDONTWRITEBYTECODE", None)  # installed libraries have theirs
-        if self.python != sys.executable:
+        if self.python != sys.executable or self.name == BEFORE:
             found.pop("PYTHONPATH", None)
         if self.name == OURS:
             ours = [str(ROOT), str(ROOT / "compiler"), str(ROOT / "runtime")]
@@ -70,7 +81,7 @@ class Side:
         return found
 
     def command(self, *arguments: str) -> list[str]:
-        return [self.python, str(HERE / "worker.py"), self.name, *arguments]
+        return [self.python, str(HERE / "worker.py"), OURS if self.name == BEFORE else self.name, *arguments]
 
 
 def find_sides(given: Mapping[str, str]) -> dict[str, Side]:
@@ -242,7 +253,7 @@ def time_processes(what: str, runs: Mapping[tuple[str, str], Run], rounds: int) 
     timing = Timing()
     times: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
     for turn in range(rounds + 1):
-        medians = {key: statistics.median(t) for key, t in times.items() if t and key[0] not in (OURS, "numpy")}
+        medians = {key: statistics.median(t) for key, t in times.items() if t and key[0] not in NO_FRAMEWORKS}
         for key in list(times):
             if turn == 0 and runs[key].cache is None:
                 continue
@@ -264,7 +275,8 @@ def _run(run: Run) -> float:
     with tempfile.TemporaryDirectory(prefix="graphflow-benchmarks-") as fresh:
         environment = run.side.environment(run.cache or Path(fresh), run.keep, START=repr(time.time()))
         start = time.perf_counter()
-        done = subprocess.run(run.command, env=environment, capture_output=True, text=True, check=False)
+        # In an empty folder: Python looks for modules where it stands, and that may be this checkout.
+        done = subprocess.run(run.command, env=environment, cwd=fresh, capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - start
     if done.returncode:
         said = done.stderr.strip().splitlines()

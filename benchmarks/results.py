@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from driver import OURS
@@ -11,11 +12,15 @@ from driver import OURS
 
 @dataclass(frozen=True)
 class Effort:
-    """Rounds of steps and of whole processes; seconds of each variant in a round of steps."""
+    """Rounds of steps and of whole processes; seconds of each variant in a round of steps.
+
+    at_most: the most that our time should be of an earlier commit's; None: any.
+    """
 
     steps: int = 5
     processes: int = 5
     step_s: float = 0.05
+    at_most: float | None = None
 
 
 QUICK = Effort(steps=3, processes=1, step_s=0.02)
@@ -30,6 +35,11 @@ class Line:
     ratio: float | None
     target: float | None
     absolute: bool = False  # the target is seconds
+    ratios: Sequence[float] = ()  # our time divided by the earlier commit's, one for each time that the two were timed
+
+    @property
+    def to_before(self) -> float | None:
+        return statistics.median(self.ratios) if self.ratios else None
 
     @property
     def met(self) -> bool:
@@ -60,6 +70,7 @@ class Share:
 @dataclass
 class Results:
     versions: dict[str, str] = field(default_factory=dict)
+    commits: dict[str, str] = field(default_factory=dict)  # of ours and of the earlier one, where there is one
     lines: list[Line] = field(default_factory=list)
     scaling: list[Scaling] = field(default_factory=list)
     beside_neighbour: list[Scaling] = field(default_factory=list)

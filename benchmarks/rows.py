@@ -6,10 +6,26 @@ import importlib.util
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from alone import measure_alone
-from driver import OURS, ROOT, TITLES, Load, Run, Side, Timing, Worker, WorkerError, time_processes, time_steps
+from before import Again, both_again, ratios, step_again
+from driver import (
+    BEFORE,
+    NO_FRAMEWORKS,
+    OURS,
+    ROOT,
+    TITLES,
+    Load,
+    Run,
+    Side,
+    Timing,
+    Worker,
+    WorkerError,
+    time_processes,
+    time_steps,
+)
 from results import Effort, Line, Results, say
 from workloads import WORKLOADS
 
@@ -44,27 +60,39 @@ KEEPS_IF_TOLD, KEPT = {"jax"}, "kept"
 def measure(sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], bool]) -> Results:
     """Every row whose name is `wanted`, on every side that has it."""
     results, load = Results(), Load()
-    trainers = _steps(sides, effort, wanted, results)
     with tempfile.TemporaryDirectory(prefix="graphflow-benchmarks-") as caches:
+        if BEFORE in sides:  # neither finds what the other, or an earlier run, has compiled
+            apart = {name: replace(sides[name], cache=Path(caches, f"steps-{name}")) for name in (OURS, BEFORE)}
+            sides = {**sides, **apart}
+            results.commits = {name: side.commit for name, side in apart.items()}
+        trainers = _steps(sides, effort, wanted, results)
         _digits(trainers, effort, wanted, results, Path(caches))
         _first_step(trainers, effort, wanted, results, Path(caches))
-    _imports(sides[OURS], effort, wanted, results)
-    measure_alone(sides[OURS], effort, wanted, results)
+        _imports(sides, effort, wanted, results)
+        measure_alone(sides, effort, wanted, results)
     results.others = load.others()
     return results
 
 
-def _add(results: Results, row: str, seconds: Mapping[str, float | None], peers: tuple[str, ...] = ()) -> None:
+def _add(
+    results: Results,
+    row: str,
+    seconds: Mapping[str, float | None],
+    effort: Effort,
+    again: Again,
+    peers: tuple[str, ...] = (),
+) -> None:
     """A line of RATIOS. numpy is shown but is no framework: it is the peer only where `peers` names it."""
     found = {side: s for side, s in seconds.items() if s is not None}
     title, target = RATIOS[row]
-    rivals = [s for side, s in found.items() if (side in peers if peers else side not in (OURS, "numpy"))]
+    rivals = [s for side, s in found.items() if (side in peers if peers else side not in NO_FRAMEWORKS)]
     ratio = found[OURS] / min(rivals) if OURS in found and rivals else None
     if row in SECONDS:
         target = SECONDS[row]
     elif row in BEYOND_NUMPY and "numpy" in found:
         target = found["numpy"] + BEYOND_NUMPY[row]
-    results.lines.append(Line(title, found, ratio, target, absolute=RATIOS[row][1] is None))
+    beside = ratios(title, seconds, again, effort, results.notes)
+    results.lines.append(Line(title, found, ratio, target, absolute=RATIOS[row][1] is None, ratios=beside))
 
 
 def _steps(sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], bool], results: Results) -> dict[str, Side]:
@@ -86,9 +114,10 @@ def _steps(sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], bo
             best = {side: timing.best(side) for side in workers}
             if name == "scalar":
                 for row, variant in (("scalar run", "Session.run"), ("scalar callable", "make_callable")):
-                    _add(results, row, {**best, OURS: timing.best(OURS, variant)})
+                    ours = {side: timing.best(side, variant) for side in (OURS, BEFORE)}
+                    _add(results, row, {**best, **ours}, effort, step_again(sides, name, effort, variant))
             else:
-                _add(results, name, best)
+                _add(results, name, best, effort, step_again(sides, name, effort))
     finally:
         for worker in workers.values():
             worker.close()
@@ -106,8 +135,9 @@ def _digits(sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], b
     sample = f"import sys; sys.path.insert(0, {str(ROOT / 'samples')!r}); import digits_mlp; digits_mlp.main(folder=None)"
     runs: dict[tuple[str, str], Run] = {}
     for name, side in sides.items():
-        command = [side.python, "-c", sample] if name == OURS else side.command("--digits", file)
-        if name == OURS:
+        sampled = name in (OURS, BEFORE)
+        command = [side.python, "-c", sample] if sampled else side.command("--digits", file)
+        if sampled:
             runs[name, "cold"] = Run(side, command, prints=False, cache=None)
             runs[name, "warm"] = Run(side, command, prints=False, cache=caches / name)
         elif name == "pytensor":  # its own folder, filled by the first run; a cold one takes it half a minute of C++
@@ -121,7 +151,8 @@ def _digits(sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], b
     results.notes += timing.notes
     _note_kept(timing, "digits", results)
     for kind in ("cold", "warm"):
-        _add(results, f"digits {kind}", {side: timing.best(side, kind, "both") for side in sides})
+        took = {side: timing.best(side, kind, "both") for side in sides}
+        _add(results, f"digits {kind}", took, effort, both_again(f"digits {kind}", runs, kind, effort))
 
 
 def _first_step(
@@ -136,7 +167,8 @@ def _first_step(
         timing = time_processes("first step", runs, effort.processes)
         results.notes += timing.notes
         _note_kept(timing, "first step", results)
-        _add(results, "first", {side: timing.best(side, "") for side in sides})
+        took = {side: timing.best(side, "") for side in sides}
+        _add(results, "first", took, effort, both_again("first step", runs, "", effort))
 
 
 def _note_kept(timing: Timing, what: str, results: Results) -> None:
@@ -147,16 +179,20 @@ def _note_kept(timing: Timing, what: str, results: Results) -> None:
             results.notes.append(f"{what}: {TITLES[side]}, told to keep compiled code between processes, takes {seconds:.2f} s")
 
 
-def _imports(side: Side, effort: Effort, wanted: Callable[[str], bool], results: Results) -> None:
+def _imports(sides: Mapping[str, Side], effort: Effort, wanted: Callable[[str], bool], results: Results) -> None:
     """Seconds of the import alone: what starting Python takes is in neither."""
     if not wanted("import"):
         return
     say("import")
-    runs = {}
-    for module in (OURS, "numpy"):
+    runs: dict[tuple[str, str], Run] = {}
+    for name in (OURS, BEFORE, "numpy"):
+        if name == BEFORE and name not in sides:
+            continue
+        side, module = (sides[OURS], name) if name != BEFORE else (sides[name], OURS)
         code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
-        runs[module, ""] = Run(side, [side.python, "-c", code], prints=True, cache=None)
+        runs[name, ""] = Run(side, [side.python, "-c", code], prints=True, cache=None)
     time_processes("import", runs, 1)  # byte code gets written
     timing = time_processes("import", runs, effort.processes)
     results.notes += timing.notes
-    _add(results, "import", {module: timing.best(module) for module in (OURS, "numpy")}, peers=("numpy",))
+    took = {name: timing.best(name) for name, _ in runs}
+    _add(results, "import", took, effort, both_again("import", runs, "", effort), peers=("numpy",))

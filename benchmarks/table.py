@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alone import GROWTH_RUNS, MOST_GROWTH
-from driver import OURS, PEERS, TITLES
+from before import AGAIN
+from driver import BEFORE, OURS, PEERS, TITLES
 from results import Effort, Results, Scaling
 
 START, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
@@ -19,8 +20,10 @@ def render(results: Results, effort: Effort) -> str:
     parts = [machine(results), _explained(effort)]
     if results.others is not None and results.others > 0.1:
         parts[0] += f"\nMeanwhile other processes kept {results.others:.1f} cores busy: expect less of what uses all cores."
+    if BEFORE in results.commits:
+        parts[1] += "\n" + _explained_before(effort)
     if results.lines:
-        parts.append(_times(results))
+        parts.append(_times(results, effort))
     if results.shares:
         parts.append(_shares(results))
     if results.scaling:
@@ -57,9 +60,21 @@ def _explained(effort: Effort) -> str:
     )
 
 
-def _times(results: Results) -> str:
-    shown = [name for name in PEERS if any(name in line.seconds for line in results.lines)]
-    rows = [["work", OURS, *(TITLES[name] for name in shown), "ratio", "target"]]
+def _explained_before(effort: Effort) -> str:
+    text = "Ours / before: our time divided by that of the earlier commit of graphflow, timed by turns in the same run."
+    if effort.at_most is None:
+        return text
+    return (
+        f"{text}\nWhere it is above {effort.at_most:.2f} both are timed again, up to {AGAIN} times, until the median of the\n"
+        "ratios is not; bold: it still is."
+    )
+
+
+def _times(results: Results, effort: Effort) -> str:
+    before = [BEFORE] if BEFORE in results.commits else []
+    shown = [*before, *(name for name in PEERS if any(name in line.seconds for line in results.lines))]
+    titles = [" ".join(filter(None, [TITLES[name], results.commits.get(name)])) for name in (OURS, *shown)]
+    rows = [["work", *titles, "ratio", "target", *(["ours / before"] if before else [])]]
     for line in results.lines:
         cells = [_seconds(line.seconds.get(name)) for name in (OURS, *shown)]
         ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
@@ -69,6 +84,9 @@ def _times(results: Results) -> str:
             ratio = _marked(ratio, line.met)
         target = "" if line.target is None else _seconds(line.target) if line.absolute else f"{line.target:.2f}"
         rows.append([line.title, *cells, ratio, f"≤ {target}" if target else ""])
+        if before:
+            found = line.to_before
+            rows[-1].append("" if found is None else _marked(f"{found:.2f}", effort.at_most is None or found <= effort.at_most))
     return _markdown(rows)
 
 
@@ -115,7 +133,10 @@ def machine(results: Results) -> str:
     """Processor, cores, and the versions of all that was timed."""
     name, vectors = _processor()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    versions = ", ".join(f"{TITLES[side]} {version}" for side, version in results.versions.items())
+    versions = ", ".join(
+        f"{TITLES[side]} {version}{f' ({results.commits[side]})' if results.commits.get(side) else ''}"
+        for side, version in results.versions.items()
+    )
     return (
         f"{cores} {'core' if cores == 1 else 'cores'} of {name}{f' ({vectors})' if vectors else ''}, {platform.system()}; "
         f"Python {platform.python_version()}, {versions}."

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import venv
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +25,7 @@ def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType
     """The modules of the folder, gone again afterwards: their names are common ones."""
     import importlib
 
-    names = ("workloads", "driver", "results", "alone", "rows", "table", "run")
+    names = ("workloads", "driver", "results", "before", "alone", "rows", "table", "run")
     monkeypatch.syspath_prepend(str(FOLDER))
     yield {name: importlib.import_module(name) for name in names}
     for name in names:
@@ -137,7 +139,8 @@ def test_rows_without_a_peer(benchmarks: dict[str, ModuleType]) -> None:
     alone.SPEEDUPS = {"mlp-32": ("a step", 1.7)}
     found = results.Results()
     wanted = ("peak", "threads", "neighbour", "memory")
-    alone.measure_alone(benchmarks["driver"].Side("graphflow"), results.QUICK, lambda row: row in wanted, found)
+    ours = {"graphflow": benchmarks["driver"].Side("graphflow")}
+    alone.measure_alone(ours, results.QUICK, lambda row: row in wanted, found)
     assert found.lines == [] and found.same_bits == {"tiny": True}
     assert [(s.title, s.flops > 0, s.peak > 0) for s in found.shares] == [
         ("matmul + bias + relu, 32x784x128, mean", True, True)
@@ -151,7 +154,8 @@ def test_rows_without_a_peer(benchmarks: dict[str, ModuleType]) -> None:
 def test_a_row_that_fails_is_left_out_with_a_note(benchmarks: dict[str, ModuleType]) -> None:
     alone, results = benchmarks["alone"], benchmarks["results"]
     found = results.Results()
-    alone.measure_alone(benchmarks["driver"].Side("no_such_side"), results.QUICK, lambda row: row in ("peak", "memory"), found)
+    ours = {"graphflow": benchmarks["driver"].Side("no_such_side")}
+    alone.measure_alone(ours, results.QUICK, lambda row: row in ("peak", "memory"), found)
     assert found.notes == ["peak: failed, left out", "memory: failed, left out"] and found.growth is None
 
 
@@ -185,3 +189,190 @@ def test_a_file_without_its_comments_stays_as_it_is(benchmarks: dict[str, Module
 def test_the_readme_has_the_comments(benchmarks: dict[str, ModuleType]) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text.count(benchmarks["table"].START) == text.count(benchmarks["table"].END) == 1
+
+
+def environment(folder: Path, *roots: Path) -> Path:
+    """An interpreter that imports from the roots, and all else from where this one does."""
+    venv.create(folder)
+    (packages,) = folder.glob("[Ll]ib/**/site-packages")
+    (packages / "roots.pth").write_text("\n".join(map(str, [*roots, *(path for path in sys.path if "site-packages" in path)])))
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment with another graphflow: a copy of this one, called version 0.0.7."""
+    root = tmp_path_factory.mktemp("earlier")
+    for name in ("graphflow", "compiler", "runtime"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "graphflow" / "__init__.py").open("a").write('\n__version__ = "0.0.7"\n')
+    return environment(root / "venv", root, root / "compiler", root / "runtime")
+
+
+def test_an_earlier_commit_stands_beside_ours(
+    benchmarks: dict[str, ModuleType], earlier: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peer = f"graphflow@v0={earlier}"
+    assert benchmarks["run"].main(["tiny", "import", "kernels", "first", "digits", "--quick", "--peer", peer]) == 0
+    text = capsys.readouterr().out
+    head, *rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ") and "---" not in line]
+    ours = benchmarks["before"].commit_of(ROOT / "graphflow")
+    assert "graphflow before 0.0.7 (v0)" in text and (not ours or f" ({ours}), graphflow before" in text)
+    assert head == ["| work", f"graphflow {ours}".strip(), "graphflow before v0", *head[3:-1], "ours / before |"]
+    assert "PyTorch" in head or [row[-3] for row in rows if "MLP" in row[0]] == ["", ""]  # it counts as no framework
+    assert len(rows) >= 5 and all(row[2].endswith("s") and float(row[-1].rstrip(" |")) > 0 for row in rows)
+
+
+def test_an_earlier_commit_on_one_thread(benchmarks: dict[str, ModuleType], earlier: Path) -> None:
+    alone, results, driver = benchmarks["alone"], benchmarks["results"], benchmarks["driver"]
+    alone.PRODUCTS, alone.SPEEDUPS = ("matmul-32x784x128",), {"mlp-32": ("a step", 1.7)}
+    sides = {"graphflow": driver.Side("graphflow"), "before": driver.Side("before", str(earlier))}
+    found = results.Results()
+    alone.measure_alone(sides, results.QUICK, lambda row: row == "one-thread", found)
+    assert [line.title for line in found.lines] == ["a step, one thread", "matmul + bias + relu, 32x784x128, mean, one thread"]
+    assert all(line.seconds.keys() == sides.keys() and len(line.ratios) == 1 for line in found.lines)
+
+
+def test_an_earlier_commit_is_imported_from_its_own_place(
+    benchmarks: dict[str, ModuleType], earlier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither PYTHONPATH nor the folder that the benchmarks are started in leads it to this checkout."""
+    driver = benchmarks["driver"]
+    monkeypatch.setenv("PYTHONPATH", OURS)
+    monkeypatch.chdir(ROOT)
+    code = "import graphflow, graphflow_compiler, graphflow_runtime as r; print(graphflow.__file__, r.__file__, 7); "
+    code += "assert graphflow.__version__ == '0.0.7' and 'earlier' in graphflow_compiler.__file__ and 'earlier' in r.__file__"
+    for python in (str(earlier), sys.executable):
+        side = driver.Side("before", python)
+        assert "PYTHONPATH" not in side.environment() and OURS in driver.Side("graphflow").environment()["PYTHONPATH"]
+    side = driver.Side("before", str(earlier))
+    assert driver._run(driver.Run(side, [side.python, "-c", code], prints=True, cache=None)) == 7
+
+
+def test_an_earlier_commit_keeps_compiled_code_elsewhere(
+    benchmarks: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows, driver, results = benchmarks["rows"], benchmarks["driver"], benchmarks["results"]
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(rows, "_steps", lambda sides, *_: seen.update(sides) or {})
+    sides = {name: driver.Side(name, commit=f"of {name}") for name in ("graphflow", "before", "numpy")}
+    found = rows.measure(sides, results.QUICK, lambda row: False)
+    places = {seen[name].environment()["GRAPHFLOW_CACHE_DIR"] for name in ("graphflow", "before")}
+    assert len(places) == 2 and seen["numpy"].cache is None
+    assert seen["before"].environment(tmp_path)["GRAPHFLOW_CACHE_DIR"] == str(tmp_path)
+    assert found.commits == {"graphflow": "of graphflow", "before": "of before"}
+
+
+def test_this_checkout_is_no_earlier_commit(
+    benchmarks: dict[str, ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = environment(tmp_path / "same", ROOT, ROOT / "compiler", ROOT / "runtime")
+    without = environment(tmp_path / "without")
+    (next((tmp_path / "without").glob("[Ll]ib/**/site-packages")) / "roots.pth").unlink()
+    for python, said in ((same, "of this checkout"), (without, "No module named"), (tmp_path / "nothing", "No such file")):
+        with pytest.raises(SystemExit):
+            benchmarks["run"].main(["tiny", "--quick", "--peer", f"graphflow={python}"])
+        assert said in capsys.readouterr().err
+
+
+def test_the_commit_of_a_checkout(benchmarks: dict[str, ModuleType], tmp_path: Path) -> None:
+    commit_of = benchmarks["before"].commit_of
+    tracked, ignored = tmp_path / "graphflow", tmp_path / "venv" / "graphflow"
+    for folder in (tracked, ignored):
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").touch()
+    (tmp_path / ".gitignore").write_text("venv\n")
+    assert commit_of(tracked) == ""
+    if shutil.which("git") is None:
+        return  # then no folder is a checkout
+
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+        return subprocess.run(
+            ["git", "-C", str(tmp_path), *who, *arguments], check=True, capture_output=True, text=True
+        ).stdout.strip()  # fmt: skip
+
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    commit = git("rev-parse", "--short", "HEAD")
+    assert commit and commit_of(tracked) == commit
+    assert commit_of(ignored) == ""  # installed into an environment below the checkout
+    (tracked / "new.py").touch()
+    assert commit_of(tracked) == f"{commit}+"
+
+
+@pytest.mark.parametrize(
+    ("at_most", "again", "expected"),
+    [
+        (None, [], [1.2]),
+        (1.25, [], [1.2]),
+        (1.05, [0.8], [1.2, 0.8]),
+        (1.05, [1.0, 1.0], [1.2, 1.0, 1.0]),
+        (1.05, [1.1, 1.0, 1.0], [1.2, 1.1, 1.0, 1.0]),
+        (1.05, [1.2, 1.2, 1.2], [1.2, 1.2, 1.2, 1.2]),
+        (1.05, [1.2, None], [1.2, 1.2]),
+    ],
+)
+def test_a_row_above_the_limit_is_timed_again(
+    benchmarks: dict[str, ModuleType], at_most: float | None, again: list[float | None], expected: list[float]
+) -> None:
+    before, results = benchmarks["before"], benchmarks["results"]
+    left, orders, notes = list(again), [], []
+
+    def retime(order: tuple[str, str]) -> dict[str, float | None]:
+        orders.append(order[0])
+        return {"graphflow": left.pop(0), "before": 1.0}
+
+    found = before.ratios("a row", {"graphflow": 1.2, "before": 1.0}, retime, results.Effort(at_most=at_most), notes)
+    assert list(found) == expected and left == []
+    assert orders == ["before", "graphflow", "before"][: len(again)]
+    assert len(notes) == (len(expected) > 1)
+    assert before.ratios("a row", {"graphflow": 1.2, "before": None}, retime, results.Effort(at_most=at_most), notes) == ()
+
+
+def test_a_row_slower_than_before_is_bold_and_ends_with_status_1(
+    benchmarks: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, run, driver = benchmarks["results"], benchmarks["run"], benchmarks["driver"]
+    both, alone = {"graphflow": 2e-3, "before": 1e-3, "numpy": 1e-3}, {"before": 1e-3}
+
+    def line(title: str, *ratios: float) -> Any:
+        return results.Line(title, both, None, None, ratios=ratios)
+
+    def status(*lines: Any, limit: str = "--at-most=1.05") -> tuple[int, str]:
+        commits = {"graphflow": "b+", "before": "a"}
+        monkeypatch.setattr(run, "measure", lambda *_: results.Results(lines=list(lines), commits=commits))
+        found = run.main(["--peer", "graphflow=python", *filter(None, [limit])])
+        return found, capsys.readouterr().out
+
+    monkeypatch.setattr(run, "with_earlier", lambda *_: ({"graphflow": driver.Side("graphflow")}, ["a note"]))
+    good, bad = line("good", 1.3, 1.0, 1.0), line("bad", 1.1)
+    code, text = status(good)
+    assert code == 0 and "| good | 2.00 ms | 1.00 ms | 1.00 ms |  |  | 1.00 |" in text and "* a note" in text
+    assert "| work | graphflow b+ | graphflow before a | numpy | ratio | target | ours / before |" in text
+    code, text = status(good, bad)
+    assert code == 1 and "| bad | 2.00 ms | 1.00 ms | 1.00 ms |  |  | **1.10** |" in text
+    code, text = status(good, bad, limit="")
+    assert code == 0 and "| 1.10 |" in text
+    assert status(good, results.Line("gone", alone, None, None))[0] == 1
+    assert status(results.Line("new", {"graphflow": 1e-3}, None, None))[0] == 1  # nothing was compared
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--peer", "graphflow"], "is not NAME=PYTHON"),
+        (["--peer", "graphflow@=python"], "is not NAME=PYTHON"),
+        (["--peer", "jax@v2=python"], "is not NAME=PYTHON"),
+        (["--peer", "before=python"], "is not NAME=PYTHON"),
+        (["--at-most", "1.05"], "name it by --peer graphflow=PYTHON"),
+        (["--readme", "--peer", "graphflow=python"], "without an earlier commit"),
+    ],
+)
+def test_options_that_make_no_sense(
+    benchmarks: dict[str, ModuleType], capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit):
+        benchmarks["run"].main(arguments)
+    assert said in capsys.readouterr().err
