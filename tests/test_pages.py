@@ -26,12 +26,43 @@ STARTS = (ROOT, *FOLDERS.values(), ROOT / "compiler" / "graphflow_compiler" / "c
 #: Words in code style that are no names of ours: what TensorFlow, Python, LLVM, CUDA or the shell calls so.
 FOREIGN = frozenset(
     [
-        "-k", "-n", "cuda", "ctypes", "dev", "i64", "fma", "noalias", "tan", "src", "_impl", "compat.v1", "extraPaths",
-        "mypy_path", "pythonpath", "TID251", "METH_FASTCALL", "PyCFunction_NewEx", "op_end_rel_nanos", "llvm.fptosi.sat",
-        "verify_grad", "Manager", "misc", "utils", "common", "llvmlite", "assert_never", "networkx", "numpy", "pip", "make", "python", "ptxas",
-        "XDG_CACHE_HOME", "OMP_NUM_THREADS",
+        "-k",
+        "-n",
+        "cuda",
+        "ctypes",
+        "dev",
+        "i64",
+        "fma",
+        "noalias",
+        "tan",
+        "src",
+        "_impl",
+        "compat.v1",
+        "extraPaths",
+        "mypy_path",
+        "pythonpath",
+        "TID251",
+        "METH_FASTCALL",
+        "PyCFunction_NewEx",
+        "op_end_rel_nanos",
+        "llvm.fptosi.sat",
+        "verify_grad",
+        "Manager",
+        "misc",
+        "utils",
+        "common",
+        "llvmlite",
+        "assert_never",
+        "networkx",
+        "numpy",
+        "pip",
+        "make",
+        "python",
+        "ptxas",
+        "XDG_CACHE_HOME",
+        "OMP_NUM_THREADS",
     ]
-)  # fmt: skip
+)
 #: Files that programs write.
 WRITTEN = frozenset({"summary.txt"})
 
