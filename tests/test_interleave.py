@@ -10,7 +10,7 @@ import pytest
 from graphflow.framework.dtypes import float32
 from graphflow_compiler.codegen.llvm.list_scheduling import interleave
 from graphflow_compiler.ir.loops import Binary, Const, IConst, IVar, Let, Load, Statement, Store, Var
-from graphflow_compiler.ir.loops_hoist import operands
+from graphflow_compiler.ir.loops_visit import operands
 
 ROW = IVar("i")
 
@@ -51,7 +51,7 @@ def most_alive(body: Sequence[Statement]) -> int:
 
 
 def atoms(s: Statement) -> list[object]:
-    return [*operands(s.value)[0]] if isinstance(s, Let) else [s.value] if isinstance(s, Store) else []
+    return [*operands(s)[0]]
 
 
 def distance(body: Sequence[Statement]) -> float:

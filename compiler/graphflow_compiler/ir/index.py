@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-from graphflow_compiler.ir.loops import For, FromIndex, IBinary, IConst, Index, IVar, Let, Load, Statement, Store
+from graphflow_compiler.ir.loops import IBinary, IConst, Index, IVar, Statement
+from graphflow_compiler.ir.loops_visit import map_index, map_statements
 
 
 def _constants(a: Index, b: Index) -> tuple[int, int] | None:
@@ -67,25 +67,10 @@ def imax(a: Index, b: Index) -> Index:
     return a if a == b else IBinary("max", a, b)
 
 
-def substituted_index(index: Index, places: Mapping[str, Index]) -> Index:
-    """The expression with loop variables replaced, all at once."""
-    if isinstance(index, IVar):
-        return places.get(index.name, index)
-    if not isinstance(index, IBinary):
-        return index
-    a, b = substituted_index(index.a, places), substituted_index(index.b, places)
-    return index if a is index.a and b is index.b else IBinary(index.op, a, b)
-
-
 def substituted(body: Sequence[Statement], places: Mapping[str, Index]) -> tuple[Statement, ...]:
-    """The statements with loop variables replaced wherever they are used in an index."""
-    result: list[Statement] = []
-    for s in body:
-        if isinstance(s, For):
-            s = replace(s, extent=substituted_index(s.extent, places), body=substituted(s.body, places))
-        elif isinstance(s, Store):
-            s = replace(s, index=substituted_index(s.index, places))
-        elif isinstance(s, Let) and isinstance(s.value, (Load, FromIndex)):
-            s = replace(s, value=replace(s.value, index=substituted_index(s.value.index, places)))
-        result.append(s)
-    return tuple(result)
+    """The statements with loop variables replaced wherever they are used in an index, all at once."""
+
+    def index(i: Index) -> Index:
+        return map_index(i, lambda part: places.get(part.name) if isinstance(part, IVar) else None)
+
+    return map_statements(body, index=index)

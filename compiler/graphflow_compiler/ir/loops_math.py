@@ -18,10 +18,8 @@ from graphflow_compiler.ir.loops import (
     Call,
     Cast,
     Check,
-    For,
     FromIndex,
     GemmKernel,
-    IBinary,
     IData,
     Index,
     Let,
@@ -34,6 +32,7 @@ from graphflow_compiler.ir.loops import (
     Var,
 )
 from graphflow_compiler.ir.loops_build import LoopBuilder
+from graphflow_compiler.ir.loops_visit import map_index, statements
 
 #: Statements that a call becomes, about.
 _CALL = 16
@@ -52,15 +51,16 @@ def expand_math(kernel: _Kernel) -> _Kernel:
 
 
 def _has_math(body: Sequence[Statement]) -> bool:
-    return any(
-        _has_math(s.body) if isinstance(s, For) else isinstance(s, Let) and isinstance(s.value, Call) and not s.value.provided
-        for s in body
-    )
+    return any(_is_math(s) for s in statements(body))
+
+
+def _is_math(s: Statement) -> bool:
+    return isinstance(s, Let) and isinstance(s.value, Call) and not s.value.provided
 
 
 def work(body: Sequence[Statement]) -> int:
     """About how many statements those of a block, without loops in it, will be."""
-    return sum(_CALL if isinstance(s, Let) and isinstance(s.value, Call) and not s.value.provided else 1 for s in body)
+    return sum(_CALL if _is_math(s) else 1 for s in body)
 
 
 class _Expansion:
@@ -109,6 +109,4 @@ class _Expansion:
         return self.values.get(a.name, a) if isinstance(a, Var) else a
 
     def index(self, i: Index) -> Index:
-        if isinstance(i, IBinary):
-            return IBinary(i.op, self.index(i.a), self.index(i.b))
-        return IData(self.atom(i.value)) if isinstance(i, IData) else i
+        return map_index(i, lambda part: IData(self.atom(part.value)) if isinstance(part, IData) else None)

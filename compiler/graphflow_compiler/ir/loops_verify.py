@@ -14,7 +14,6 @@ from graphflow_compiler.ir.loops import (
     Expr,
     For,
     GemmKernel,
-    IBinary,
     IConst,
     IData,
     IDim,
@@ -28,7 +27,7 @@ from graphflow_compiler.ir.loops import (
     Unary,
     Var,
 )
-from graphflow_compiler.ir.loops_hoist import index_names, operands
+from graphflow_compiler.ir.loops_visit import index_names, index_parts, operands
 
 COMBINE = ("add", "mul", "max", "min", "and", "or")
 
@@ -52,21 +51,17 @@ class _Verifier:
                 self.fail(f"{a.name} is {self.defined[a.name].name}, used as {a.dtype.name}")
 
     def index(self, index: Index, loops: set[str]) -> None:
-        todo: list[Index] = [index]
-        while todo:
-            i = todo.pop()
+        for i in index_parts(index):
             if isinstance(i, IVar) and i.name not in loops:
                 self.fail(f"loop variable {i.name} is used outside its loop")
             elif isinstance(i, IDim) and i.name not in self.kernel.dims:
                 self.fail(f"size {i.name} is no argument of the kernel")
-            elif isinstance(i, IBinary):
-                todo += [i.a, i.b]
             elif isinstance(i, IData):
                 self.atom(i.value)
 
     def expr(self, let: Let, loops: set[str]) -> None:
         e: Expr = let.value
-        atoms, indices = operands(e)
+        atoms, indices = operands(let)
         for a in atoms:
             self.atom(a)
         for i in indices:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
-from typing import Any, Literal, TypeAlias
+from itertools import chain
+from typing import Literal, TypeAlias
 
 from graphflow.framework import philox
 from graphflow.framework.dtypes import HALVES, DType, bool_, float32, int64, uint64
 from graphflow.framework.errors import CompileError
 from graphflow.framework.kinds import Elementwise, Gather, Generate, IndexMap, Random, Reduction, View
 from graphflow.framework.records import record
-from graphflow.framework.shapes import Dim, SymDim, product
+from graphflow.framework.shapes import Dim, product
 from graphflow_compiler.ir import indexing_maps
 from graphflow_compiler.ir.indexing_maps import IndexTuple, accesses, dim_index, linear_index, lower_context
 from graphflow_compiler.ir.kernels import Group, KernelGraph
@@ -19,22 +20,17 @@ from graphflow_compiler.ir.loops import (
     Atom,
     Buffer,
     Const,
-    For,
-    FromIndex,
-    IBinary,
     IConst,
     IData,
     IDim,
     Index,
     IVar,
     Kernel,
-    Let,
-    Load,
     LoopKernel,
     Statement,
-    Store,
 )
 from graphflow_compiler.ir.loops_build import LoopBuilder
+from graphflow_compiler.ir.loops_visit import index_parts, operands, statements
 from graphflow_compiler.ir.program import FailureCode, Node, Value, constant_array, is_constant, union_origin
 
 
@@ -294,25 +290,7 @@ def axis_of(i: Index) -> int:
     return int(i.name[1:])
 
 
-def used_dims(*roots: Any) -> tuple[str, ...]:
-    """Names of the run-time sizes that statements, buffers or index expressions mention, in sorted order."""
-    found: set[str] = set()
-    todo: list[Any] = list(roots)
-    while todo:
-        x = todo.pop()
-        if isinstance(x, Let):
-            if isinstance(x.value, (Load, FromIndex)):  # nothing else that is calculated holds an index
-                todo.append(x.value.index)
-        elif isinstance(x, IDim):
-            found.add(x.name)
-        elif isinstance(x, SymDim):
-            found |= x.names()
-        elif isinstance(x, IBinary):
-            todo += [x.a, x.b]
-        elif isinstance(x, Store):
-            todo.append(x.index)
-        elif isinstance(x, For):
-            todo += [x.extent, x.body]
-        elif isinstance(x, (tuple, list)):
-            todo += x
-    return tuple(sorted(found))
+def used_dims(body: Sequence[Statement], indices: Iterable[Index]) -> tuple[str, ...]:
+    """Names of the run-time sizes that statements and further index expressions mention, in sorted order."""
+    everywhere = chain(indices, chain.from_iterable([operands(s)[1] for s in statements(body)]))
+    return tuple(sorted({i.name for index in everywhere for i in index_parts(index) if isinstance(i, IDim)}))

@@ -22,23 +22,23 @@ from graphflow.framework.dtypes import float32, float64, int32, int64, uint32, u
 from graphflow.framework.records import record
 from graphflow.framework.shapes import Dim
 from graphflow_compiler.ir.loops import (
+    Atom,
     Binary,
     Bitcast,
     Const,
+    Expr,
     For,
     FromIndex,
-    IBinary,
     IConst,
     IDim,
     Index,
     Let,
-    Load,
     LoopKernel,
     Statement,
-    Store,
     Var,
 )
 from graphflow_compiler.ir.loops_math import work
+from graphflow_compiler.ir.loops_visit import index_parts, map_expression, map_statements, operands
 from graphflow_compiler.lower.row_function_merging import MANY, Sizes, is_over_rows, size_name, with_sizes
 
 #: Statements to execute below which a static extent stays: short loops are written for their length.
@@ -73,26 +73,15 @@ class Skeleton:
             return None
         if is_over_rows(kernel):
             found: list[Const] = []
-            rows = Sizes(kernel, lambda x, op: _taken(x, found) if _is_plain(x, op) else x)
+            rows = Sizes(kernel, lambda e: _without_numbers(e, found))
             return cls(rows.kernel, tuple(found), None, rows.dims, tuple(rows.found))
         loop = kernel.body[0]
         if not isinstance(loop, For) or loop.kind != "vector" or not loop.parallel:
             return None
         numbers: list[Const] = []
-        body: list[Statement] = []
-        for s in loop.body:
-            if isinstance(s, For) or (isinstance(s, Store) and _has_size(s.index)):
-                return None
-            if isinstance(s, Let):
-                e = s.value
-                if isinstance(e, (Load, FromIndex)):
-                    if _has_size(e.index):
-                        return None
-                elif isinstance(e, Binary) and (isinstance(e.a, Const) or isinstance(e.b, Const)):
-                    a, b = (_taken(x, numbers) if isinstance(x, Const) and _is_plain(x, e.op) else x for x in (e.a, e.b))
-                    if a is not e.a or b is not e.b:
-                        s = replace(s, value=Binary(e.op, a, b))
-            body.append(s)
+        if any(isinstance(s, For) or any(map(_has_size, operands(s)[1])) for s in loop.body):
+            return None
+        body = map_statements(loop.body, expression=lambda e: _without_numbers(e, numbers))
         extent: Index = loop.extent
         length: Dim | None = None
         if not isinstance(extent, IConst) or extent.value * work(body) >= _SHORT:
@@ -108,7 +97,7 @@ class Skeleton:
         if length is not None:
             loop = replace(loop, extent=_EXTENT)
             dims = (_EXTENT.name,)
-        return cls(LoopKernel("kernel", buffers, dims, (replace(loop, body=tuple(body)),)), tuple(numbers), length)
+        return cls(LoopKernel("kernel", buffers, dims, (replace(loop, body=body),)), tuple(numbers), length)
 
 
 def together(skeletons: Sequence[Skeleton]) -> tuple[LoopKernel, list[tuple[Dim, ...]]] | None:
@@ -134,7 +123,7 @@ def together(skeletons: Sequence[Skeleton]) -> tuple[LoopKernel, list[tuple[Dim,
     loop = kernel.body[0]
     assert isinstance(loop, For)
     stays = {_name(k): c for k, c in enumerate(first.numbers) if k not in differing}
-    body = tuple(_restored(s, stays) for s in loop.body)
+    body = map_statements(loop.body, atom=lambda x: stays.get(x.name, x) if isinstance(x, Var) else x)
     before: list[Statement] = []
     for k in passed:
         dtype = first.numbers[k].dtype
@@ -179,19 +168,19 @@ def _name(k: int) -> str:
     return f"number_{k}"
 
 
-def _taken(x: Const, numbers: list[Const]) -> Var:
-    numbers.append(x)
-    return Var(_name(len(numbers) - 1), x.dtype)
+def _without_numbers(e: Expr, numbers: list[Const]) -> Expr:
+    """The expression with variables in the places of its numbers, which are added to `numbers`."""
+    if not isinstance(e, Binary) or not (isinstance(e.a, Const) or isinstance(e.b, Const)):
+        return e
+    op = e.op
 
+    def variable(x: Atom) -> Atom:
+        if not isinstance(x, Const) or not _is_plain(x, op):
+            return x
+        numbers.append(x)
+        return Var(_name(len(numbers) - 1), x.dtype)
 
-def _restored(s: Statement, stays: dict[str, Const]) -> Statement:
-    if isinstance(s, For):
-        return replace(s, body=tuple([_restored(x, stays) for x in s.body]))
-    if not isinstance(s, Let) or not isinstance(s.value, Binary):
-        return s
-    e = s.value
-    a, b = (stays.get(x.name, x) if isinstance(x, Var) else x for x in (e.a, e.b))
-    return s if a is e.a and b is e.b else replace(s, value=Binary(e.op, a, b))
+    return map_expression(e, variable)
 
 
 def _is_plain(x: Const, op: str) -> bool:
@@ -211,9 +200,7 @@ def _bits(x: Const) -> int:
 
 
 def _has_size(index: Index) -> bool:
-    if isinstance(index, IBinary):
-        return _has_size(index.a) or _has_size(index.b)
-    return isinstance(index, IDim)
+    return any(isinstance(i, IDim) for i in index_parts(index))
 
 
 def _is_simple(d: Dim) -> bool:

@@ -53,7 +53,7 @@ def lower_gemm(e: Emitter) -> LoweredKernel:
         transpose_b=transpose_b,
         epilogue=epilogue,
         buffers=buffers,
-        dims=used_dims(epilogue, [x.count for x in buffers], [dim_index(d) for d in (*out, k)]),
+        dims=used_dims(epilogue, [*(x.count for x in buffers), *(dim_index(d) for d in (*out, k))]),
         comments=group.origin,
     )
     return LoweredKernel(group, kernel, arguments, tuple(e.failures), group.nodes)

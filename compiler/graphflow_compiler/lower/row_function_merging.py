@@ -6,26 +6,12 @@ But LLVM takes some ten milliseconds for each, so kernels that differ only in le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from graphflow.framework.shapes import Dim, size
-from graphflow_compiler.ir.loops import (
-    Binary,
-    Const,
-    For,
-    FromIndex,
-    IBinary,
-    IConst,
-    IDim,
-    Index,
-    Let,
-    Load,
-    LoopKernel,
-    Statement,
-    Store,
-    Var,
-)
+from graphflow_compiler.ir.loops import Expr, For, IBinary, IConst, IDim, Index, LoopKernel
+from graphflow_compiler.ir.loops_visit import loops, map_expression, map_index, map_statements
 
 #: Kernels that differ in their sizes become one from this many.
 MANY = 6
@@ -34,51 +20,37 @@ _LONGEST = 512
 _MOST_ROWS = 256
 #: 0 and 1 are where an index begins and steps.
 _SMALLEST = 2
-TakeNumber = Callable[[Const, str], "Const | Var"]
 
 
 class Sizes:
     """Takes the sizes out of the index expressions of a kernel over rows."""
 
-    def __init__(self, kernel: LoopKernel, take: TakeNumber) -> None:
+    def __init__(self, kernel: LoopKernel, without_numbers: Callable[[Expr], Expr]) -> None:
         self.found: list[int] = []
         self._dims: dict[str, IDim] = {}
-        self._take = take
-        body = self._block(kernel.body)
+        self._without_numbers = without_numbers
+        body = map_statements(kernel.body, index=self._index, expression=self._expression)
         buffers = tuple(replace(b, count=self._index(b.count)) for b in kernel.buffers)
         self.dims: tuple[Dim, ...] = tuple(size(name) for name in self._dims)
         names = tuple(d.name for d in self._dims.values())
         self.kernel = LoopKernel("kernel", buffers, (*names, *map(size_name, range(len(self.found)))), body)
 
-    def _block(self, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
-        return tuple([self._statement(s) for s in body])
-
-    def _statement(self, s: Statement) -> Statement:
-        if isinstance(s, For):
-            return replace(s, extent=self._index(s.extent), body=self._block(s.body))
-        if isinstance(s, Store):
-            return replace(s, index=self._index(s.index))
-        if isinstance(s, Let):
-            e = s.value
-            if isinstance(e, (Load, FromIndex)):
-                return replace(s, value=replace(e, index=self._index(e.index)))
-            if isinstance(e, Binary):
-                a, b = (self._take(x, e.op) if isinstance(x, Const) else x for x in (e.a, e.b))
-                if a is not e.a or b is not e.b:
-                    return replace(s, value=Binary(e.op, a, b))
-        return s
+    def _expression(self, e: Expr) -> Expr:
+        return map_expression(self._without_numbers(e), index=self._index)
 
     def _index(self, index: Index) -> Index:
-        if isinstance(index, IBinary):
+        return map_index(index, self._without_sizes)
+
+    def _without_sizes(self, index: Index) -> Index | None:
+        if isinstance(index, IBinary) and index.op in ("floordiv", "mod") and isinstance(index.b, IConst):
             # To divide by a number that is not known takes as long as the rest of the row.
-            divides = index.op in ("floordiv", "mod") and isinstance(index.b, IConst)
-            return IBinary(index.op, self._index(index.a), index.b if divides else self._index(index.b))
+            return IBinary(index.op, self._index(index.a), index.b)
         if isinstance(index, IDim):
             return self._dims.setdefault(index.name, IDim(f"dim_{len(self._dims)}"))
         if isinstance(index, IConst) and index.value >= _SMALLEST:
             self.found.append(index.value)
             return IDim(size_name(len(self.found) - 1))
-        return index
+        return None
 
 
 def is_over_rows(kernel: LoopKernel) -> bool:
@@ -88,40 +60,22 @@ def is_over_rows(kernel: LoopKernel) -> bool:
         return False
     if isinstance(loop.extent, IConst) and loop.extent.value > _MOST_ROWS:
         return False
-    inner = list(_loops(loop.body))
+    inner = list(loops(loop.body))
     return bool(inner) and all(isinstance(f.extent, IConst) and f.extent.value <= _LONGEST for f in inner)
-
-
-def _loops(body: Sequence[Statement]) -> Iterator[For]:
-    for s in body:
-        if isinstance(s, For):
-            yield s
-            yield from _loops(s.body)
 
 
 def with_sizes(kernel: LoopKernel, places: dict[str, Index]) -> LoopKernel:
     """The kernel with sizes put in where `places` says."""
 
     def index(i: Index) -> Index:
-        if isinstance(i, IBinary):
-            return IBinary(i.op, index(i.a), index(i.b))
-        return places.get(i.name, i) if isinstance(i, IDim) else i
-
-    def statement(s: Statement) -> Statement:
-        if isinstance(s, For):
-            return replace(s, extent=index(s.extent), body=tuple([statement(x) for x in s.body]))
-        if isinstance(s, Store):
-            return replace(s, index=index(s.index))
-        if isinstance(s, Let) and isinstance(s.value, (Load, FromIndex)):
-            return replace(s, value=replace(s.value, index=index(s.value.index)))
-        return s
+        return map_index(i, lambda part: places.get(part.name) if isinstance(part, IDim) else None)
 
     dims = [places[name] if name in places else IDim(name) for name in kernel.dims]
     return replace(
         kernel,
         buffers=tuple(replace(b, count=index(b.count)) for b in kernel.buffers),
         dims=tuple(dict.fromkeys(d.name for d in dims if isinstance(d, IDim))),
-        body=tuple([statement(s) for s in kernel.body]),
+        body=map_statements(kernel.body, index=index),
     )
 
 

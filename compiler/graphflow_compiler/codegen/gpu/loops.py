@@ -26,11 +26,12 @@ from graphflow_compiler.codegen.gpu.threads import Block
 from graphflow_compiler.codegen.llvm.accumulators import Running
 from graphflow_compiler.codegen.llvm.llvm_builder import LoopLines, Size
 from graphflow_compiler.codegen.llvm.llvm_text import memory_type
-from graphflow_compiler.codegen.llvm.loop_analysis import every_statement, has_check
+from graphflow_compiler.codegen.llvm.loop_analysis import has_check
 from graphflow_compiler.codegen.llvm.vector import VectorEmitter
 from graphflow_compiler.ir.loops import For, Let, Load, LoopKernel, Statement, Store
 from graphflow_compiler.ir.loops_hoist import hoist_invariants
 from graphflow_compiler.ir.loops_math import expand_math
+from graphflow_compiler.ir.loops_visit import buffers_stored
 
 
 @record(frozen=True, slots=True)
@@ -143,7 +144,7 @@ class _Function:
         """A loop whose rounds the threads of a block share out: thread t has rounds t, t + threads ..."""
         block, lines = self.block, self.lines
         extent = self.extent(loop, e)
-        block.before_shared_loop(any(isinstance(s, Store) for s in every_statement(loop.body)))
+        block.before_shared_loop(bool(buffers_stored(loop.body)))
         running = Running.at_identity(lines, loop.accumulators, 1)
 
         def one(i: Size) -> None:

@@ -17,11 +17,9 @@ from typing import Literal
 
 from graphflow.framework.errors import CompileError
 from graphflow.framework.records import record
-from graphflow_compiler.codegen.llvm.loop_analysis import every_statement
-from graphflow_compiler.ir.index import iadd, ifloordiv, imod, imul, substituted_index
+from graphflow_compiler.ir.index import iadd, ifloordiv, imod, imul
 from graphflow_compiler.ir.loops import (
     For,
-    FromIndex,
     IBinary,
     IConst,
     IDim,
@@ -33,7 +31,7 @@ from graphflow_compiler.ir.loops import (
     Statement,
     Store,
 )
-from graphflow_compiler.ir.loops_hoist import index_names
+from graphflow_compiler.ir.loops_visit import buffers_stored, index_names, loops, map_index, map_statements, statements
 
 WARP = 32
 #: Threads of a block at most: leaves each 255 registers on every machine from sm_75 on.
@@ -109,7 +107,7 @@ def is_shared(loop: For) -> bool:
     """
     if loop.kind == "vector":
         return True
-    inside = list(every_statement(loop.body))
+    inside = list(statements(loop.body))
     if any(isinstance(s, Store) or (isinstance(s, For) and s.kind == "vector") for s in inside):
         return False
     short = isinstance(loop.extent, IConst) and loop.extent.value < WARP
@@ -144,8 +142,16 @@ def _flattened(loop: For, scratch: bool) -> For:
     for position, (one, stride) in enumerate(zip(nest, reversed(strides), strict=True)):
         at = ifloordiv(IVar(FLAT), stride)
         places[one.var] = at if position == 0 else imod(at, one.extent)
-    flat = _Flat(_row_major(nest), places)
-    return For(FLAT, total, flat.statements(body), nest[-1].kind, parallel=True)
+    number = _row_major(nest)
+
+    def flat(i: Index) -> Index | None:
+        """The one variable in place of those of the nest: alone where they made its row-major number."""
+        if i == number:
+            return IVar(FLAT)
+        return places.get(i.name) if isinstance(i, IVar) else None
+
+    flat_body = map_statements(body, index=lambda index: map_index(index, flat))
+    return For(FLAT, total, flat_body, nest[-1].kind, parallel=True)
 
 
 def _row_major(nest: Sequence[For]) -> Index:
@@ -159,10 +165,9 @@ def _are_apart(nest: Sequence[For], body: Sequence[Statement]) -> bool:
     """Whether no iteration of the nest touches what another one stores: each has a row-major range of its own in every
     buffer that is stored."""
     start = _row_major(nest)
-    inside = list(every_statement(body))
-    extents = {s.var: s.extent for s in inside if isinstance(s, For)}
-    stored = {s.buffer for s in inside if isinstance(s, Store)}
-    for s in inside:
+    extents = {loop.var: loop.extent for loop in loops(body)}
+    stored = buffers_stored(body)
+    for s in statements(body):
         if isinstance(s, Store):
             index = s.index
         elif isinstance(s, Let) and isinstance(s.value, Load) and s.value.buffer in stored:
@@ -183,30 +188,3 @@ def _is_within(index: Index, start: Index, extents: Mapping[str, Index]) -> bool
             case _:
                 return False
     return True
-
-
-@record(frozen=True)
-class _Flat:
-    """Puts the one variable where those of the nest were: alone where they made its row-major number."""
-
-    number: Index
-    places: Mapping[str, Index]
-
-    def statements(self, body: Sequence[Statement]) -> tuple[Statement, ...]:
-        result: list[Statement] = []
-        for s in body:
-            if isinstance(s, For):
-                s = replace(s, extent=self.index(s.extent), body=self.statements(s.body))
-            elif isinstance(s, Store):
-                s = replace(s, index=self.index(s.index))
-            elif isinstance(s, Let) and isinstance(s.value, (Load, FromIndex)):
-                s = replace(s, value=replace(s.value, index=self.index(s.value.index)))
-            result.append(s)
-        return tuple(result)
-
-    def index(self, index: Index) -> Index:
-        if index == self.number:
-            return IVar(FLAT)
-        if isinstance(index, IBinary):
-            return IBinary(index.op, self.index(index.a), self.index(index.b))
-        return substituted_index(index, self.places)

@@ -12,8 +12,8 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import replace
 
-from graphflow_compiler.ir.loops import Binary, Call, Cast, For, FromIndex, Let, Load, Statement, Store, Unary, Var
-from graphflow_compiler.ir.loops_hoist import index_names, operands
+from graphflow_compiler.ir.loops import Binary, Call, Cast, For, FromIndex, Let, Load, Statement, Store, Unary
+from graphflow_compiler.ir.loops_visit import names_read
 
 #: Shorter runs of statements fit into what the processor looks ahead.
 _SHORT = 24
@@ -82,12 +82,7 @@ def _dependencies(run: Sequence[Let | Store]) -> list[set[int]]:
     loads: dict[str, list[int]] = {}
     found: list[set[int]] = []
     for i, s in enumerate(run):
-        if isinstance(s, Let):
-            atoms, indices = operands(s.value)
-        else:
-            atoms, indices = [s.value], [s.index]
-        names = {a.name for a in atoms if isinstance(a, Var)}.union(*(index_names(x) for x in indices))
-        needed = {defined[n] for n in names if n in defined}
+        needed = {defined[n] for n in names_read(s) if n in defined}
         if isinstance(s, Let):
             defined[s.name] = i
             if isinstance(s.value, Load):

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from graphflow_compiler.codegen.llvm.llvm_text import Target
 from graphflow_compiler.ir.loops import Check, For, IBinary, IData, Index, IVar, Let, Load, Statement, Store
-
-
-def every_statement(body: Sequence[Statement]) -> Iterator[Statement]:
-    todo = list(body)
-    while todo:
-        s = todo.pop()
-        yield s
-        if isinstance(s, For):
-            todo += s.body
+from graphflow_compiler.ir.loops_visit import statements
 
 
 def has_check(body: Sequence[Statement]) -> bool:
-    return any(isinstance(s, Check) for s in every_statement(body))
+    return any(isinstance(s, Check) for s in statements(body))
 
 
 def size_of(loop: For) -> int:
-    return sum(not isinstance(s, For) for s in every_statement(loop.body))
+    return sum(not isinstance(s, For) for s in statements(loop.body))
 
 
 def lane_count(loop: For, target: Target) -> int:
@@ -32,7 +24,7 @@ def lane_count(loop: For, target: Target) -> int:
     """
     moved: list[int] = [a.dtype.size for a in loop.accumulators]
     computed: list[int] = list(moved)
-    for s in every_statement(loop.body):
+    for s in statements(loop.body):
         if isinstance(s, For):
             moved += [a.dtype.size for a in s.accumulators]
             computed += [a.dtype.size for a in s.accumulators]
@@ -61,7 +53,7 @@ def side_by_side(loop: For, small: int, count: int) -> int:
 
 def has_scattered_store(loop: For) -> bool:
     """Whether lanes of this loop are stored elsewhere than side by side."""
-    return any(isinstance(s, Store) and lane_step(s.index, loop.var) != 1 for s in every_statement(loop.body))
+    return any(isinstance(s, Store) and lane_step(s.index, loop.var) != 1 for s in statements(loop.body))
 
 
 def lane_step(index: Index, var: str) -> int | None:

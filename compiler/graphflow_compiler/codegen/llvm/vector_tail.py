@@ -16,7 +16,7 @@ from graphflow_compiler.codegen.llvm.llvm_text import memory_type
 from graphflow_compiler.codegen.llvm.loop_analysis import lane_step
 from graphflow_compiler.codegen.llvm.vector import DIVISIONS, Value, VectorEmitter
 from graphflow_compiler.ir.loops import Binary, Check, Index, Let, Load, Statement, Store, Var
-from graphflow_compiler.ir.loops_hoist import index_names
+from graphflow_compiler.ir.loops_visit import index_names
 
 
 @record(frozen=True, slots=True)

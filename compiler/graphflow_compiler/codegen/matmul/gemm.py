@@ -14,13 +14,14 @@ from __future__ import annotations
 from graphflow.framework.dtypes import DType
 from graphflow.framework.records import record
 from graphflow_compiler.codegen.llvm.llvm_text import Target
+from graphflow_compiler.codegen.llvm.loop_analysis import has_check
 from graphflow_compiler.codegen.matmul.epilogue import Epilogue, Spot
 from graphflow_compiler.codegen.matmul.micro_kernel import Rows, RowTile, SumLoop
 from graphflow_compiler.codegen.matmul.nest_builder import Flag, NestLines, Size
 from graphflow_compiler.codegen.matmul.packing import Lanes, pack_last_panel, pack_row_tiles, pack_transposed_panels
 from graphflow_compiler.codegen.matmul.tiling import choose_blocking, is_plain
 from graphflow_compiler.codegen.matmul.work_partition import Range, Run, cut, share_out
-from graphflow_compiler.ir.loops import Check, GemmKernel
+from graphflow_compiler.ir.loops import GemmKernel
 from graphflow_compiler.ir.loops_math import expand_math
 
 _ELEMENTS = {"float32": "float", "float64": "double", "int32": "i32", "int64": "i64", "uint32": "i32", "uint64": "i64"}
@@ -104,7 +105,7 @@ class _GemmWriter:
     def function(self) -> str:
         lines = self.lines
         flag = None
-        if any(isinstance(s, Check) for s in self.kernel.epilogue):
+        if has_check(self.kernel.epilogue):
             flag = lines.slot("i32")
             lines.do(f"store i32 0, ptr {flag}")
         self.epilogue = Epilogue(lines, self.kernel, self.lanes, self.tile.vectors, self.buffers, self.dims, flag)
