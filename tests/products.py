@@ -16,7 +16,8 @@ from graphflow_compiler.codegen.jit.engine import Engine, compile_module
 from graphflow_compiler.codegen.llvm.llvm_text import Target, host_target
 from graphflow_compiler.codegen.matmul.gemm import gemm_scratch_elements, gemm_to_llvm
 from graphflow_compiler.codegen.matmul.tiling import choose_tile
-from graphflow_compiler.ir.indexing_maps import add, dim_index, mul
+from graphflow_compiler.ir.index import iadd, imul
+from graphflow_compiler.ir.indexing_maps import dim_index
 from graphflow_compiler.ir.loops import Buffer, GemmKernel, IConst, IDim, Index, IVar, Var
 from graphflow_compiler.ir.loops_build import LoopBuilder
 from graphflow_compiler.ir.loops_verify import verify_kernel
@@ -72,7 +73,7 @@ class Product:
         self.extra = extra or {}
         builder = LoopBuilder()
         # the index of a dense [batch, m, n] array
-        self.dense = add(mul(add(mul(B, self.m), I) if self.batch > 1 or "t" not in known else I, self.n), J)
+        self.dense = iadd(imul(iadd(imul(B, self.m), I) if self.batch > 1 or "t" not in known else I, self.n), J)
         self.acc = Var("acc", self.dtype)
         (epilogue or Product.store)(builder, self)
         buffers = [Buffer("a", self.dtype, IConst(1), "read"), Buffer("b", self.dtype, IConst(1), "read")]

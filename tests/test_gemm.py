@@ -19,7 +19,7 @@ from graphflow_compiler.codegen.matmul.gemm import gemm_scratch_elements, gemm_t
 from graphflow_compiler.codegen.matmul.tiling import choose_blocking, cut_rows, cut_table
 from graphflow_compiler.compilation import compile
 from graphflow_compiler.frontend import Signature, symbolize_shapes
-from graphflow_compiler.ir.indexing_maps import add, mul
+from graphflow_compiler.ir.index import iadd, imul
 from graphflow_compiler.ir.loops import Const, IDim
 from graphflow_compiler.ir.loops_build import LoopBuilder
 from graphflow_compiler.ir.loops_text import index_to_text, kernel_to_text
@@ -293,7 +293,7 @@ def two_results(b: LoopBuilder, p: Product) -> None:
 
 
 def transposed_result(b: LoopBuilder, p: Product) -> None:
-    b.store("c", add(mul(J, p.m), I), b.mul(p.acc, 2.0))
+    b.store("c", iadd(imul(J, p.m), I), b.mul(p.acc, 2.0))
 
 
 LAYOUTS = [("mnkt", "NN"), ("nkt", "NT"), ("mnt", "TN"), ("", "NN")]

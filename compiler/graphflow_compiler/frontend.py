@@ -149,6 +149,18 @@ def variable_of(t: Tensor) -> Operation | None:
     return None
 
 
+def variable_behind(t: Tensor) -> Operation | None:
+    """The variable that a ref stands for; the output of an assignment stands for the variable assigned to."""
+    while True:
+        found = variable_of(t)
+        if found is not None:
+            return found
+        kind = t.op.op_def.kind
+        if not isinstance(kind, StateUpdate):
+            return None
+        t = t.op.inputs[kind.refs[t.value_index]]
+
+
 def build_program(signature: Signature) -> Program:
     """The Program of a signature. Raises InvalidArgumentError where shapes of feeds cannot go together."""
     merged: dict[str, Constraint] = {}
@@ -256,7 +268,7 @@ class _Build:
         for i, t in enumerate(op.inputs if refs else ()):
             variable = variable_of(t) if i in refs else None
             if i in refs and variable is None:  # the output of an assign: the variable behind it
-                variable = _variable_behind(t)
+                variable = variable_behind(t)
             if variable is not None:
                 variables.append(variable.name)
                 assigned = next((self.value(x).shape for j, x in enumerate(op.inputs) if j not in refs), None)
@@ -283,17 +295,6 @@ class _Build:
                 self.updated[name] = None
         if _must_run(node) or (not op.outputs and not isinstance(kind, StateUpdate)):
             self.effects.append(node)
-
-
-def _variable_behind(t: Tensor) -> Operation | None:
-    while True:
-        found = variable_of(t)
-        if found is not None:
-            return found
-        kind = t.op.op_def.kind
-        if not isinstance(kind, StateUpdate):
-            return None
-        t = t.op.inputs[kind.refs[t.value_index]]
 
 
 def _must_run(node: Node) -> bool:

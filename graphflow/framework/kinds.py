@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from graphflow.framework.dtypes import DType
 from graphflow.framework.records import record
-from graphflow.framework.shapes import Dim, Shape
+from graphflow.framework.shapes import Dim, Shape, product
 
 
 @record(frozen=True, slots=True)
@@ -288,3 +288,16 @@ class Algebra:
 
 
 NO_ALGEBRA = Algebra()
+
+
+def flops(kind: object, attrs: Any, result: Shape | None, operands: Sequence[Shape]) -> Dim:
+    """Floating-point operations: 2mnk for a contraction, one per element of the result of an elementwise op, one per
+    element of the first operand for the rest. `result` is None where there is none (an assertion)."""
+    size = product(result) if result is not None else 0
+    if isinstance(kind, Host):
+        return 0
+    if isinstance(kind, Contraction):
+        return size * operands[0][-2 if attrs.transpose_a else -1] * 2
+    if isinstance(kind, Elementwise):
+        return size
+    return product(operands[0]) if operands else 0

@@ -23,6 +23,7 @@ from graphflow.framework.kinds import (
 )
 from graphflow.framework.records import record
 from graphflow.framework.shapes import Dim, Shape, SymDim
+from graphflow_compiler.ir.index import iadd, ifloordiv, imod, imul, isub
 from graphflow_compiler.ir.kernels import squeezed
 from graphflow_compiler.ir.loops import IBinary, IConst, IDim, Index, IVar
 from graphflow_compiler.ir.program import Node
@@ -43,45 +44,9 @@ def dim_index(d: Dim) -> Index:
             else:
                 op = {"//": "floordiv", "%": "mod", "max": "max", "min": "min"}[a[0]]
                 factor = IBinary(op, dim_index(a[1]), dim_index(a[2]))  # type: ignore[arg-type]
-            term = mul(term, factor)
-        total = add(total, term)
+            term = imul(term, factor)
+        total = iadd(total, term)
     return total
-
-
-def add(a: Index, b: Index) -> Index:
-    if isinstance(a, IConst) and isinstance(b, IConst):
-        return IConst(a.value + b.value)
-    if a == IConst(0):
-        return b
-    return a if b == IConst(0) else IBinary("add", a, b)
-
-
-def sub(a: Index, b: Index) -> Index:
-    if isinstance(a, IConst) and isinstance(b, IConst):
-        return IConst(a.value - b.value)
-    return a if b == IConst(0) else IBinary("sub", a, b)
-
-
-def mul(a: Index, b: Index) -> Index:
-    if isinstance(a, IConst) and isinstance(b, IConst):
-        return IConst(a.value * b.value)
-    if IConst(0) in (a, b):
-        return IConst(0)
-    if a == IConst(1):
-        return b
-    return a if b == IConst(1) else IBinary("mul", a, b)
-
-
-def floordiv(a: Index, b: Index) -> Index:
-    if isinstance(a, IConst) and isinstance(b, IConst) and b.value:
-        return IConst(a.value // b.value)
-    return a if b == IConst(1) else IBinary("floordiv", a, b)
-
-
-def mod(a: Index, b: Index) -> Index:
-    if isinstance(a, IConst) and isinstance(b, IConst) and b.value:
-        return IConst(a.value % b.value)
-    return IConst(0) if b == IConst(1) else IBinary("mod", a, b)
 
 
 class IndexOps:
@@ -92,19 +57,19 @@ class IndexOps:
         return dim_index(x) if isinstance(x, (int, SymDim)) else x
 
     def add(self, a: Any, b: Any) -> Index:
-        return add(self._index(a), self._index(b))
+        return iadd(self._index(a), self._index(b))
 
     def sub(self, a: Any, b: Any) -> Index:
-        return sub(self._index(a), self._index(b))
+        return isub(self._index(a), self._index(b))
 
     def mul(self, a: Any, b: Any) -> Index:
-        return mul(self._index(a), self._index(b))
+        return imul(self._index(a), self._index(b))
 
     def floordiv(self, a: Any, b: Any) -> Index:
-        return floordiv(self._index(a), self._index(b))
+        return ifloordiv(self._index(a), self._index(b))
 
     def mod(self, a: Any, b: Any) -> Index:
-        return mod(self._index(a), self._index(b))
+        return imod(self._index(a), self._index(b))
 
 
 INDEX_OPS = IndexOps()
@@ -194,7 +159,7 @@ def linear_index(index: Sequence[Index], shape: Shape) -> Index:
     total: Index = IConst(0)
     stride: Dim = 1
     for i, d in zip(reversed(index), reversed(shape), strict=True):
-        total = add(mul(i, dim_index(stride)), total)
+        total = iadd(imul(i, dim_index(stride)), total)
         stride = stride * d
     return total
 
@@ -203,8 +168,8 @@ def delinearise(offset: Index, shape: Shape) -> IndexTuple:
     parts: list[Index] = []
     stride: Dim = 1
     for k, d in enumerate(reversed(shape)):
-        part = floordiv(offset, dim_index(stride))
-        parts.append(part if k == len(shape) - 1 else mod(part, dim_index(d)))
+        part = ifloordiv(offset, dim_index(stride))
+        parts.append(part if k == len(shape) - 1 else imod(part, dim_index(d)))
         stride = stride * d
     return tuple(reversed(parts))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 from graphflow.framework.errors import CompileError
@@ -61,9 +61,14 @@ class KernelGraph:
 
     def storage(self, v: Value) -> Value:
         """The value whose buffer holds v."""
-        while v in self.aliases:
-            v = self.aliases[v]
-        return v
+        return stored_value(self.aliases, v)
+
+
+def stored_value(aliases: Mapping[Value, Value], v: Value) -> Value:
+    """The value whose bytes v shares, itself if it is stored."""
+    while v in aliases:
+        v = aliases[v]
+    return v
 
 
 def squeezed(shape: Shape | None) -> Shape:

@@ -13,8 +13,8 @@ from graphflow.framework.errors import CompileError
 from graphflow.framework.kinds import Elementwise, Gather, Generate, IndexMap, Random, Reduction, View
 from graphflow.framework.records import record
 from graphflow.framework.shapes import Dim, product
-from graphflow_compiler.ir import indexing_maps
-from graphflow_compiler.ir.indexing_maps import IndexTuple, accesses, dim_index, linear_index, lower_context
+from graphflow_compiler.ir.index import iadd, imul
+from graphflow_compiler.ir.indexing_maps import IndexTuple, accesses, dim_index, linear_index, lower_context, pieces
 from graphflow_compiler.ir.kernels import Group, KernelGraph
 from graphflow_compiler.ir.loops import (
     Atom,
@@ -117,17 +117,16 @@ class Emitter:
         for first in sorted(self.runs):
             run = self.runs[first]
             if first in axes:
-                total = indexing_maps.add(indexing_maps.mul(total, self.extent(run)), IVar(f"i{first}"))
+                total = iadd(imul(total, self.extent(run)), IVar(f"i{first}"))
         return total
 
     def extent(self, axes: Sequence[int]) -> Index:
         return dim_index(product(self.group.space[k] for k in axes))
 
     def load(self, v: Value, index: IndexTuple, mask: Atom | None = None) -> Atom:
-        if is_constant(v):
-            array = constant_array(v)
-            if array.size == 1 or (array.size and bool((array == array.flat[0]).all())):
-                return Const(array.flat[0].item(), v.dtype)
+        constant = uniform_value(v)
+        if constant is not None:
+            return constant
         handed = self.handed.get(v)
         name = self.buffer(v) if handed is None else self.partial(handed, "read")
         return self.b.load(name, self.address(v, index), v.dtype, mask)
@@ -206,7 +205,7 @@ class Emitter:
         result: Atom | None = None
         if kind.fill is not None:
             result = Const(kind.fill(ctx), node.types[0].dtype)
-        for piece in reversed(indexing_maps.pieces(node, index)):
+        for piece in reversed(pieces(node, index)):
             v = node.inputs[piece.source]
             assert v is not None
             mask: Atom | None = None
@@ -283,6 +282,16 @@ class Emitter:
 def size_text(d: Dim) -> str:
     """A size for a message: the compiler's names mean nothing to users."""
     return str(d) if isinstance(d, int) else "size of the axis"
+
+
+def uniform_value(v: Value) -> Const | None:
+    """The value of all elements of a constant; None if they differ, or it is none."""
+    if not is_constant(v):
+        return None
+    array = constant_array(v)
+    if array.size == 1 or (array.size and bool((array == array.flat[0]).all())):
+        return Const(array.flat[0].item(), v.dtype)
+    return None
 
 
 def axis_of(i: Index) -> int:

@@ -7,7 +7,8 @@ from contextlib import ExitStack, contextmanager
 
 from graphflow.framework.kinds import Elementwise, Random, Reduction, View
 from graphflow.framework.shapes import product
-from graphflow_compiler.ir.indexing_maps import accesses, add, dim_index, index_of_shape, is_unit_view, mul
+from graphflow_compiler.ir.index import iadd, imul
+from graphflow_compiler.ir.indexing_maps import accesses, dim_index, index_of_shape, is_unit_view
 from graphflow_compiler.ir.kernels import ELEMENT, ROW, TOTAL, Group, squeezed
 from graphflow_compiler.ir.loops import Atom, IConst, Index, IVar
 from graphflow_compiler.ir.program import Node, Value
@@ -78,7 +79,7 @@ def flat_address(e: Emitter, axes: Sequence[int]) -> Index:
     """The row-major place along some axes."""
     total: Index = IConst(0)
     for k in axes:
-        total = add(mul(total, run_extent(e, k)), IVar(f"i{k}"))
+        total = iadd(imul(total, run_extent(e, k)), IVar(f"i{k}"))
     return total
 
 

@@ -6,7 +6,8 @@ from itertools import groupby
 
 from graphflow.framework.dtypes import float32, float64
 from graphflow.framework.shapes import Dim, Shape, product
-from graphflow_compiler.ir.indexing_maps import add, broadcast_index, dim_index, floordiv, index_of_shape, mod, mul
+from graphflow_compiler.ir.index import iadd, ifloordiv, imod, imul
+from graphflow_compiler.ir.indexing_maps import broadcast_index, dim_index, index_of_shape
 from graphflow_compiler.ir.loops import GemmKernel, IConst, Index, IVar, Var
 from graphflow_compiler.ir.program import Value
 from graphflow_compiler.lower.emit import Emitter, LoweredKernel, accumulator_dtype, used_dims
@@ -65,8 +66,8 @@ def _position(out: Shape) -> tuple[Index, ...]:
     stride: Dim = 1
     dims = out[:-2]
     for depth, d in enumerate(reversed(dims)):
-        part = floordiv(IVar("b"), dim_index(stride))
-        batch.append(part if depth == len(dims) - 1 else mod(part, dim_index(d)))
+        part = ifloordiv(IVar("b"), dim_index(stride))
+        batch.append(part if depth == len(dims) - 1 else imod(part, dim_index(d)))
         stride = stride * d
     return (*reversed(batch), IVar("i"), IVar("j"))
 
@@ -84,9 +85,9 @@ def start_of_matrix(own: Shape, batch: Shape, elements: Dim) -> Index:
     inner: Dim = 1  # batches of the result between two steps along the axis
     for depth, (d, moves) in enumerate(reversed(runs)):
         if moves:
-            place = floordiv(IVar("b"), dim_index(inner))
-            place = place if depth == len(runs) - 1 else mod(place, dim_index(d))
-            start = add(mul(place, dim_index(elements)), start)
+            place = ifloordiv(IVar("b"), dim_index(inner))
+            place = place if depth == len(runs) - 1 else imod(place, dim_index(d))
+            start = iadd(imul(place, dim_index(elements)), start)
             elements = elements * d
         inner = inner * d
     return start

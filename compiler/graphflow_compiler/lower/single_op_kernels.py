@@ -7,10 +7,11 @@ from typing import Literal
 from graphflow.framework.dtypes import int64
 from graphflow.framework.kinds import ArgReduction, Scatter
 from graphflow.framework.shapes import Dim, minimum, product
-from graphflow_compiler.ir.indexing_maps import add, dim_index, mul
+from graphflow_compiler.ir.index import iadd, imul
+from graphflow_compiler.ir.indexing_maps import dim_index
 from graphflow_compiler.ir.loops import Atom, Const, IConst, IData, Index, IVar
-from graphflow_compiler.ir.program import Value, constant_array, is_constant
-from graphflow_compiler.lower.emit import Emitter, LoweredKernel, accumulator_dtype, size_text
+from graphflow_compiler.ir.program import Value
+from graphflow_compiler.lower.emit import Emitter, LoweredKernel, accumulator_dtype, size_text, uniform_value
 
 
 def lower_scatter(e: Emitter) -> LoweredKernel:
@@ -44,8 +45,8 @@ def lower_scatter(e: Emitter) -> LoweredKernel:
         bad = b.or_(below, above)
         place = IData(b.select(bad, 0, wanted))
         with b.loop("r", dim_index(row), kind="vector", parallel=False):
-            at: Index = add(mul(place, dim_index(row)), IVar("r"))
-            new = _linear(e, updates, add(mul(IVar("u"), dim_index(row)), IVar("r")))
+            at: Index = iadd(imul(place, dim_index(row)), IVar("r"))
+            new = _linear(e, updates, iadd(imul(IVar("u"), dim_index(row)), IVar("r")))
             old = b.load(e.buffer(out), at, out.dtype)
             combined = {
                 "set": lambda: new,
@@ -62,11 +63,8 @@ def lower_scatter(e: Emitter) -> LoweredKernel:
 
 def _linear(e: Emitter, v: Value, offset: Index) -> Atom:
     """The element at a row-major offset."""
-    if is_constant(v):
-        array = constant_array(v)
-        if array.size == 1 or (array.size and bool((array == array.flat[0]).all())):
-            return Const(array.flat[0].item(), v.dtype)
-    return e.b.load(e.buffer(v), offset, v.dtype)
+    constant = uniform_value(v)
+    return constant if constant is not None else e.b.load(e.buffer(v), offset, v.dtype)
 
 
 def lower_arg(e: Emitter) -> LoweredKernel:
@@ -88,7 +86,7 @@ def lower_arg(e: Emitter) -> LoweredKernel:
     with b.loop("o", dim_index(outer), kind="serial", parallel=True), b.loop("q", dim_index(inner), kind=across):
 
         def at() -> Index:
-            return add(mul(add(mul(IVar("o"), count), IVar("a")), dim_index(inner)), IVar("q"))
+            return iadd(imul(iadd(imul(IVar("o"), count), IVar("a")), dim_index(inner)), IVar("q"))
 
         if not isinstance(x.shape[axis], int):
             e.fail_if(b.eq(b.from_index(count, int64), 0), node, f"Reduction axis {axis} is empty")
@@ -102,7 +100,7 @@ def lower_arg(e: Emitter) -> LoweredKernel:
             place = b.select(hit, b.from_index(IVar("a"), int64), Const(2**62, int64))
             first = loop.accumulate("first", int64, "min", 2**63 - 1, place)
         result = first if node.types[0].dtype is int64 else b.cast(first, node.types[0].dtype)
-        b.store(e.buffer(node.out()), add(mul(IVar("o"), dim_index(inner)), IVar("q")), result)
+        b.store(e.buffer(node.out()), iadd(imul(IVar("o"), dim_index(inner)), IVar("q")), result)
     return e.kernel(e.b.build(), e.group.nodes)
 
 

@@ -38,6 +38,7 @@ from graphflow_compiler.ir.kernels import (
     is_external,
     is_few_large_rows,
     squeezed,
+    stored_value,
 )
 from graphflow_compiler.ir.program import Node, Program, Value
 from graphflow_compiler.passes.fusion_group import Draft, too_much
@@ -95,9 +96,7 @@ class _Fuser:
         return list(found.values())
 
     def storage(self, v: Value) -> Value:
-        while v in self.aliases:
-            v = self.aliases[v]
-        return v
+        return stored_value(self.aliases, v)
 
     # ------------------------------------------------------------------ joining
     def fits(self, node: Node, draft: Draft, level: Level) -> str | None:

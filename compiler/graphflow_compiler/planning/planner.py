@@ -10,7 +10,7 @@ from typing import Any
 
 from graphflow.framework.dtypes import bool_, uint64
 from graphflow.framework.errors import CompileError
-from graphflow.framework.kinds import Contraction, Elementwise, TensorType
+from graphflow.framework.kinds import TensorType, flops
 from graphflow.framework.shapes import Dim, product, size
 from graphflow_compiler.codegen.emit import Target, kernel_to_llvm, scratch_elements
 from graphflow_compiler.frontend import Signature
@@ -196,7 +196,7 @@ class _Planner:
     def group(self, group: Group) -> None:
         for k in lower(self.graph, group, self.schedule.in_place):
             kind = f"{group.kind} {k.part}" if k.part else group.kind
-            self.add(k.kernel, k.arguments, kind, k.kernel.comments, k.failures, flops(k.nodes))
+            self.add(k.kernel, k.arguments, kind, k.kernel.comments, k.failures, _flops(k.nodes))
 
     def copy(self, item: Copy) -> None:
         t = item.source.type
@@ -343,18 +343,9 @@ def copy_kernel(t: TensorType) -> LoopKernel:
     return LoopKernel("kernel", buffers, used_dims(body, [count]), body)
 
 
-def flops(nodes: Sequence[Node]) -> Dim:
-    """Floating-point operations of some nodes: 2mnk for a contraction, one per element for the rest."""
+def _flops(nodes: Sequence[Node]) -> Dim:
     total: Dim = 0
     for n in nodes:
-        size = product(n.types[0].shape or ()) if n.types else 0  # an assertion has no outputs
-        if isinstance(n.op.kind, Contraction):
-            a = n.inputs[0]
-            assert a is not None
-            k = a.shape[-2] if n.attrs.transpose_a else a.shape[-1]
-            total = total + size * k * 2
-        elif isinstance(n.op.kind, Elementwise):
-            total = total + size
-        elif n.data_inputs:
-            total = total + product(n.data_inputs[0].shape)
+        result = n.types[0].shape or () if n.types else None
+        total = total + flops(n.op.kind, n.attrs, result, [v.shape for v in n.data_inputs])
     return total

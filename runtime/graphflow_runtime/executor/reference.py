@@ -38,7 +38,7 @@ from graphflow.framework.kinds import (
 from graphflow.framework.numpy_builder import NumpyBuilder
 from graphflow.framework.registry import InferContext
 from graphflow.framework.shapes import GRAPH_POLICY, static_shape
-from graphflow_compiler.frontend import is_alias_of_variable, needed_operations, variable_of
+from graphflow_compiler.frontend import is_alias_of_variable, needed_operations, variable_behind, variable_of
 from graphflow_runtime.executor.failures import describe, unfed, uninitialized
 from graphflow_runtime.executor.numpy_blas import one_blas_thread
 from graphflow_runtime.executor.read_before_write import variables_read
@@ -193,6 +193,7 @@ class _Run:
                 inputs.append(self.value(t))
                 continue
             variable = variable_behind(t)
+            assert variable is not None, f"{t.name} is no variable"
             targets.append(variable)
             known = variable.name in self.assigned or self.store.is_initialized(variable.name)
             # Without a value it is about to get its first one, which does not depend on an old one: see `variables_read`.
@@ -260,14 +261,3 @@ _ERRORS: tuple[tuple[type[Exception], type[OpError]], ...] = (
     (LookupError, InvalidArgumentError),
     (ArithmeticError, InvalidArgumentError),
 )
-
-
-def variable_behind(t: Tensor) -> Operation:
-    """The variable a ref stands for; the output of an assignment stands for the variable assigned to."""
-    while True:
-        found = variable_of(t)
-        if found is not None:
-            return found
-        kind = t.op.op_def.kind
-        assert isinstance(kind, StateUpdate), f"{t.name} is no variable"
-        t = t.op.inputs[kind.refs[t.value_index]]

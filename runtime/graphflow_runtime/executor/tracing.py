@@ -12,7 +12,7 @@ import numpy as np
 from graphflow.framework.config import DeviceStats, NodeStats, StepStats
 from graphflow.framework.dtypes import DType, float32, float64
 from graphflow.framework.graph import Operation
-from graphflow.framework.kinds import Contraction, Elementwise, Host
+from graphflow.framework.kinds import flops
 from graphflow.framework.records import record
 from graphflow.framework.shapes import evaluate
 from graphflow_compiler.frontend import variable_of
@@ -123,10 +123,10 @@ class Trace:
                 inputs.append(found)
         arrays = [*inputs, *(np.asarray(r) for r in results)]
         types = [t.base_dtype for t in (*op.inputs, *op.outputs)]
+        work = flops(kind, op.attrs, np.shape(results[0]) if results else None, [a.shape for a in inputs])
+        assert isinstance(work, int), "arrays have sizes"
         self._moments.append((start - self._origin, end - self._origin))
-        self._operations.append(
-            Work(op.type, (op.name,), _flops(op, kind, inputs, results), sum(a.nbytes for a in arrays), widest(types))
-        )
+        self._operations.append(Work(op.type, (op.name,), work, sum(a.nbytes for a in arrays), widest(types)))
         return results
 
     # ------------------------------------------------------------------ as TensorFlow tells it
@@ -173,15 +173,3 @@ def widest(dtypes: Sequence[DType]) -> DType:
     if float64 in numbers:
         return float64
     return max(numbers, key=lambda d: d.size, default=float32)
-
-
-def _flops(op: Operation, kind: object, inputs: Sequence[Array], results: Sequence[Any]) -> int:
-    """Floating-point operations, counted as the compiler counts them for native code."""
-    size = int(np.size(results[0])) if results else 0
-    if isinstance(kind, Host):
-        return 0
-    if isinstance(kind, Contraction):
-        return 2 * size * int(inputs[0].shape[-2 if op.attrs.transpose_a else -1])
-    if isinstance(kind, Elementwise):
-        return size
-    return int(inputs[0].size) if inputs else 0

@@ -56,9 +56,9 @@ class Lines:
 
     def splat(self, element: str, lanes: int, value: str) -> str:
         """A scalar in all lanes."""
-        kind = f"<{lanes} x {element}>"
-        first = self.value(f"insertelement {kind} poison, {element} {value}, i64 0")
-        return self.value(f"shufflevector {kind} {first}, {kind} poison, <{lanes} x i32> zeroinitializer")
+        vector = f"<{lanes} x {element}>"
+        first = self.pure("insertelement", f"{vector} poison", f"{element} {value}", "i64 0")
+        return self.pure("shufflevector", f"{vector} {first}", f"{vector} poison", f"<{lanes} x i32> zeroinitializer")
 
     # i64 arithmetic that folds what is known
     def add(self, a: Size, b: Size) -> Size:
@@ -161,12 +161,6 @@ class LoopLines(Lines):
         body = f"{head} {', '.join(map(str, operands))}"
         level = max((self._level(o) for o in operands if isinstance(o, str)), default=0)
         return self._place(level, body)
-
-    def splat(self, element: str, lanes: int, value: str) -> str:
-        kind = f"<{lanes} x {element}>"
-        level = self._level(value)
-        first = self._place(level, f"insertelement {kind} poison, {element} {value}, i64 0")
-        return self._place(level, f"shufflevector {kind} {first}, {kind} poison, <{lanes} x i32> zeroinitializer")
 
     def _level(self, operand: str) -> int:
         return self._levels.get(operand[operand.rfind(" ") + 1 :], 0)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from graphflow.framework.records import record
 from graphflow_compiler.codegen.llvm.instructions import Value
+from graphflow_compiler.codegen.llvm.loop_analysis import lane_step
 from graphflow_compiler.codegen.llvm.vector import VectorEmitter
 from graphflow_compiler.codegen.matmul.micro_kernel import Rows
 from graphflow_compiler.codegen.matmul.nest_builder import NestLines, Size
 from graphflow_compiler.codegen.matmul.packing import Lanes
-from graphflow_compiler.ir.loops import GemmKernel, IBinary, IData, Index, IVar, Store
+from graphflow_compiler.ir.loops import GemmKernel, Index, Store
 
 
 @record
@@ -87,7 +88,7 @@ class Epilogue:
     def _maskable(self) -> bool:
         """Whether all stores are of lanes side by side, for which there are masked stores. (LLVM has none of bytes.)"""
         stores = [s for s in self.kernel.epilogue if isinstance(s, Store)]
-        return all(_lane_step(s.index) == 1 and s.value.dtype.size >= 4 for s in stores)
+        return all(lane_step(s.index, "j") == 1 and s.value.dtype.size >= 4 for s in stores)
 
     def move(self, source: Rows, target: Rows, height: Size, masks: list[str | None]) -> None:
         """Copies the rows of a tile, as masked."""
@@ -98,17 +99,3 @@ class Epilogue:
             for v, mask in enumerate(masks):
                 x = lanes.load(lines, lines.at(lanes.element, row, v * lanes.count), mask)
                 lanes.store(lines, x, lines.at(lanes.element, out, v * lanes.count), mask)
-
-
-def _lane_step(index: Index) -> int | None:
-    """How far the index moves from one j to the next, None where that is not known or varies."""
-    if isinstance(index, IVar):
-        return int(index.name == "j")
-    if not isinstance(index, IBinary):
-        return None if isinstance(index, IData) else 0
-    a, b = _lane_step(index.a), _lane_step(index.b)
-    if a is None or b is None:
-        return None
-    if index.op in ("add", "sub"):
-        return a + b if index.op == "add" else a - b
-    return 0 if a == b == 0 else None

@@ -218,11 +218,6 @@ class NestLines(Lines):
             return ""
         return self.value(text)
 
-    def splat(self, element: str, lanes: int, value: str) -> str:
-        kind = f"<{lanes} x {element}>"
-        first = self.value(f"insertelement {kind} poison, {element} {value}, i64 0")
-        return self.value(f"shufflevector {kind} {first}, {kind} poison, <{lanes} x i32> zeroinitializer")
-
     def shuffle(self, kind: str, a: str, b: str, order: Sequence[int]) -> str:
         numbers = ", ".join(f"i32 {x}" for x in order)
         return self.value(f"shufflevector {kind} {a}, {kind} {b}, <{len(order)} x i32> <{numbers}>")
