@@ -32,8 +32,8 @@ from graphflow.framework.scalar_builder import ARITHMETIC, COMPARE, UNARY
 from graphflow_compiler.codegen.emit import Target, host_target, kernel_to_llvm
 from graphflow_compiler.codegen.jit.engine import compile_module, emit_object, external_symbols
 from graphflow_compiler.codegen.llvm import loops_llvm
-from graphflow_compiler.ir.index import iadd, ifloordiv, imax, imin, imod, imul, isub
-from graphflow_compiler.ir.loops import Atom, IConst, IData, Index
+from graphflow_compiler.ir.index import iadd, ifloordiv, imin, imod, imul, isub
+from graphflow_compiler.ir.loops import Atom, IBinary, IConst, IData, Index
 from graphflow_compiler.ir.loops_build import LoopBuilder
 from tests.loop_kernels import COLUMN, ROW, Array, Compiled, M, N, apply, apply_all, elementwise, kernel, name_of, values
 
@@ -204,7 +204,7 @@ def test_strides(dtype: DType) -> None:
         (ifloordiv(flat, IConst(3)), lambda i, j, n, m: (i * m + j) // 3),
         (imod(flat, N), lambda i, j, n, m: (i * m + j) % n),
         (imin(COLUMN, ROW), lambda i, j, n, m: np.minimum(i, j)),
-        (imax(COLUMN, ROW), lambda i, j, n, m: np.maximum(i, j)),
+        (IBinary("max", COLUMN, ROW), lambda i, j, n, m: np.maximum(i, j)),
     ]
     for number, (index, where) in enumerate(cases):
         run = two_deep(index, dtype)

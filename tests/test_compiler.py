@@ -19,7 +19,7 @@ from graphflow_compiler.ir import program as program_ir
 from graphflow_compiler.passes.fusion import fuse
 from graphflow_compiler.passes.pipeline import Dump, run_passes
 from graphflow_compiler.passes.rewrite import PassContext
-from graphflow_compiler.planning.memory import LiveRange, plan_arena, verify_arena
+from graphflow_compiler.planning.memory import LiveRange, plan_arena
 from graphflow_compiler.planning.plan import Plan
 
 
@@ -378,7 +378,10 @@ def test_arena_never_overlaps(most: int) -> None:
             start = int(rng.integers(0, 30))
             ranges.append(LiveRange(int(rng.integers(0, 5000)), start, start + int(rng.integers(0, 10))))
         offsets, total = plan_arena(ranges)
-        verify_arena(ranges, offsets)
+        for i, a in enumerate(ranges):
+            for j, b in enumerate(ranges[:i]):
+                if a.start <= b.end and b.start <= a.end:
+                    assert offsets[i] >= offsets[j] + b.size or offsets[j] >= offsets[i] + a.size, f"{j} and {i} overlap"
         assert all(o % 64 == 0 and o + r.size <= total for o, r in zip(offsets, ranges, strict=True))
 
 

@@ -274,15 +274,12 @@ Kind: TypeAlias = (
 class Algebra:
     """Facts that generic rewrite rules use.
 
-    `identity`/`absorbing`: the constant c with op(x, c) = x / = c (right side; left too if commutative);
-    `absorbing` must hold for every x, NaN and infinities included. `idempotent`: f(f(x)) = f(x). `involution`:
-    f(f(x)) = x. `inverse`: name of g with g(f(x)) = x for all x.
+    `identity`: the constant c with op(x, c) = x for every x, NaN and infinities included (left side too if commutative).
+    `idempotent`: f(f(x)) = f(x). `involution`: f(f(x)) = x.
     """
 
     commutative: bool = False
-    associative: bool = False
     identity: float | None = None
-    absorbing: float | None = None
     idempotent: bool = False
     involution: bool = False
 

@@ -400,7 +400,7 @@ MAXIMUM = register(
         "Maximum", lambda b, attrs, x, y: b.maximum(x, y), np.maximum, _extreme_grad,
         "The larger of x and y; NaN wins.",
         apart=-1.0, shape_value=dim_arithmetic(shapes.maximum),
-        algebra=Algebra(commutative=True, associative=True, identity=float("-inf")), onnx="Max",
+        algebra=Algebra(commutative=True, identity=float("-inf")), onnx="Max",
     )
 )  # fmt: skip
 MINIMUM = register(
@@ -408,7 +408,7 @@ MINIMUM = register(
         "Minimum", lambda b, attrs, x, y: b.minimum(x, y), np.minimum, _extreme_grad,
         "The smaller of x and y; NaN wins.",
         apart=-1.0, shape_value=dim_arithmetic(shapes.minimum),
-        algebra=Algebra(commutative=True, associative=True, identity=float("inf")), onnx="Min",
+        algebra=Algebra(commutative=True, identity=float("inf")), onnx="Min",
     )
 )  # fmt: skip
 

@@ -48,19 +48,19 @@ def _op(
 BITWISE_AND = register(
     _op(
         "BitwiseAnd", lambda b, attrs, x, y: b.and_(x, y), np.bitwise_and, "x & y.",
-        Algebra(True, True, identity=-1.0, absorbing=0.0),
+        Algebra(commutative=True, identity=-1.0),
     )
 )  # fmt: skip
 BITWISE_OR = register(
     _op(
         "BitwiseOr", lambda b, attrs, x, y: b.or_(x, y), np.bitwise_or, "x | y.",
-        Algebra(True, True, identity=0.0, absorbing=-1.0),
+        Algebra(commutative=True, identity=0.0),
     )
 )  # fmt: skip
 BITWISE_XOR = register(
     _op(
         "BitwiseXor", lambda b, attrs, x, y: b.xor(x, y), np.bitwise_xor, "x ^ y.",
-        Algebra(True, True, identity=0.0),
+        Algebra(commutative=True, identity=0.0),
     )
 )  # fmt: skip
 INVERT = register(

@@ -139,11 +139,9 @@ def _logical(name: str, which: str, reference: Callable[..., Any], doc: str, alg
 
 
 LOGICAL_AND = register(
-    _logical("LogicalAnd", "and", np.logical_and, "x and y.", Algebra(True, True, identity=1.0, absorbing=0.0), "And")
+    _logical("LogicalAnd", "and", np.logical_and, "x and y.", Algebra(commutative=True, identity=1.0), "And")
 )
-LOGICAL_OR = register(
-    _logical("LogicalOr", "or", np.logical_or, "x or y.", Algebra(True, True, identity=0.0, absorbing=1.0), "Or")
-)
+LOGICAL_OR = register(_logical("LogicalOr", "or", np.logical_or, "x or y.", Algebra(commutative=True, identity=0.0), "Or"))
 LOGICAL_NOT = register(
     OpDef(
         "LogicalNot",

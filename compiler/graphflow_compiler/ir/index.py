@@ -60,13 +60,6 @@ def imin(a: Index, b: Index) -> Index:
     return a if a == b else IBinary("min", a, b)
 
 
-def imax(a: Index, b: Index) -> Index:
-    known = _constants(a, b)
-    if known is not None:
-        return IConst(max(known))
-    return a if a == b else IBinary("max", a, b)
-
-
 def substituted(body: Sequence[Statement], places: Mapping[str, Index]) -> tuple[Statement, ...]:
     """The statements with loop variables replaced wherever they are used in an index, all at once."""
 

@@ -35,7 +35,6 @@ from graphflow_compiler.ir.loops import (
     Var,
 )
 
-Combine = Literal["add", "mul", "max", "min", "and", "or"]
 _NUMPY = NumpyBuilder()
 #: Integer operations without a result where the divisor is 0.
 _DIVISIONS = ("floordiv", "mod", "truncdiv", "truncmod")
@@ -245,4 +244,4 @@ def _folded(value: Array, dtype: DType) -> Const:
     return Const(value.item(), dtype)
 
 
-__all__ = ["Combine", "LoopBuilder", "LoopScope"]
+__all__ = ["LoopBuilder", "LoopScope"]

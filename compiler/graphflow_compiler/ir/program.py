@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -377,9 +377,3 @@ def unknown_sizes(program: Program) -> set[str]:
                 if isinstance(d, SymDim):
                     found |= d.names() - known
     return found
-
-
-def iter_values(nodes: Iterable[Node]) -> Iterator[Value]:
-    for n in nodes:
-        for i in range(len(n.types)):
-            yield Value(n, i)

@@ -105,13 +105,3 @@ def _by_step(ranges: Sequence[LiveRange]) -> tuple[tuple[int, ...], int]:
             total = begin + need
         offsets[i] = begin
     return tuple(offsets), total
-
-
-def verify_arena(ranges: Sequence[LiveRange], offsets: Sequence[int]) -> None:
-    """Raises ValueError if two buffers that live at the same time overlap."""
-    for i, a in enumerate(ranges):
-        for j in range(i):
-            b = ranges[j]
-            together = a.start <= b.end and b.start <= a.end
-            if together and offsets[i] < offsets[j] + b.size and offsets[j] < offsets[i] + a.size:
-                raise ValueError(f"buffers {j} and {i} overlap in the arena while both are live")

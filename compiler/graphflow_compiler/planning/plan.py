@@ -14,7 +14,7 @@ import numpy as np
 from graphflow.framework.errors import CompileError
 from graphflow.framework.kinds import TensorType
 from graphflow.framework.records import record
-from graphflow.framework.shapes import Dim, Shape, SymDim, evaluate, product
+from graphflow.framework.shapes import Dim, SymDim, evaluate
 from graphflow_compiler.ir.program import Constraint, FailureCode
 from graphflow_compiler.planning.memory import LiveRange, plan_arena
 
@@ -84,7 +84,6 @@ class Plan:
     kernels: Mapping[str, str]  # function name -> LLVM IR of the distinct kernels
     entry_text: str
     explain: Callable[..., str]  # may be given a note for each step
-    uses_run_index: bool
 
     @property
     def explanation(self) -> str:
@@ -132,10 +131,6 @@ class Plan:
         for i, s in enumerate(self.steps):
             lines.append(f"step {i}: {s.function} [{s.kind}] buffers {list(s.buffers)}  # {' '.join(s.origin)}")
         return "\n".join(lines) + "\n"
-
-
-def elements(shape: Shape) -> Dim:
-    return product(shape)
 
 
 def entry_text(

@@ -190,7 +190,6 @@ class _Planner:
             kernels=self.texts,
             entry_text=entry_text(self.steps, symbols),
             explain=partial(explain_text, replace(self.schedule, steps=tuple(items)), tuple(self.steps), tuple(self.buffers)),
-            uses_run_index=any(b.kind == "run_index" for b in self.buffers),
         )
 
     def group(self, group: Group) -> None:

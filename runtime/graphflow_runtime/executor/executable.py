@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from graphflow_compiler.planning.plan import Plan
 from graphflow_runtime.executor.launch_descriptor import LaunchDescriptor
 
 if TYPE_CHECKING:
     from graphflow_runtime.executor.tracing import Trace
-
-Array = npt.NDArray[np.generic]
 
 
 class Executable(Protocol):

@@ -24,7 +24,7 @@ from graphflow_compiler.codegen.matmul.work_partition import Range, Run, cut, sh
 from graphflow_compiler.ir.loops import GemmKernel
 from graphflow_compiler.ir.loops_math import expand_math
 
-_ELEMENTS = {"float32": "float", "float64": "double", "int32": "i32", "int64": "i64", "uint32": "i32", "uint64": "i64"}
+_ELEMENTS = {"float32": "float", "float64": "double"}
 _CACHE_LINE = 64
 
 
@@ -95,7 +95,7 @@ class _GemmWriter:
         self.lanes = Lanes(_element(kernel.dtype, kernel.accumulate_dtype), kernel.dtype.size, self.tile.lanes)
         self.vector_bits = target.vector_bits
         self.lines = NestLines()
-        self.sum_loop = SumLoop(self.lines, self.lanes, kernel.dtype.is_floating and target.has_fma)
+        self.sum_loop = SumLoop(self.lines, self.lanes, target.has_fma)
         self.buffers = {x.name: f"%p{i}" for i, x in enumerate(kernel.buffers)}
         self.dims = {name: f"%d{i}" for i, name in enumerate(kernel.dims)}
         self.plain = is_plain(kernel)

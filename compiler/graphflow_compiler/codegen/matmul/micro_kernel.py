@@ -173,5 +173,4 @@ class SumLoop:
         lines, kind = self.lines, self.lanes.vector
         if self.fma:
             return lines.value(f"call {kind} @llvm.fma.{self.lanes.suffix}({kind} {x}, {kind} {y}, {kind} {z})")
-        prefix = "" if self.lanes.element.startswith("i") else "f"
-        return lines.value(f"{prefix}add {kind} {lines.value(f'{prefix}mul {kind} {x}, {y}')}, {z}")
+        return lines.value(f"fadd {kind} {lines.value(f'fmul {kind} {x}, {y}')}, {z}")

@@ -23,14 +23,12 @@ class Lanes:
     @property
     def suffix(self) -> str:
         """As in the names of intrinsics."""
-        short = {"float": "f32", "double": "f64"}.get(self.element, self.element)
+        short = {"float": "f32", "double": "f64"}[self.element]
         return f"v{self.count}{short}" if self.count > 1 else short
 
     @property
     def zero(self) -> str:
-        if self.count > 1:
-            return "zeroinitializer"
-        return "0" if self.element.startswith("i") else "0.0"
+        return "zeroinitializer" if self.count > 1 else "0.0"
 
     def first(self, active: int) -> str:
         """The constant mask of the first `active` lanes."""
