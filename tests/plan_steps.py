@@ -29,8 +29,8 @@ class PlanSteps:
         self.engine = compile_module(list(self.plan.kernels.values()))
 
     @property
-    def kinds(self) -> list[str]:
-        return [s.kind for s in self.plan.steps]
+    def patterns(self) -> list[str]:
+        return [s.pattern for s in self.plan.steps]
 
     def run(
         self, feeds: Sequence[Array], threads: int = 1, call: Call | None = None
@@ -63,15 +63,15 @@ class PlanSteps:
     def _array(
         self, b: PlanBuffer, feeds: Sequence[Array], outputs: Sequence[Array], sizes: Mapping[str, int], threads: int
     ) -> Array:
-        if b.kind == "feed":
+        if b.role == "feed":
             return np.ascontiguousarray(feeds[int(b.key)])
-        if b.kind == "output":
+        if b.role == "output":
             return outputs[int(b.key)]
-        if b.kind == "constant":
+        if b.role == "constant":
             assert b.array is not None
             return b.array
-        if b.kind == "run_index":
+        if b.role == "run_index":
             return np.array(1, np.uint64)
-        assert b.kind in ("temporary", "scratch"), b.kind
-        count = evaluate(b.bytes, sizes) * (threads if b.kind == "scratch" else 1)
+        assert b.role in ("temporary", "scratch"), b.role
+        count = evaluate(b.bytes, sizes) * (threads if b.role == "scratch" else 1)
         return np.full(count + 64, 0x5A, np.uint8)  # what is not written must not matter

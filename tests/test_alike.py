@@ -269,7 +269,7 @@ def kernel(*numbers: Const, extent: int = 0) -> LoopKernel:
     b = LoopBuilder()
     dtype = numbers[0].dtype
     count = IConst(extent) if extent else IDim("n")
-    with b.loop("i", count, kind="vector", parallel=True):
+    with b.loop("i", count, mode="vector", parallel=True):
         x = b.load("x", IVar("i"), dtype)
         for c in numbers:
             x = b.binary("add", x, c)

@@ -97,7 +97,7 @@ def test_operands_are_not_repeated_in_memory(graph: gf.Graph, open_dims: bool) -
     y = gf.nn.relu(gf.matmul(a, b) + 1.0)
     assert [op.type for op in graph.get_operations() if "Broadcast" in op.type] == []
     plan = plan_of(graph, [y], {a: shape_a, b: shape_b})
-    assert [s.kind for s in plan.steps] == ["gemm"]
+    assert [s.pattern for s in plan.steps] == ["gemm"]
     sizes = plan.sizes([shape_a, shape_b])
     result = 64 * 8 * 16 * 512 * 4
     assert plan.peak_bytes(sizes) < result + 2**20, "what is beyond the result is a block of B for each thread"
@@ -112,7 +112,7 @@ def test_an_operand_of_one_matrix_has_its_gradient_in_one_product(graph: gf.Grap
         b = gf.placeholder(gf.float32, shape)
         (by_b,) = gf.gradients(gf.reduce_sum(gf.square(gf.matmul(a, b))), [b])
         plan = plan_of(graph, [by_b], {a: u.shape, b: shape})
-        assert [s.kind for s in plan.steps] == ["gemm", "gemm"]
+        assert [s.pattern for s in plan.steps] == ["gemm", "gemm"]
         with gf.Session() as session:
             found = session.run(by_b, {a: u, b: v.reshape(shape)})
         np.testing.assert_allclose(found, wanted.reshape(shape), rtol=1e-4, atol=1e-3)

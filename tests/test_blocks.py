@@ -51,11 +51,11 @@ def same_on_threads(steps: PlanSteps, *arrays: Array) -> list[Array]:
 
 
 def check(build: Build, *arrays: Array, open_axes: tuple[int, ...] = (), rtol: float = 2e-5) -> list[str]:
-    """Compares with the reference backend; returns the kinds of the plan's steps."""
+    """Compares with the reference backend; returns the patterns of the plan's steps."""
     steps = steps_of(build, *arrays, open_axes=open_axes)
     for found, wanted in zip(same_on_threads(steps, *arrays), reference(build, *arrays), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=rtol, atol=1e-6)
-    return steps.kinds
+    return steps.patterns
 
 
 TWO = ["row blocks", "row results"]
@@ -67,7 +67,7 @@ def test_sums_and_extremes_at_the_borders_of_blocks(dtype: Any) -> None:
         return [gf.reduce_sum(x), gf.reduce_max(x - 3), gf.reduce_min(x * 2), gf.reduce_prod(gf.maximum(x - 47, 1))]
 
     steps = steps_of(build, np.zeros(2, dtype), open_axes=(0,))
-    assert set(steps.kinds) == set(TWO)
+    assert set(steps.patterns) == set(TWO)
     for n in LENGTHS:
         x = np.random.default_rng(n).integers(0, 50, n).astype(dtype)
         if n == 0:
@@ -82,7 +82,7 @@ def test_sums_and_extremes_at_the_borders_of_blocks(dtype: Any) -> None:
 
 def test_any_and_all() -> None:
     steps = steps_of(lambda x: [gf.reduce_any(x), gf.reduce_all(x)], np.zeros(2, bool), open_axes=(0,))
-    assert set(steps.kinds) == set(TWO)
+    assert set(steps.patterns) == set(TWO)
     for n in LENGTHS:
         for place in {0, n // 2, n - 1} if n else set():
             one = np.zeros(n, bool)
@@ -229,8 +229,8 @@ def test_totals_do_not_go_back_into_the_rows() -> None:
 def test_few_columns(open_axes: tuple[int, ...]) -> None:
     for columns in (2, 3, 10, 32):
         x = uniform(3 * BLOCK + 5, columns)
-        kinds = check(lambda x: [gf.reduce_mean(x, 0) * 2.0, gf.reduce_max(x, 0)], x, open_axes=open_axes)
-        assert set(kinds) == {"column blocks", "column results"}
+        patterns = check(lambda x: [gf.reduce_mean(x, 0) * 2.0, gf.reduce_max(x, 0)], x, open_axes=open_axes)
+        assert set(patterns) == {"column blocks", "column results"}
     assert check(lambda x: gf.reduce_sum(x, [0, 2]), uniform(200, 3, 41), open_axes=open_axes)[0] == "column blocks"
     assert check(lambda x: gf.reduce_sum(x, 0), uniform(100, 300), open_axes=open_axes) == ["column"]
 

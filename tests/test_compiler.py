@@ -19,7 +19,7 @@ from graphflow_compiler.ir import program as program_ir
 from graphflow_compiler.passes.fusion import fuse
 from graphflow_compiler.passes.pipeline import Dump, run_passes
 from graphflow_compiler.passes.rewrite import PassContext
-from graphflow_compiler.planning.memory import LiveRange, plan_arena
+from graphflow_compiler.planning.memory import LiveRange, assign_offsets
 from graphflow_compiler.planning.plan import Plan
 
 
@@ -137,7 +137,7 @@ def plan_of(build: Any) -> Plan:
 )
 def test_what_is_computed_from_constants_for_a_product_is_computed_once(weights: Any) -> None:
     plan = plan_of(lambda x: gf.matmul(x, weights()))
-    assert [s.kind for s in plan.steps] == ["gemm"]
+    assert [s.pattern for s in plan.steps] == ["gemm"]
     assert [b.array.ndim for b in plan.buffers if b.array is not None] == [3]  # stored in panels, and nothing else
     data = np.random.RandomState(1).rand(8, 512).astype(np.float32)
     found = []
@@ -157,7 +157,7 @@ def test_constant_weights_of_16_bits_are_widened_once(dtype: gf.DType, transpose
         return gf.cast(gf.matmul(gf.cast(x, dtype), gf.constant(weights), transpose_b=transpose), gf.float32)
 
     plan = plan_of(build)
-    assert [s.kind for s in plan.steps] == ["map", "gemm"]  # of the two operands x is still widened in each run
+    assert [s.pattern for s in plan.steps] == ["map", "gemm"]  # of the two operands x is still widened in each run
     assert [(b.array.ndim, b.array.dtype) for b in plan.buffers if b.array is not None] == [(3, np.float32)]
     data = np.random.RandomState(1).rand(8, 512).astype(np.float32)
     with gf.Graph().as_default(), gf.Session() as session:
@@ -178,9 +178,9 @@ def test_other_large_constants_are_computed_in_each_run() -> None:
     sums = plan_of(lambda x: x[:1] + gf.cast(gf.constant(WEIGHTS.astype(np.float16)), gf.float32)[:, :1])
     assert all(b.array is None or b.array.dtype == np.float16 for b in sums.buffers)
     outer = plan_of(lambda x: gf.matmul(x, gf.constant(WEIGHTS[:, :1]) + gf.constant(WEIGHTS[:1])))
-    assert [s.kind for s in outer.steps] == ["map", "gemm"]
+    assert [s.pattern for s in outer.steps] == ["map", "gemm"]
     fed = plan_of(lambda x: gf.matmul(x, gf.constant(WEIGHTS) * x[0, 0]))
-    assert "map" in [s.kind for s in fed.steps]
+    assert "map" in [s.pattern for s in fed.steps]
 
 
 def test_a_reshaped_constant_stays_the_same_memory() -> None:
@@ -193,7 +193,7 @@ def test_a_reshaped_constant_stays_the_same_memory() -> None:
 def kernels_of(fetches: Any, feeds: dict[Any, tuple[int, ...]], g: Graph) -> list[str]:
     graph = fuse(simplified(program(g, fetches, feeds)))
     kernels_ir.verify(graph)
-    return [group.kind for group in graph.groups]
+    return [group.pattern for group in graph.groups]
 
 
 def test_fusion_forms_the_kernels_it_should() -> None:
@@ -377,7 +377,7 @@ def test_arena_never_overlaps(most: int) -> None:
         for _ in range(int(rng.integers(1, most))):
             start = int(rng.integers(0, 30))
             ranges.append(LiveRange(int(rng.integers(0, 5000)), start, start + int(rng.integers(0, 10))))
-        offsets, total = plan_arena(ranges)
+        offsets, total = assign_offsets(ranges)
         for i, a in enumerate(ranges):
             for j, b in enumerate(ranges[:i]):
                 if a.start <= b.end and b.start <= a.end:
@@ -388,11 +388,11 @@ def test_arena_never_overlaps(most: int) -> None:
 def test_an_arena_of_many_buffers_reuses_their_places() -> None:
     """A long chain: what was freed is taken again, alone, in parts and grown together."""
     alike = [LiveRange(1000, i, i + 1) for i in range(5000)]
-    assert plan_arena(alike)[1] == 2 * 1024
+    assert assign_offsets(alike)[1] == 2 * 1024
     halves = [LiveRange(1000, 0, 0), *(LiveRange(512, 2 * i + 1 + k, 2 * i + 1 + k) for i in range(2500) for k in (0, 1))]
-    assert plan_arena(halves)[1] == 1024
+    assert assign_offsets(halves)[1] == 1024
     growing = [LiveRange(64 * (i + 1), i, i) for i in range(1000)]
-    assert plan_arena(growing)[1] == 64 * 1000
+    assert assign_offsets(growing)[1] == 64 * 1000
 
 
 def test_what_a_plan_needs() -> None:
@@ -405,10 +405,10 @@ def test_what_a_plan_needs() -> None:
         plan = gf.compiler.compile(g, Signature((y,), (x, w), symbolize_shapes((x, w), ((32, 64), (64, 64))), {}))
         sizes = plan.sizes([(32, 64), (64, 64)])
         a, b = 32 * 64 * 4, 64 * 64 * 4
-        scratch = sum(-(-size // 64) * 64 for p in plan.buffers if p.kind == "scratch" and isinstance(size := p.bytes, int))
+        scratch = sum(-(-size // 64) * 64 for p in plan.buffers if p.role == "scratch" and isinstance(size := p.bytes, int))
         assert 2 * a <= plan.peak_bytes(sizes) <= 2 * a + scratch
         assert plan.flops(sizes) == 6 * 2 * 32 * 64 * 64
-        moved = plan.bytes(sizes) - sum(p.bytes for p in plan.buffers if p.kind == "scratch" and isinstance(p.bytes, int))
+        moved = plan.bytes(sizes) - sum(p.bytes for p in plan.buffers if p.role == "scratch" and isinstance(p.bytes, int))
         assert moved == 6 * (2 * a + b)
 
 

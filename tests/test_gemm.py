@@ -16,7 +16,7 @@ from graphflow.framework.errors import CompileError
 from graphflow.framework.shapes import Shape
 from graphflow_compiler.codegen.llvm.llvm_text import host_target
 from graphflow_compiler.codegen.matmul.gemm import gemm_scratch_elements, gemm_to_llvm
-from graphflow_compiler.codegen.matmul.tiling import choose_blocking, cut_rows, cut_table
+from graphflow_compiler.codegen.matmul.tiling import choose_blocking, tile_known_rows, tiling_table
 from graphflow_compiler.compilation import compile
 from graphflow_compiler.frontend import Signature, symbolize_shapes
 from graphflow_compiler.ir.index import iadd, imul
@@ -396,25 +396,25 @@ def test_plans_share_the_panels_of_a_constant() -> None:
             if isinstance(e, NativeExecutable)
             for c in e.plans.values()
             for b in c.plan.buffers
-            if b.kind == "constant" and b.array is not None and b.array.ndim == 3
+            if b.role == "constant" and b.array is not None and b.array.ndim == 3
         }
         assert len(copies) == 1
 
 
 # ---------------------------------------------------------------------------------------------- choices
-def test_known_rows_are_cut_into_at_most_two_heights() -> None:
-    assert cut_rows(32, 6) == ((6, 2), (5, 4))
-    assert cut_rows(0, 6) == ()
+def test_known_rows_have_tiles_of_at_most_two_heights() -> None:
+    assert tile_known_rows(32, 6) == ((6, 2), (5, 4))
+    assert tile_known_rows(0, 6) == ()
     for rows in range(1, 200):
         for tallest in (4, 6, 8, 12):
-            cut = cut_rows(rows, tallest)
-            assert sum(h * tiles for h, tiles in cut) == rows
-            assert len(cut) <= 2 and all(0 < h <= tallest for h, _ in cut)
+            tiling = tile_known_rows(rows, tallest)
+            assert sum(h * tiles for h, tiles in tiling) == rows
+            assert len(tiling) <= 2 and all(0 < h <= tallest for h, _ in tiling)
 
 
 @pytest.mark.parametrize("heights", [(6, 5, 3, 1), (12, 5, 4, 1), (8, 5, 3, 1), (4, 1)])
-def test_cut_table(heights: tuple[int, ...]) -> None:
-    table = cut_table(heights)
+def test_tiling_table(heights: tuple[int, ...]) -> None:
+    table = tiling_table(heights)
     for rest in range(table.length):
         entry = table.words[rest // table.entries_per_word] >> rest % table.entries_per_word * sum(table.bits)
         total = 0

@@ -60,6 +60,6 @@ def test_a_product_with_many_arrays_after_it() -> None:
         plan = gf.compiler.compile(
             g, Signature((y,), tuple(feeds), symbolize_shapes(tuple(feeds), [v.shape for v in feeds.values()]), {})
         )
-        assert [s.kind for s in plan.steps] == ["gemm", "map"] and len(plan.steps[0].buffers) > 60
+        assert [s.pattern for s in plan.steps] == ["gemm", "map"] and len(plan.steps[0].buffers) > 60
         with gf.Session(graph=g) as session:
             np.testing.assert_array_equal(session.run(y, feeds), np.full((4, 5), 0.75 + 40.0, np.float32))

@@ -73,7 +73,7 @@ def test_rows_are_the_steps_of_the_plan() -> None:
         plan = the_plan(s).plan
     sizes = plan.sizes([(16, 8)])
     assert profile.native and profile.runs == 3
-    assert [(r.kind, r.ops) for r in profile.rows] == [(step.kind, step.origin) for step in plan.steps]
+    assert [(r.kind, r.ops) for r in profile.rows] == [(step.pattern, step.origin) for step in plan.steps]
     assert [r.step for r in profile.rows] == list(range(len(plan.steps)))
     assert profile.flops == plan.flops(sizes) > 0
     assert profile.bytes == plan.bytes(sizes) > 0

@@ -100,7 +100,7 @@ def check_text(p: PtxKernel, k: LoopKernel) -> None:
 @TARGETS
 def test_benchmark_kernels_are_accepted_without_spills(target: GpuTarget, made: list[LoopKernel], tmp_path: Path) -> None:
     assert len(made) >= 25
-    assert {loops_to_gpu(k, "k").launch.kind for k in made} == {"elements", "rows", "single"}
+    assert {loops_to_gpu(k, "k").launch.mapping for k in made} == {"elements", "rows", "single"}
     for i, k in enumerate(made):
         p = kernel_to_ptx(k, target, f"kernel_{i}")
         check_text(p, k)
@@ -356,12 +356,12 @@ TURNED = iadd(imul(iadd(imul(ROW, M), COLUMN), IConst(3)), K)
 
 def test_nests_become_one_loop_where_iterations_are_apart() -> None:
     straight = loops_to_gpu(nest(STRAIGHT, TURNED), "k").launch
-    assert straight.kind == "elements"
+    assert straight.mapping == "elements"
     assert straight.shape({"n": 2, "m": 100}, 1000) == (3, 256)
     check_numbers(nest(STRAIGHT, TURNED), 0, n=2, m=100)
     # A store that is no row-major place of the nest might meet itself: rows for blocks, lanes for their threads.
     turned = loops_to_gpu(nest(TURNED, STRAIGHT), "k").launch
-    assert turned.kind == "rows"
+    assert turned.mapping == "rows"
     assert turned.shape({"n": 2, "m": 100}, 1000) == (2, 128)
     check_numbers(nest(TURNED, STRAIGHT), 0, n=2, m=100)
 
@@ -374,7 +374,7 @@ def test_loops_that_meet_stay_as_they_are() -> None:
         b.store("y", place, b.add(b.mul(b.load("y", place, float32), 2.0), b.from_index(K, float32)))
     buffers = (Buffer("y", float32, imul(N, M), "readwrite"),)
     k = LoopKernel("kernel", buffers, ("m", "n"), b.build(), ("test",))
-    assert loops_to_gpu(k, "k").launch.kind == "rows"
+    assert loops_to_gpu(k, "k").launch.mapping == "rows"
     check_numbers(k, 0, n=3, m=40)
 
 

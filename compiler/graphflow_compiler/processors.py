@@ -8,21 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _PROCESS = Path("/proc/self")
-#: Where control groups usually are, for a process that may not read its mounts: kind, root, folder.
+#: Where control groups usually are, for a process that may not read its mounts: filesystem, root, folder.
 _USUAL = (("cgroup2", "/", "/sys/fs/cgroup"), ("cgroup", "/", "/sys/fs/cgroup/cpu"))
 
 
 def available_processors(process: Path = _PROCESS) -> int:
     """At least one. `process`: what the system tells about it."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    least = min((q for kind, group in _groups(process) if (q := _quota(kind, group)) is not None), default=math.inf)
+    least = min((q for filesystem, group in _groups(process) if (q := _quota(filesystem, group)) is not None), default=math.inf)
     return max(1, math.floor(min(count, least)))
 
 
-def _quota(kind: str, group: Path) -> float | None:
+def _quota(filesystem: str, group: Path) -> float | None:
     """Processors that a group's own limit leaves it; None if there is none, or it cannot be read."""
     try:
-        if kind == "cgroup2":
+        if filesystem == "cgroup2":
             limit, period = (group / "cpu.max").read_text().split()[:2]
         else:
             limit, period = (group / "cpu.cfs_quota_us").read_text(), (group / "cpu.cfs_period_us").read_text()
@@ -40,8 +40,8 @@ def _groups(process: Path) -> Iterator[tuple[str, Path]]:
             paths["cgroup2"] = path
         elif "cpu" in controllers.split(","):
             paths["cgroup"] = path
-    for kind, root, folder in list(_mounts(process)) or _USUAL:
-        path = paths.get(kind, "/")
+    for filesystem, root, folder in list(_mounts(process)) or _USUAL:
+        path = paths.get(filesystem, "/")
         # A container may see its own group as the outermost, under whichever name: then only that one is there to be read.
         if root != "/":
             path = path[len(root) :] if f"{path}/".startswith(f"{root}/") else "/"
@@ -49,20 +49,20 @@ def _groups(process: Path) -> Iterator[tuple[str, Path]]:
             path = "/"
         top = Path(folder)
         group = top / path.strip("/")
-        yield kind, group
+        yield filesystem, group
         while group != top:
             group = group.parent
-            yield kind, group
+            yield filesystem, group
 
 
 def _mounts(process: Path) -> Iterator[tuple[str, str, str]]:
-    """Kind, root and folder of what may limit processors."""
+    """Filesystem, root and folder of what may limit processors."""
     for line in _lines(process / "mountinfo"):
         mount, _, system = line.partition(" - ")
-        fields, (kind, _, options) = mount.split(), (*system.split(), "", "", "")[:3]
-        limits = kind == "cgroup2" or (kind == "cgroup" and "cpu" in options.split(","))
+        fields, (filesystem, _, options) = mount.split(), (*system.split(), "", "", "")[:3]
+        limits = filesystem == "cgroup2" or (filesystem == "cgroup" and "cpu" in options.split(","))
         if limits and len(fields) > 4:
-            yield kind, fields[3], fields[4]
+            yield filesystem, fields[3], fields[4]
 
 
 def _lines(file: Path) -> list[str]:

@@ -35,9 +35,9 @@ def make_record(cls: Any, frozen: bool, slots: bool, eq: bool) -> Any:
     for base in cls.__mro__[-1:0:-1]:
         inherited |= base.__dict__.get("__dataclass_fields__", {})
     own = {
-        name: _field(name, kind, getattr(cls, name, dataclasses.MISSING))
-        for name, kind in cls.__annotations__.items()
-        if not kind.startswith(("ClassVar", "typing.ClassVar"))
+        name: _field(name, annotation, getattr(cls, name, dataclasses.MISSING))
+        for name, annotation in cls.__annotations__.items()
+        if not annotation.startswith(("ClassVar", "typing.ClassVar"))
     }
     fields = {**inherited, **own}
     for name, f in own.items():
@@ -72,11 +72,11 @@ def make_record(cls: Any, frozen: bool, slots: bool, eq: bool) -> Any:
     return cls
 
 
-def _field(name: str, kind: Any, default: Any) -> Any:
+def _field(name: str, annotation: Any, default: Any) -> Any:
     if isinstance(default, MemberDescriptorType):  # a base's slot
         default = dataclasses.MISSING
     f: Any = default if isinstance(default, dataclasses.Field) else dataclasses.field(default=default)
-    f.name, f.type, f.kw_only = name, kind, False
+    f.name, f.type, f.kw_only = name, annotation, False
     f._field_type = dataclasses._FIELD  # type: ignore[attr-defined]
     return f
 

@@ -152,14 +152,14 @@ class Decoder:
         if isinstance(raw, list):
             return tuple([self.value(v, depth + 1) for v in raw])
         if isinstance(raw, dict) and len(raw) == 1:
-            ((kind, inner),) = raw.items()
-            if kind == "float" and isinstance(inner, str):
+            ((tag, inner),) = raw.items()
+            if tag == "float" and isinstance(inner, str):
                 return _float(inner)
-            if kind == "dtype" and isinstance(inner, str):
+            if tag == "dtype" and isinstance(inner, str):
                 return dtype_named(inner)
-            if kind == "dim":
+            if tag == "dim":
                 return self.dim(raw, depth)
-            if kind == "tensor":
+            if tag == "tensor":
                 return TensorValue(self._tensor(inner))
         raise CorruptFileError(f"{str(raw)[:80]} is no attribute value")
 

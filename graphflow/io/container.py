@@ -73,9 +73,9 @@ def write_container(
     digests: dict[str, str] = {}
     end = 0
     for name in names:
-        kind, array = stored[name]
+        dtype_name, array = stored[name]
         start, end = end, end + array.nbytes
-        header[name] = {"data_offsets": [start, end], "dtype": kind, "shape": list(array.shape)}
+        header[name] = {"data_offsets": [start, end], "dtype": dtype_name, "shape": list(array.shape)}
         digests[name] = hashlib.sha256(_bytes_of(array)).hexdigest()
     full = {
         "format": "graphflow",
@@ -263,12 +263,12 @@ def _unpacked_strings(path: str, name: str, raw: np.ndarray[Any, Any], shape: tu
     if 8 * count + sum(lengths) != raw.size:
         bad(path, f"string tensor '{name}': the lengths do not add up to its bytes")
     out = np.empty(count, dtype=object)
-    for i, text in enumerate(_cut(raw[8 * count :].tobytes(), lengths)):
+    for i, text in enumerate(_slices(raw[8 * count :].tobytes(), lengths)):
         out[i] = text
     return out.reshape(shape)
 
 
-def _cut(data: bytes, lengths: list[int]) -> Iterator[bytes]:
+def _slices(data: bytes, lengths: list[int]) -> Iterator[bytes]:
     at = 0
     for n in lengths:
         yield data[at : at + n]

@@ -270,14 +270,14 @@ class _Builder:
         if isinstance(raw, (bool, int, str)):
             return raw
         if isinstance(raw, dict) and len(raw) == 1:
-            ((kind, value),) = raw.items()
-            if kind == "variable" and type(value) is int and 0 <= value < len(variables):
+            ((tag, value),) = raw.items()
+            if tag == "variable" and type(value) is int and 0 <= value < len(variables):
                 return variables[value]
-            if kind == "tensor":
+            if tag == "tensor":
                 return self.tensor(value)
-            if kind == "op":
+            if tag == "op":
                 return self.operation(value)
-            if kind == "float":
+            if tag == "float":
                 return self.decoder.value(raw)
         raise CorruptFileError(f"{str(raw)[:80]} is no item of a collection")
 

@@ -200,7 +200,7 @@ def embedding_lookup(
     """Rows of the table `params` picked by `ids` (any shape): the result has shape ids.shape + params.shape[1:].
 
     Args:
-        params: one tensor or variable (a list of one is taken as that; a table cut into several is not supported).
+        params: one tensor or variable (a list of one is taken as that; a table split into several is not supported).
         max_norm: rows longer than this are scaled down to it.
 
     Raises:

@@ -310,25 +310,25 @@ def pad(tensor: Any, paddings: Any, mode: str = "CONSTANT", name: str | None = N
         ShapeError: paddings for another number of axes than the tensor has, or too wide for a mirror.
     """
     x = convert_to_tensor(tensor)
-    kind = mode.upper()
-    if kind not in ("CONSTANT", "REFLECT", "SYMMETRIC"):
+    padding = mode.upper()
+    if padding not in ("CONSTANT", "REFLECT", "SYMMETRIC"):
         raise ArgumentError(f"Unknown padding mode: {mode}")
     pairs = _pairs(paddings)
     if any(not is_tensor_like(n) and n < 0 for pair in pairs for n in pair):
         raise ArgumentError(f"pad: Paddings must be non-negative: {pairs}")
     fixed = tuple((a, b) for a, b in pairs if isinstance(a, int) and isinstance(b, int))
-    if kind == "CONSTANT" and len(fixed) == len(pairs) and not is_tensor_like(constant_values):
+    if padding == "CONSTANT" and len(fixed) == len(pairs) and not is_tensor_like(constant_values):
         number = constant_values.item() if isinstance(constant_values, (np.ndarray, np.generic)) else constant_values
         return build(PAD, (x,), PadAttrs(fixed, number), name or "Pad")
     if x._shape is None:
         raise ArgumentError(f"pad: the rank of {x.name} must be known")
     _check_count(len(pairs), x._shape)
-    with name_scope(name, "Pad" if kind == "CONSTANT" else "MirrorPad", [x]) as scope:
-        if kind == "CONSTANT":
+    with name_scope(name, "Pad" if padding == "CONSTANT" else "MirrorPad", [x]) as scope:
+        if padding == "CONSTANT":
             return _widened(x, pairs, constant_values, scope)
         if len(fixed) != len(pairs):
             raise ArgumentError("pad: the paddings of a mirror must be known while the graph is built")
-        return _mirrored(x, fixed, 1 if kind == "REFLECT" else 0, scope)
+        return _mirrored(x, fixed, 1 if padding == "REFLECT" else 0, scope)
 
 
 def _pairs(paddings: Any) -> list[tuple[Any, Any]]:

@@ -287,7 +287,7 @@ def roll(input: Any, shift: Any, axis: Any, name: str | None = None) -> Tensor:
             d = (x._shape or ())[where]
             if not isinstance(d, int):
                 raise ArgumentError(f"roll: dimension {where} of {x.name} must be known")
-            cut = -by % d if d else 0
-            if cut:
-                x = concat([slice_axis(x, where, cut, None), slice_axis(x, where, 0, cut)], where)
+            middle = -by % d if d else 0
+            if middle:
+                x = concat([slice_axis(x, where, middle, None), slice_axis(x, where, 0, middle)], where)
         return identity(x, name=scope)

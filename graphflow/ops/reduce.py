@@ -331,7 +331,7 @@ MEAN = register(
         attrs=ReduceAttrs,
         dtypes=NUMERIC,
         onnx="ReduceMean",
-        doc="Mean over axes; that of integers is cut off towards zero.",
+        doc="Mean over axes; that of integers is truncated towards zero.",
     )
 )
 

@@ -20,7 +20,7 @@ from graphflow.ops.slicing import (
     StridedSliceAttrs,
     _bounds,
     numpy_index,
-    plan_slices,
+    resolved_slices,
     strided_samples,
 )
 
@@ -31,16 +31,16 @@ def _infer(
     return (TensorType(dy.dtype, ctx.vector(0)),)
 
 
-def _plan(ctx: Any) -> list[AxisSlice | None]:
+def _slices(ctx: Any) -> list[AxisSlice | None]:
     """What the slice took; `ctx` is a LowerContext or ExpandContext of an op with inputs (shape, begin, end, strides, dy)."""
-    return plan_slices(ctx.outputs[0].shape or (), ctx.attrs, _bounds(ctx.values, ctx.inputs))
+    return resolved_slices(ctx.outputs[0].shape or (), ctx.attrs, _bounds(ctx.values, ctx.inputs))
 
 
 def _put_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
     at: list[Any] = []
     bounds: list[tuple[int, Dim, Dim]] = []
     axis = 0
-    for p in _plan(ctx):
+    for p in _slices(ctx):
         if p is None:
             at.append(ix.mul(0, 0))
             continue
@@ -64,7 +64,7 @@ def _expand(p: Any, s: Any, begin: Any, end: Any, strides: Any, dy: Any) -> Any:
     """Steps other than 1 leave gaps: zeros are put between the elements first, then all is put in one piece."""
     shape: Shape = p.type(dy).shape
     position = 0
-    for taken in _plan(p):
+    for taken in _slices(p):
         if taken is not None and taken.shrink:
             continue
         step = 1 if taken is None else abs(taken.stride)

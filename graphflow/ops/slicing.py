@@ -43,7 +43,7 @@ class AxisSlice:
     shrink: bool = False
 
 
-def plan_slices(dims: Shape, attrs: StridedSliceAttrs, bounds: Sequence[Sequence[Dim | None]]) -> list[AxisSlice | None]:
+def resolved_slices(dims: Shape, attrs: StridedSliceAttrs, bounds: Sequence[Sequence[Dim | None]]) -> list[AxisSlice | None]:
     """One entry per item: an AxisSlice for each input axis in order, None for each new axis.
 
     `bounds` are begin, end and strides, entry by entry; None stands for a value that only a run knows.
@@ -123,22 +123,22 @@ def _strided_infer(
 ) -> tuple[TensorType, ...]:
     if x.shape is None:
         return (TensorType(x.dtype, None),)
-    plan = plan_slices(x.shape, attrs, _bounds([None, *(ctx.vector(k) for k in (1, 2, 3))], (x, b, e, s)))
+    slices = resolved_slices(x.shape, attrs, _bounds([None, *(ctx.vector(k) for k in (1, 2, 3))], (x, b, e, s)))
     axis = 0
-    for p in plan:
+    for p in slices:
         if p is None:
             continue
         if p.shrink and p.start is not None:
             inside = maximum(minimum(p.start, x.shape[axis] - 1), 0)
             ctx.unify(p.start, inside, f"slice index {p.start} of dimension {axis} out of bounds.")
         axis += 1
-    return (TensorType(x.dtype, tuple(1 if p is None else p.size for p in plan if p is None or not p.shrink)),)
+    return (TensorType(x.dtype, tuple(1 if p is None else p.size for p in slices if p is None or not p.shrink)),)
 
 
 def _strided_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
     at = []
     position = 0
-    for p in plan_slices(ctx.inputs[0].shape or (), ctx.attrs, _bounds(ctx.values, ctx.inputs)):
+    for p in resolved_slices(ctx.inputs[0].shape or (), ctx.attrs, _bounds(ctx.values, ctx.inputs)):
         if p is None:
             position += 1
             continue

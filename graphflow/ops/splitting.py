@@ -119,8 +119,8 @@ def _split_expand(p: Any, x: Any) -> Any:
 
 
 def _split_reference(attrs: SplitAttrs, x: Any) -> Any:
-    cuts: Any = np.cumsum(attrs.sizes)[:-1] if attrs.sizes else attrs.num
-    return tuple(np.array(part) for part in np.split(x, cuts, attrs.axis))
+    boundaries: Any = np.cumsum(attrs.sizes)[:-1] if attrs.sizes else attrs.num
+    return tuple(np.array(part) for part in np.split(x, boundaries, attrs.axis))
 
 
 def _joined_grads(op: Operation, grads: Sequence[Tensor | None]) -> list[Tensor]:
@@ -151,7 +151,7 @@ SPLIT = register(
         attrs=SplitAttrs,
         dtypes=ALL,
         onnx="Split",
-        doc="A tensor cut into parts along an axis.",
+        doc="A tensor split into parts along an axis.",
     )
 )
 
@@ -159,7 +159,7 @@ SPLIT = register(
 def split(
     value: Any, num_or_size_splits: Any, axis: Any = 0, num: int | None = None, name: str | None = "split"
 ) -> list[Tensor]:
-    """`value` cut along `axis` into equal parts, or into parts of the given sizes (one may be -1).
+    """`value` split along `axis` into equal parts, or into parts of the given sizes (one may be -1).
 
     Raises:
         ShapeError: the parts do not make up the axis.

@@ -31,8 +31,8 @@ def _tensorflow_errors(path: Any) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        kind = next((ours for theirs, ours in _ERRORS if isinstance(e, theirs)), errors.UnknownError)
-        raise kind(message=f"{os.fspath(path)!s}; {e.strerror or e}") from e
+        error = next((ours for theirs, ours in _ERRORS if isinstance(e, theirs)), errors.UnknownError)
+        raise error(message=f"{os.fspath(path)!s}; {e.strerror or e}") from e
 
 
 class GFile:
@@ -113,7 +113,7 @@ class GFile:
     def __enter__(self) -> GFile:
         return self
 
-    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+    def __exit__(self, exception: Any, value: Any, traceback: Any) -> None:
         self.close()
 
 

@@ -69,12 +69,12 @@ def plan_to_dot(
     labels = {
         names[i]: f"{b.type.dtype.name} {format_shape(tuple(evaluate(d, sizes) for d in b.type.shape or ()))}"
         for i, b in enumerate(plan.buffers)
-        if b.kind not in ("constant", "scratch", "run_index", "is_initialized")
+        if b.role not in ("constant", "scratch", "run_index", "is_initialized")
     }
     boxes = []
     written: set[int] = set()
     for step in plan.steps:
-        variables = {b for b in step.buffers if plan.buffers[b].kind == "variable"}
+        variables = {b for b in step.buffers if plan.buffers[b].role == "variable"}
         moved = [b for b in dict.fromkeys(step.buffers) if names[b] in labels]
         # A kernel may read back what it has just written; that is no arrow from elsewhere.
         reads = [b for b in step.reads if b in moved and b not in variables and (b in written or b not in step.writes)]
@@ -83,7 +83,7 @@ def plan_to_dot(
         boxes.append(
             KernelBox(
                 name="" if step.function.startswith("copy ") else step.function,
-                kind=step.kind,
+                kind=step.pattern,
                 operations=tuple(step.origin),
                 reads=tuple(names[b] for b in reads),
                 writes=tuple(names[b] for b in writes),
@@ -93,13 +93,13 @@ def plan_to_dot(
                 flops=evaluate(step.flops, sizes),
             )
         )
-    fetched = {names[i] for i, b in enumerate(plan.buffers) if b.kind == "output"}
+    fetched = {names[i] for i, b in enumerate(plan.buffers) if b.role == "output"}
     return kernels_to_dot(boxes, labels, title, results=fetched)
 
 
 def _buffer_name(buffer: PlanBuffer, number: int, outputs: Sequence[Tensor], feeds: Sequence[Tensor]) -> str:
-    if buffer.kind == "feed":
+    if buffer.role == "feed":
         return feeds[int(buffer.key)].op.name
-    if buffer.kind == "output":
+    if buffer.role == "output":
         return f"{outputs[int(buffer.key)].name} (fetched)"
-    return str(buffer.key) if buffer.kind == "variable" else f"{buffer.kind} {number}"
+    return str(buffer.key) if buffer.role == "variable" else f"{buffer.role} {number}"

@@ -17,10 +17,10 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _operands(kind: str, learning_rate: Any, global_step: Any, *others: Any) -> list[Tensor]:
+def _operands(decay: str, learning_rate: Any, global_step: Any, *others: Any) -> list[Tensor]:
     """The rate as a tensor, and the step and the rest in its dtype."""
     if global_step is None:
-        raise ArgumentError(f"global_step is required for {kind}.")
+        raise ArgumentError(f"global_step is required for {decay}.")
     rate = convert_to_tensor(learning_rate, name="learning_rate")
     rest = [math.cast(convert_to_tensor(v), rate.base_dtype) for v in (global_step, *others)]
     return [rate, *rest]

@@ -14,13 +14,13 @@ from graphflow_compiler.ir.program import Node, Program, Value, union_origin
 #: map: every element on its own. row: reductions over trailing axes with elementwise work over the same rows, and
 #: reductions of what those rows have over all rows. column: reductions over other axes, with elementwise work before and
 #: after them. gemm: a contraction with its epilogue. The rest are kernels of one node.
-GroupKind: TypeAlias = Literal["map", "row", "column", "gemm", "scatter", "arg", "assert", "dims"]
+GroupPattern: TypeAlias = Literal["map", "row", "column", "gemm", "scatter", "arg", "assert", "dims"]
 Level: TypeAlias = Literal["element", "row", "total"]
 ELEMENT: Final = "element"
 ROW: Final = "row"
 TOTAL: Final = "total"
 
-#: Reductions of at least this many elements to at most this many results are cut into blocks, which threads can share.
+#: Reductions of at least this many elements to at most this many results are split into blocks, which threads can share.
 MANY_ELEMENTS = 16384
 FEW_RESULTS = 16
 
@@ -32,7 +32,7 @@ class Group:
     it or (rows only) a single one. `outputs` are the values it must store, `inputs` those it reads."""
 
     id: int
-    kind: GroupKind
+    pattern: GroupPattern
     nodes: tuple[Node, ...]
     space: Shape
     reduced: tuple[int, ...]
@@ -78,7 +78,7 @@ def squeezed(shape: Shape | None) -> Shape:
 
 
 def is_few_large_rows(space: Shape, reduced: Sequence[int]) -> bool:
-    """Whether rows must be cut into blocks to occupy several threads. Sizes known only at run time count as large if they
+    """Whether rows must be split into blocks to occupy several threads. Sizes known only at run time count as large if they
     are reduced (a kernel more costs little), else as many."""
     rows = product(d for k, d in enumerate(space) if k not in reduced)
     row = product(space[k] for k in reduced)
@@ -96,7 +96,7 @@ def to_text(graph: KernelGraph) -> str:
     lines = []
     for g in graph.groups:
         reduced = f" reduce axes {list(g.reduced)}" if g.reduced else ""
-        lines.append(f"kernel {g.id} {g.kind} over {format_shape(g.space)}{reduced}")
+        lines.append(f"kernel {g.id} {g.pattern} over {format_shape(g.space)}{reduced}")
         lines += [f"  read  {v!r} : {v.type}" for v in g.inputs]
         lines += [
             f"  {n!r} [{g.levels.get(n, ELEMENT)}] : {', '.join(map(str, n.types))}  # {' '.join(n.origin)}" for n in g.nodes

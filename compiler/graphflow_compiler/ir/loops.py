@@ -193,7 +193,7 @@ class Accumulator:
 class For:
     """`var` runs over [0, extent).
 
-    kind "vector": iterations are independent up to `accumulators`, so lanes may run together. A vector loop may contain
+    mode "vector": iterations are independent up to `accumulators`, so lanes may run together. A vector loop may contain
     serial loops (every lane runs them in step) but no second vector loop.
     `parallel`: iterations write disjoint places and may be shared out over threads; a parallel loop has no accumulators
     and no parallel loop inside.
@@ -202,7 +202,7 @@ class For:
     var: str
     extent: Index
     body: tuple[Statement, ...]
-    kind: Literal["serial", "vector"] = "serial"
+    mode: Literal["serial", "vector"] = "serial"
     parallel: bool = False
     accumulators: tuple[Accumulator, ...] = ()
 

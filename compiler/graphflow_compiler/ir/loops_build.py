@@ -223,7 +223,7 @@ class LoopBuilder(FunctionBuilder[Atom]):
     # ------------------------------------------------------------------ loops
     @contextmanager
     def loop(
-        self, var: str, extent: Index, kind: Literal["serial", "vector"] = "serial", parallel: bool = False
+        self, var: str, extent: Index, mode: Literal["serial", "vector"] = "serial", parallel: bool = False
     ) -> Iterator[LoopScope]:
         """Statements made inside become the loop's body."""
         scope = LoopScope(self)
@@ -233,7 +233,7 @@ class LoopBuilder(FunctionBuilder[Atom]):
         # Not in a `finally`: what an exception leaves open is of no use to anyone.
         body = tuple(self._blocks.pop())
         self._known.pop()
-        self._blocks[-1].append(For(var, extent, body, kind, parallel, tuple(scope.accumulators)))
+        self._blocks[-1].append(For(var, extent, body, mode, parallel, tuple(scope.accumulators)))
 
 
 def _array(x: Const) -> Array:

@@ -80,7 +80,7 @@ class _Expansion:
             elif isinstance(s, Check):
                 b.check(self.atom(s.failed), s.code)
             else:
-                with b.loop(s.var, self.index(s.extent), s.kind, s.parallel) as loop:
+                with b.loop(s.var, self.index(s.extent), s.mode, s.parallel) as loop:
                     self.statements(s.body)
                     for a in s.accumulators:
                         value = self.atom(a.value)

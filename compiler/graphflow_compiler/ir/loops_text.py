@@ -75,7 +75,7 @@ def _statements(body: tuple[Statement, ...], indent: str, lines: list[str]) -> N
         elif isinstance(s, Check):
             lines.append(f"{indent}fail {s.code} if {atom_to_text(s.failed)}")
         elif isinstance(s, For):
-            marks = f" {s.kind}" + (" parallel" if s.parallel else "")
+            marks = f" {s.mode}" + (" parallel" if s.parallel else "")
             lines.append(f"{indent}for {s.var} < {index_to_text(s.extent)}{marks}:")
             _statements(s.body, indent + "  ", lines)
             for a in s.accumulators:

@@ -120,7 +120,7 @@ class _Verifier:
     def loop(self, loop: For, loops: set[str], vector: bool, parallel: bool) -> None:
         if loop.var in loops:
             self.fail(f"loop variable {loop.var} is taken")
-        if vector and loop.kind == "vector":
+        if vector and loop.mode == "vector":
             self.fail("a vector loop inside a vector loop")
         if loop.parallel and (parallel or loop.accumulators or loops):
             self.fail("a parallel loop must be outermost and have no accumulators")
@@ -128,11 +128,11 @@ class _Verifier:
         names = index_names(loop.extent)
         if self.lanes in names or names - loops:
             self.fail(f"the extent of loop {loop.var} varies between lanes, or depends on data")
-        if loop.kind == "vector":
+        if loop.mode == "vector":
             self.lanes = loop.var
         outside = dict(self.defined)
-        self.block(loop.body, loops | {loop.var}, vector or loop.kind == "vector", parallel or loop.parallel)
-        if loop.kind == "vector":
+        self.block(loop.body, loops | {loop.var}, vector or loop.mode == "vector", parallel or loop.parallel)
+        if loop.mode == "vector":
             self.lanes = ""
         for a in loop.accumulators:
             if a.combine not in COMBINE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from graphflow_compiler.ir.kernels import TOTAL, Group, GroupKind, KernelGraph, is_few_large_rows
+from graphflow_compiler.ir.kernels import TOTAL, Group, GroupPattern, KernelGraph, is_few_large_rows
 from graphflow_compiler.ir.program import Value
 from graphflow_compiler.lower.column_reduction import lower_column
 from graphflow_compiler.lower.emit import Emitter, LoweredKernel
@@ -13,9 +13,9 @@ from graphflow_compiler.lower.loops import lower_map
 from graphflow_compiler.lower.matmul import lower_gemm
 from graphflow_compiler.lower.row_reduction import lower_row
 from graphflow_compiler.lower.single_op_kernels import lower_arg, lower_assert, lower_dims, lower_scatter
-from graphflow_compiler.lower.split_reduction import is_cut_column, lower_column_blocks, lower_row_blocks, lower_totals
+from graphflow_compiler.lower.split_reduction import is_split_column, lower_column_blocks, lower_row_blocks, lower_totals
 
-_LOWER: dict[GroupKind, Callable[[Emitter], LoweredKernel]] = {
+_LOWER: dict[GroupPattern, Callable[[Emitter], LoweredKernel]] = {
     "map": lower_map,
     "row": lower_row,
     "column": lower_column,
@@ -31,10 +31,10 @@ def lower(graph: KernelGraph, group: Group, in_place: Mapping[Value, Value]) -> 
     """The kernels of one group, to run in this order. `in_place` maps a value to the variable state whose storage it
     overwrites."""
     start = partial(Emitter, graph, group, in_place)
-    if group.kind == "row" and TOTAL in group.levels.values():
+    if group.pattern == "row" and TOTAL in group.levels.values():
         return lower_totals(start)
-    if group.kind == "row" and is_few_large_rows(group.space, group.reduced):
+    if group.pattern == "row" and is_few_large_rows(group.space, group.reduced):
         return lower_row_blocks(start)
-    if group.kind == "column" and is_cut_column(group):
+    if group.pattern == "column" and is_split_column(group):
         return lower_column_blocks(start)
-    return (_LOWER[group.kind](start()),)
+    return (_LOWER[group.pattern](start()),)

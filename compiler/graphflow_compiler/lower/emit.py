@@ -54,7 +54,7 @@ class Partial:
 
 
 Argument: TypeAlias = "Value | Scratch | Partial"
-Access: TypeAlias = Literal["read", "write", "readwrite"]
+AccessMode: TypeAlias = Literal["read", "write", "readwrite"]
 
 
 @record(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Emitter:
     env: dict[Value, Atom] = field(default_factory=dict)
     names: dict[Value, str] = field(default_factory=dict)
     scratch: list[Scratch] = field(default_factory=list)
-    partials: dict[Partial, Access] = field(default_factory=dict)
+    partials: dict[Partial, AccessMode] = field(default_factory=dict)
     handed: Mapping[Value, Partial] = field(default_factory=dict)  # what earlier kernels of the group have computed
     failures: list[FailureCode] = field(default_factory=list)
     runs: dict[int, tuple[int, ...]] | None = None  # first axis of each merged run of axes; None: axes are not merged
@@ -105,7 +105,7 @@ class Emitter:
         self.scratch.append(Scratch(len(self.scratch), dtype, count))
         return f"s{len(self.scratch) - 1}"
 
-    def partial(self, p: Partial, access: Access) -> str:
+    def partial(self, p: Partial, access: AccessMode) -> str:
         self.partials[p] = access if self.partials.get(p, access) == access else "readwrite"
         return f"t{p.index}"
 
@@ -247,11 +247,11 @@ class Emitter:
         return kind.rule(b, lower_context(node), bits, *scalars)  # type: ignore[no-any-return]
 
     # ------------------------------------------------------------------ the kernel's signature
-    def _mode(self, v: Value) -> Access:
+    def _mode(self, v: Value) -> AccessMode:
         if v not in self.written:
             return "read"
         # What a kernel stores it may read back: in a later pass over a row, or as a variable's old value.
-        return "write" if self.group.kind == "map" and v in self.group.outputs else "readwrite"
+        return "write" if self.group.pattern == "map" and v in self.group.outputs else "readwrite"
 
     def buffers(self) -> tuple[tuple[Buffer, ...], tuple[Argument, ...]]:
         made: list[Buffer] = []

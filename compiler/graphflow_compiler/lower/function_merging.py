@@ -76,7 +76,7 @@ class Skeleton:
             rows = Sizes(kernel, lambda e: _without_numbers(e, found))
             return cls(rows.kernel, tuple(found), None, rows.dims, tuple(rows.found))
         loop = kernel.body[0]
-        if not isinstance(loop, For) or loop.kind != "vector" or not loop.parallel:
+        if not isinstance(loop, For) or loop.mode != "vector" or not loop.parallel:
             return None
         numbers: list[Const] = []
         if any(isinstance(s, For) or any(map(_has_size, operands(s)[1])) for s in loop.body):

@@ -55,7 +55,7 @@ def reduced_over(
     def level(depth: int) -> dict[Node, Atom]:
         name, extent = loops[depth]
         innermost = depth == len(loops) - 1
-        with e.b.loop(name, extent, kind="vector" if vector and innermost else "serial") as loop:
+        with e.b.loop(name, extent, mode="vector" if vector and innermost else "serial") as loop:
             found = values() if innermost else level(depth + 1)
             result: dict[Node, Atom] = {}
             for n in reductions:

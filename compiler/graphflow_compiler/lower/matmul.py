@@ -106,11 +106,11 @@ def lower_product_loops(e: Emitter) -> LoweredKernel:
     builder = e.b
     variables = [i for i, d in zip(position, out, strict=True) if d != 1]
     with (
-        builder.loop("b", dim_index(product(out[:-2])), kind="serial", parallel=True),
-        builder.loop("i", dim_index(out[-2]), kind="serial"),
-        builder.loop("j", dim_index(out[-1]), kind="vector"),
+        builder.loop("b", dim_index(product(out[:-2])), mode="serial", parallel=True),
+        builder.loop("i", dim_index(out[-2]), mode="serial"),
+        builder.loop("j", dim_index(out[-1]), mode="vector"),
     ):
-        with builder.loop("k", dim_index(k), kind="serial") as loop:
+        with builder.loop("k", dim_index(k), mode="serial") as loop:
             x = e.load(a, _stored(a, out, IVar("i"), IVar("k"), node.attrs.transpose_a))
             y = e.load(b, _stored(b, out, IVar("k"), IVar("j"), node.attrs.transpose_b))
             term = builder.mul(builder.cast(x, accumulate), builder.cast(y, accumulate))

@@ -1,6 +1,6 @@
 """The other kernels that may be alike: loops over rows, in many lengths.
 
-A row of known length is cut into vectors for that length, which runs up to a fifth faster than if the length is an argument.
+A row of known length becomes vectors for that length, which runs up to a fifth faster than if the length is an argument.
 But LLVM takes some ten milliseconds for each, so kernels that differ only in lengths become one where a plan has many of them.
 """
 
@@ -56,7 +56,7 @@ class Sizes:
 def is_over_rows(kernel: LoopKernel) -> bool:
     """Whether it is one loop over rows that are short, and not known to be many."""
     loop = kernel.body[0] if len(kernel.body) == 1 else None
-    if not isinstance(loop, For) or loop.kind == "vector" or not loop.parallel:
+    if not isinstance(loop, For) or loop.mode == "vector" or not loop.parallel:
         return False
     if isinstance(loop.extent, IConst) and loop.extent.value > _MOST_ROWS:
         return False

@@ -25,7 +25,7 @@ def lower_scatter(e: Emitter) -> LoweredKernel:
     out = node.out()
     rows = base.shape[0]
     row: Dim = product(base.shape[1:])
-    with b.loop("c", dim_index(product(base.shape)), kind="vector", parallel=False):
+    with b.loop("c", dim_index(product(base.shape)), mode="vector", parallel=False):
         b.store(e.buffer(out), IVar("c"), _linear(e, base, IVar("c")))
     drop = bool(getattr(node.attrs, "drop_negative", False))
     count = product(indices.shape)
@@ -35,16 +35,16 @@ def lower_scatter(e: Emitter) -> LoweredKernel:
         wanted = b.cast(_linear(e, indices, IVar(u)), int64)
         return wanted, b.lt(wanted, 0), b.binary("ge", wanted, b.from_index(dim_index(rows), int64))
 
-    with b.loop("k", dim_index(count), kind="serial", parallel=False):
+    with b.loop("k", dim_index(count), mode="serial", parallel=False):
         _, below, above = row_of("k")
         bad = above if drop else b.or_(below, above)
         e.fail_if(bad, node, f"indices are out of range: one is not in [0, {size_text(rows)})")
     # A row that is left out writes row 0 back as it is; without any row there is nothing to do.
-    with b.loop("u", dim_index(count * minimum(rows, 1)), kind="serial", parallel=False):
+    with b.loop("u", dim_index(count * minimum(rows, 1)), mode="serial", parallel=False):
         wanted, below, above = row_of("u")
         bad = b.or_(below, above)
         place = IData(b.select(bad, 0, wanted))
-        with b.loop("r", dim_index(row), kind="vector", parallel=False):
+        with b.loop("r", dim_index(row), mode="vector", parallel=False):
             at: Index = iadd(imul(place, dim_index(row)), IVar("r"))
             new = _linear(e, updates, iadd(imul(IVar("u"), dim_index(row)), IVar("r")))
             old = b.load(e.buffer(out), at, out.dtype)
@@ -83,16 +83,16 @@ def lower_arg(e: Emitter) -> LoweredKernel:
     start = _worst(kind.which, x)
     along_axis: Literal["serial", "vector"] = "vector" if inner == 1 else "serial"
     across: Literal["serial", "vector"] = "serial" if inner == 1 else "vector"
-    with b.loop("o", dim_index(outer), kind="serial", parallel=True), b.loop("q", dim_index(inner), kind=across):
+    with b.loop("o", dim_index(outer), mode="serial", parallel=True), b.loop("q", dim_index(inner), mode=across):
 
         def at() -> Index:
             return iadd(imul(iadd(imul(IVar("o"), count), IVar("a")), dim_index(inner)), IVar("q"))
 
         if not isinstance(x.shape[axis], int):
             e.fail_if(b.eq(b.from_index(count, int64), 0), node, f"Reduction axis {axis} is empty")
-        with b.loop("a", count, kind=along_axis, parallel=False) as loop:
+        with b.loop("a", count, mode=along_axis, parallel=False) as loop:
             best = loop.accumulate("best", dtype, kind.which, start, b.cast(_linear(e, x, at()), dtype))
-        with b.loop("a", count, kind=along_axis, parallel=False) as loop:
+        with b.loop("a", count, mode=along_axis, parallel=False) as loop:
             value = b.cast(_linear(e, x, at()), dtype)
             hit = b.eq(value, best)
             if dtype.is_floating:
@@ -115,7 +115,7 @@ def lower_assert(e: Emitter) -> LoweredKernel:
     node = e.group.root
     condition = node.inputs[0]
     assert condition is not None
-    with e.b.loop("i", dim_index(product(condition.shape)), kind="vector", parallel=False):
+    with e.b.loop("i", dim_index(product(condition.shape)), mode="vector", parallel=False):
         e.fail_if(e.b.not_(_linear(e, condition, IVar("i"))), node, "assertion failed")
     return e.kernel(e.b.build(), e.group.nodes)
 

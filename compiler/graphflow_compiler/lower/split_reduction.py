@@ -40,7 +40,7 @@ Start = Callable[[], Emitter]
 BLOCK = 4096
 #: Partial results are combined so many at a time, then what that gave: sums of many blocks are as accurate as those of few.
 CHUNK = 64
-#: Columns of at most this many results keep a single thread busy if they are not cut: it takes that many lanes at a time.
+#: Columns of at most this many results keep a single thread busy if they are not split: it takes that many lanes at a time.
 NARROW = 32
 #: Up to so many columns, elements that are computed on the way to the sums are walked in blocks of at least so many rows:
 #: a fifth less time for 512 x 512 to 4096 x 256. More columns are ways enough through memory already.
@@ -51,8 +51,8 @@ _BLOCK = "p"  # the variable that counts blocks
 _CHUNK, _PART = "h", "c"  # the variables that run over the parts of one result
 
 
-def is_cut_column(group: Group) -> bool:
-    """Whether a column reduction must be cut into blocks: to occupy several threads, or to walk several arrays in an order
+def is_split_column(group: Group) -> bool:
+    """Whether a column reduction must be split into blocks: to occupy several threads, or to walk several arrays in an order
     that the caches like better than one column after the other."""
     columns = product(d for k, d in enumerate(group.space) if k not in group.reduced)
     rows = product(group.space[k] for k in group.reduced)
@@ -66,7 +66,7 @@ def is_cut_column(group: Group) -> bool:
 
 
 @record(frozen=True)
-class Cut:
+class BlockSplit:
     """A nest of loops in blocks. A block has one place along each axis of `apart`, `size` places along `axis` (the last one
     fewer) and all places along the axes of `whole`."""
 
@@ -77,7 +77,7 @@ class Cut:
     extents: Mapping[int, Dim]
 
     @classmethod
-    def of(cls, e: Emitter, apart: Sequence[int], axes: Sequence[int], element: Dim) -> Cut:
+    def of(cls, e: Emitter, apart: Sequence[int], axes: Sequence[int], element: Dim) -> BlockSplit:
         """Blocks of about BLOCK elements of `axes`, at each place of which there are `element` elements."""
         extents = {k: product(e.group.space[j] for j in run_of(e, k)) for k in (*apart, *axes)}
         last = len(axes) - 1
@@ -90,7 +90,7 @@ class Cut:
 
     @property
     def along(self) -> Dim:
-        """Blocks along the axis that is cut."""
+        """Blocks along the axis that is split."""
         return (self.extents[self.axis] + (self.size - 1)) // self.size
 
     @property
@@ -170,17 +170,17 @@ def lower_row_blocks(start: Start) -> tuple[LoweredKernel, ...]:
         e = start()
         e.handed = handed
         outer, inner = merge_axes(e)
-        cut = Cut.of(e, outer, inner, 1)
-        with e.b.loop(_BLOCK, dim_index(cut.count), parallel=True):
+        split = BlockSplit.of(e, outer, inner, 1)
+        with e.b.loop(_BLOCK, dim_index(split.count), parallel=True):
             for node in rows.row_inputs([*needed, *reductions]):
                 e.element(node, index_at(e, node, ROW))
-            totals = rows.run(e, stage, inner, cut.loops(IVar(_BLOCK)))
-            sums = parts.store(e, totals, IVar(_BLOCK), cut.count)
-        body = substituted(e.b.build(), cut.places(IVar(_BLOCK)))
+            totals = rows.run(e, stage, inner, split.loops(IVar(_BLOCK)))
+            sums = parts.store(e, totals, IVar(_BLOCK), split.count)
+        body = substituted(e.b.build(), split.places(IVar(_BLOCK)))
         nodes = [n for n in group.nodes if n in sums or (group.levels[n] == ELEMENT and rows.stages[n] == stage)]
         made.append(e.kernel(body, nodes, "blocks"))
         if sums:
-            blocks = product(cut.extents[k] for k in cut.apart if k not in outer) * cut.along
+            blocks = product(split.extents[k] for k in split.apart if k not in outer) * split.along
             made.append(_finish_pass(start(), rows, stage, sums, blocks, parts, handed))
     return tuple(made)
 
@@ -226,7 +226,7 @@ def lower_totals(start: Start) -> tuple[LoweredKernel, ...]:
     group = e.group
     rows = RowPasses.of(group)
     outer, inner = merge_axes(e)
-    cut = Cut.of(e, (), outer, product(group.space[k] for k in group.reduced))
+    split = BlockSplit.of(e, (), outer, product(group.space[k] for k in group.reduced))
     reductions = [n for n in group.nodes if group.levels[n] == TOTAL and is_reducing(group, n)]
 
     def block(number: Index) -> dict[Node, Atom]:
@@ -236,18 +236,18 @@ def lower_totals(start: Start) -> tuple[LoweredKernel, ...]:
             e.env = outside
             return added
 
-        return reduced_over(e, cut.loops(number), reductions, row, vector=False)
+        return reduced_over(e, split.loops(number), reductions, row, vector=False)
 
-    if cut.count == 1:
+    if split.count == 1:
         _finish_totals(e, block(IConst(0)))
-        return (e.kernel(substituted(e.b.build(), cut.places(IConst(0))), group.nodes),)
-    with e.b.loop(_BLOCK, dim_index(cut.count), parallel=True):
-        sums = _Parts(group).store(e, block(IVar(_BLOCK)), IVar(_BLOCK), cut.count)
-    body = substituted(e.b.build(), cut.places(IVar(_BLOCK)))
+        return (e.kernel(substituted(e.b.build(), split.places(IConst(0))), group.nodes),)
+    with e.b.loop(_BLOCK, dim_index(split.count), parallel=True):
+        sums = _Parts(group).store(e, block(IVar(_BLOCK)), IVar(_BLOCK), split.count)
+    body = substituted(e.b.build(), split.places(IVar(_BLOCK)))
     late = [n for n in group.nodes if group.levels[n] == TOTAL and n not in sums]
     first = e.kernel(body, [n for n in group.nodes if n not in late], "blocks")
     e = start()
-    _finish_totals(e, _combined(e, sums, cut.count, lambda c: c))
+    _finish_totals(e, _combined(e, sums, split.count, lambda c: c))
     return first, e.kernel(e.b.build(), late, "results", list(sums))
 
 
@@ -271,16 +271,16 @@ def lower_column_blocks(start: Start) -> tuple[LoweredKernel, ...]:
     along = lanes_along_columns(e, kept, reduced)
     assert isinstance(columns, int)
     # Lanes along columns want long ones.
-    cut = Cut.of(e, (), reduced, 1 if along else min(columns, BLOCK // ROWS))
-    with e.b.loop(_BLOCK, dim_index(cut.count), parallel=True), nest(e, kept, vector_last=not along, parallel=False):
-        totals = column_sums(e, cut.loops(IVar(_BLOCK)), along)
+    split = BlockSplit.of(e, (), reduced, 1 if along else min(columns, BLOCK // ROWS))
+    with e.b.loop(_BLOCK, dim_index(split.count), parallel=True), nest(e, kept, vector_last=not along, parallel=False):
+        totals = column_sums(e, split.loops(IVar(_BLOCK)), along)
         place = iadd(imul(IVar(_BLOCK), width), flat_address(e, kept))
-        parts = _Parts(group).store(e, totals, place, cut.count * columns)
+        parts = _Parts(group).store(e, totals, place, split.count * columns)
     early = [n for n in group.nodes if n in totals or group.levels[n] == ELEMENT]
-    first = e.kernel(substituted(e.b.build(), cut.places(IVar(_BLOCK))), early, "blocks")
+    first = e.kernel(substituted(e.b.build(), split.places(IVar(_BLOCK))), early, "blocks")
     e = start()
     merge_axes(e)
     with nest(e, kept, vector_last=True):
         column = flat_address(e, kept)
-        late = column_results(e, _combined(e, parts, cut.count, lambda c: iadd(imul(c, width), column)))
+        late = column_results(e, _combined(e, parts, split.count, lambda c: iadd(imul(c, width), column)))
     return first, e.kernel(e.b.build(), late, "results", list(parts))

@@ -31,7 +31,7 @@ from graphflow_compiler.ir.kernels import (
     ROW,
     TOTAL,
     Group,
-    GroupKind,
+    GroupPattern,
     KernelGraph,
     Level,
     external_inputs,
@@ -61,8 +61,10 @@ class _Fuser:
         self.readers.update(v.node for v in program.roots())
 
     # ------------------------------------------------------------------ bookkeeping
-    def new(self, kind: GroupKind, node: Node, space: Shape, reduced: tuple[int, ...] = (), level: Level = ELEMENT) -> Draft:
-        draft = Draft(self.count, kind, space, reduced)
+    def new(
+        self, pattern: GroupPattern, node: Node, space: Shape, reduced: tuple[int, ...] = (), level: Level = ELEMENT
+    ) -> Draft:
+        draft = Draft(self.count, pattern, space, reduced)
         self.count += 1
         self.drafts[draft.id] = draft
         self.place(node, draft, level)
@@ -103,7 +105,7 @@ class _Fuser:
         """None if the node can be computed in the draft at that level, else the reason why not."""
         if (full := too_much([draft], self.storage, node)) is not None:
             return full
-        if draft.kind == "column" and level == ELEMENT and _is_costly(node):
+        if draft.pattern == "column" and level == ELEMENT and _is_costly(node):
             return _COSTLY
         if squeezed(node.types[0].shape) != draft.shape(level):
             return _OTHER_SHAPE
@@ -128,7 +130,7 @@ class _Fuser:
                 continue
             if draft.levels[v.node] == TOTAL and level != TOTAL:
                 return "it needs the result of all rows"
-            if draft.kind == "column" and draft.levels[v.node] == ROW and level == ELEMENT:
+            if draft.pattern == "column" and draft.levels[v.node] == ROW and level == ELEMENT:
                 return "it needs the result of the whole column"
             expected = draft.variables(draft.levels[v.node])
             if not a.exact or squeezed_variables(a.index, v.shape) != expected:
@@ -199,10 +201,10 @@ class _Fuser:
 
     def cannot_merge(self, node: Node, other: Draft, draft: Draft, found: Sequence[Draft]) -> str | None:
         """Why another kernel over the same space stays apart from the draft, with which `found` will be merged."""
-        maps, taker = (draft, other) if draft.kind == "map" else (other, draft)
-        if maps.kind == "map" and maps.is_costly and taker.kind in ("gemm", "column"):
+        maps, taker = (draft, other) if draft.pattern == "map" else (other, draft)
+        if maps.pattern == "map" and maps.is_costly and taker.pattern in ("gemm", "column"):
             return _COSTLY
-        if other.kind != "map":
+        if other.pattern != "map":
             return "one kernel cannot have the loops of both"
         if any(self.related(other, d) for d in (draft, *found)):
             return "one of the kernels needs the other's results"
@@ -297,16 +299,16 @@ class _Fuser:
             self.add_column(node, x, space, tuple(reduced))
             return
         draft = self.draft_of.get(x.node)
-        whole = draft is not None and x not in self.aliases and draft.kind in ("map", "row")
+        whole = draft is not None and x not in self.aliases and draft.pattern in ("map", "row")
         if draft is not None and whole and not too_much([draft], self.storage, node):
             level = draft.levels[x.node]
             bit = 1 << draft.id
             blocked = any(d is not draft and d.ancestors & bit for d in self.producers(node))
             if level == ELEMENT and draft.reduced in ((), tuple(reduced)) and not blocked:
-                draft.kind, draft.reduced = "row", tuple(reduced)
+                draft.pattern, draft.reduced = "row", tuple(reduced)
                 self.place(node, draft, ROW)
                 return
-            total = draft.kind == "row" and level != TOTAL and len(reduced) == len(space) and not blocked
+            total = draft.pattern == "row" and level != TOTAL and len(reduced) == len(space) and not blocked
             if total and not is_few_large_rows(draft.space, draft.reduced):
                 self.place(node, draft, TOTAL)
                 return
@@ -324,7 +326,7 @@ class _Fuser:
         if draft is not None:
             reason = self.column_stays_apart(node, x, draft, reduced)
             if reason is None:
-                draft.kind, draft.reduced = "column", reduced
+                draft.pattern, draft.reduced = "column", reduced
                 self.place(node, draft, ROW)
                 self.pass_over(draft, [v for v in external_inputs(draft.nodes) if squeezed(v.shape) == space])
                 return
@@ -333,11 +335,11 @@ class _Fuser:
 
     def column_stays_apart(self, node: Node, x: Value, draft: Draft, reduced: tuple[int, ...]) -> str | None:
         """Why what a reduction over other than trailing axes reads cannot be computed in its loops; None if it can."""
-        if draft.kind == "gemm":
+        if draft.pattern == "gemm":
             return "a product is made in tiles, not in whole columns"
         if x in self.aliases:
             return "it reads the producer's elements through a reshape"
-        if draft.kind not in ("map", "column") or draft.levels[x.node] != ELEMENT or draft.reduced not in ((), reduced):
+        if draft.pattern not in ("map", "column") or draft.levels[x.node] != ELEMENT or draft.reduced not in ((), reduced):
             return "it reduces over other axes than its kernel"
         if draft.is_costly:
             return _COSTLY
@@ -382,7 +384,7 @@ class _Fuser:
             nodes = tuple(sorted(draft.nodes, key=lambda n: (not isinstance(n.op.kind, Contraction), n.id)))
             outputs = tuple(outputs_of.get(draft.id, ()))
             inputs = external_inputs(nodes)
-            groups.append(Group(len(groups), draft.kind, nodes, draft.space, draft.reduced, draft.levels, inputs, outputs))
+            groups.append(Group(len(groups), draft.pattern, nodes, draft.space, draft.reduced, draft.levels, inputs, outputs))
         return KernelGraph(self.program, tuple(groups), self.aliases, tuple(dict.fromkeys(self.not_fused)))
 
     def _ordered(self) -> list[Draft]:
@@ -420,9 +422,9 @@ def _is_costly(node: Node) -> bool:
 
 def _preference(draft: Draft) -> int:
     """Which of its producers' kernels a node prefers to join: a map kernel can be taken in by the others, not they by it."""
-    if draft.kind == "row":
+    if draft.pattern == "row":
         return 0
-    return 2 if draft.kind == "map" and not draft.is_costly else 1
+    return 2 if draft.pattern == "map" and not draft.is_costly else 1
 
 
 def _name(node: Node) -> str:

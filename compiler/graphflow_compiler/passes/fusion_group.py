@@ -7,7 +7,7 @@ from dataclasses import field
 
 from graphflow.framework.records import record
 from graphflow.framework.shapes import Shape, product
-from graphflow_compiler.ir.kernels import ELEMENT, ROW, TOTAL, GroupKind, Level
+from graphflow_compiler.ir.kernels import ELEMENT, ROW, TOTAL, GroupPattern, Level
 from graphflow_compiler.ir.loops import Index, IVar
 from graphflow_compiler.ir.program import Node, Value
 
@@ -18,7 +18,7 @@ MAX_NODES = 192
 MAX_ARRAYS = 64
 
 #: At which levels a kernel takes further nodes in.
-_LEVELS: dict[GroupKind, tuple[Level, ...]] = {
+_LEVELS: dict[GroupPattern, tuple[Level, ...]] = {
     "map": (ELEMENT,),
     "gemm": (ELEMENT,),
     "row": (ELEMENT, ROW),
@@ -31,7 +31,7 @@ Storage = Callable[[Value], Value]
 @record(eq=False)
 class Draft:
     id: int
-    kind: GroupKind
+    pattern: GroupPattern
     space: Shape
     reduced: tuple[int, ...] = ()
     nodes: list[Node] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Draft:
 
     def open_levels(self) -> tuple[Level, ...]:
         """Where further nodes may be taken in."""
-        levels = _LEVELS.get(self.kind, ())
+        levels = _LEVELS.get(self.pattern, ())
         return (*levels, TOTAL) if TOTAL in self.levels.values() else levels
 
     def take(self, node: Node, level: Level, readers: int, storage: Storage) -> None:

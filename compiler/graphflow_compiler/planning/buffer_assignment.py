@@ -114,7 +114,7 @@ def schedule(graph: KernelGraph) -> Schedule:
         if group is None or base in in_place or base in assigned:
             late.append((name, base))
             continue
-        if group.kind == "scatter" if state is None else not _safe(graph, group, base, state):
+        if group.pattern == "scatter" if state is None else not _safe(graph, group, base, state):
             late.append((name, base))
             continue
         others = [r for r in readers.get(state, []) if r is not group] if state is not None else []
@@ -158,17 +158,17 @@ def _safe(graph: KernelGraph, group: Group, new: Value, state: Value) -> bool:
     """Whether `new` may overwrite `state` while the group runs: the group reads it only at the element it writes next."""
     if new.shape != state.shape or new.dtype is not state.dtype:
         return False
-    if group.kind == "scatter":
+    if group.pattern == "scatter":
         return new.node.inputs[0] == state and all(graph.storage(v) != state for v in new.node.inputs[1:] if v is not None)
-    if group.kind not in ("map", "gemm", "column", "row"):
+    if group.pattern not in ("map", "gemm", "column", "row"):
         return False
     readers = [n for n in group.nodes if any(v is not None and graph.storage(v) == state for v in n.inputs)]
     for node in readers:
-        if isinstance(node.op.kind, Contraction) or (group.kind == "column" and isinstance(node.op.kind, Reduction)):
+        if isinstance(node.op.kind, Contraction) or (group.pattern == "column" and isinstance(node.op.kind, Reduction)):
             return False
         if not _reads_own_element(graph, group, node, state):
             return False
-    return group.kind != "row" or _is_read_in_time(group, new, readers)
+    return group.pattern != "row" or _is_read_in_time(group, new, readers)
 
 
 def _is_read_in_time(group: Group, new: Value, readers: Sequence[Node]) -> bool:

@@ -17,7 +17,7 @@ def _amount(d: Dim) -> str:
 
 
 def explain_text(schedule: Schedule, steps: Sequence[Step], buffers: Sequence[PlanBuffer], notes: Sequence[str] = ()) -> str:
-    """One block a step: kind, the user's ops fused into it, flops, bytes, what it reads and writes.
+    """One block a step: pattern, the user's ops fused into it, flops, bytes, what it reads and writes.
 
     `notes`: what else to say of each step (a profile has its time).
     """
@@ -37,7 +37,7 @@ def explain_text(schedule: Schedule, steps: Sequence[Step], buffers: Sequence[Pl
                 lines.append(f"  {notes[number]}")
             continue
         lines.append(
-            f"step {number}: {step.kind} kernel over {format_shape(item.space)}, {_amount(step.flops)} flops, "
+            f"step {number}: {step.pattern} kernel over {format_shape(item.space)}, {_amount(step.flops)} flops, "
             f"{_amount(moved)} bytes"
         )
         if notes:

@@ -21,7 +21,7 @@ class LiveRange:
     end: int
 
 
-def plan_arena(ranges: Sequence[LiveRange]) -> tuple[tuple[int, ...], int]:
+def assign_offsets(ranges: Sequence[LiveRange]) -> tuple[tuple[int, ...], int]:
     """Offsets (multiples of ALIGNMENT) so that buffers that live together do not overlap, and the arena's size in bytes.
 
     Up to _FEW buffers take the places that need the least room; more are placed step by step, in time that grows with their

@@ -16,9 +16,9 @@ from graphflow.framework.kinds import TensorType
 from graphflow.framework.records import record
 from graphflow.framework.shapes import Dim, SymDim, evaluate
 from graphflow_compiler.ir.program import Constraint, FailureCode
-from graphflow_compiler.planning.memory import LiveRange, plan_arena
+from graphflow_compiler.planning.memory import LiveRange, assign_offsets
 
-BufferKind = Literal["feed", "output", "variable", "constant", "temporary", "scratch", "run_index", "is_initialized"]
+BufferRole = Literal["feed", "output", "variable", "constant", "temporary", "scratch", "run_index", "is_initialized"]
 
 
 @record(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class PlanBuffer:
     """`key`: the index of the feed or output, or the variable's name. `count` elements of `dtype`; temporaries live from
     step `start` to step `end`."""
 
-    kind: BufferKind
+    role: BufferRole
     type: TensorType
     count: Dim
     key: int | str = -1
@@ -48,7 +48,7 @@ class Step:
     """
 
     function: str
-    kind: str
+    pattern: str
     buffers: tuple[int, ...]
     dims: tuple[Dim, ...]
     origin: tuple[str, ...]
@@ -100,13 +100,13 @@ class Plan:
 
     def arena(self, sizes: Mapping[str, int], threads: int = 1) -> tuple[dict[int, int], int]:
         """Offsets of temporaries and scratch buffers in the arena, and its size in bytes."""
-        numbers = [i for i, b in enumerate(self.buffers) if b.kind in ("temporary", "scratch")]
+        numbers = [i for i, b in enumerate(self.buffers) if b.role in ("temporary", "scratch")]
         ranges = []
         for i in numbers:
             b = self.buffers[i]
-            factor = threads if b.kind == "scratch" else 1
+            factor = threads if b.role == "scratch" else 1
             ranges.append(LiveRange(evaluate(b.bytes, sizes) * factor, b.start, b.end))
-        offsets, total = plan_arena(ranges)
+        offsets, total = assign_offsets(ranges)
         return dict(zip(numbers, offsets, strict=True)), total
 
     def peak_bytes(self, sizes: Mapping[str, int] | None = None) -> int:
@@ -126,10 +126,10 @@ class Plan:
             f"plan of {len(self.steps)} steps, {len(self.kernels)} distinct kernels, sizes {', '.join(self.symbols) or '-'}"
         ]
         for i, b in enumerate(self.buffers):
-            life = f" steps {b.start}..{b.end}" if b.kind in ("temporary", "scratch") else ""
-            lines.append(f"buffer {i}: {b.kind} {b.key if b.key != -1 else ''} {b.type}{life}")
+            life = f" steps {b.start}..{b.end}" if b.role in ("temporary", "scratch") else ""
+            lines.append(f"buffer {i}: {b.role} {b.key if b.key != -1 else ''} {b.type}{life}")
         for i, s in enumerate(self.steps):
-            lines.append(f"step {i}: {s.function} [{s.kind}] buffers {list(s.buffers)}  # {' '.join(s.origin)}")
+            lines.append(f"step {i}: {s.function} [{s.pattern}] buffers {list(s.buffers)}  # {' '.join(s.origin)}")
         return "\n".join(lines) + "\n"
 
 
@@ -190,9 +190,9 @@ def call_lines(i: int, step: Step, symbols: Sequence[str], thread: str, threads:
     return [*lines, f"  %r{i} = call i32 @{step.function}({', '.join(arguments)})"]
 
 
-def _loaded(kind: str, array: str, place: int, name: str, lines: list[str]) -> str:
-    lines.append(f"  {name}.at = getelementptr {kind}, ptr %{array}, i64 {place}")
-    lines.append(f"  {name} = load {kind}, ptr {name}.at")
+def _loaded(element: str, array: str, place: int, name: str, lines: list[str]) -> str:
+    lines.append(f"  {name}.at = getelementptr {element}, ptr %{array}, i64 {place}")
+    lines.append(f"  {name} = load {element}, ptr {name}.at")
     return name
 
 

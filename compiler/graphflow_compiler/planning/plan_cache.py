@@ -139,29 +139,29 @@ class _Writer:
         self.parts.append(self.text(x))
 
     def text(self, x: Any) -> str:
-        kind = type(x)
-        if kind is tuple:
+        cls = type(x)
+        if cls is tuple:
             return f"({','.join([self.text(y) for y in x])})"
-        if kind is str or kind is int or kind is bool or x is None:
+        if cls is str or cls is int or cls is bool or x is None:
             return repr(x)
-        if kind is float:
+        if cls is float:
             return x.hex() if x == x else np.float64(x).tobytes().hex()
-        if kind is TensorType:
+        if cls is TensorType:
             found = self._types.get(x)
             if found is None:
                 found = self._types[x] = f"{self.text(x.dtype)}{self.text(x.shape)}"
             return found
-        if kind is DType:
+        if cls is DType:
             return f"<{x.name}>"
-        if kind is SymDim:
+        if cls is SymDim:
             return f"~{self.text(x.terms)}"
-        if kind is TensorValue:
+        if cls is TensorValue:
             return f"[{x.array.dtype.name} {x.digest.hex()}]"
         if isinstance(x, np.generic):
             return f"[{x.dtype.name} {x.tobytes().hex()}]"
-        if hasattr(kind, "__dataclass_fields__") and kind.__module__.partition(".")[0] in ("graphflow", "graphflow_compiler"):
-            return f"{kind.__qualname__}({','.join([self.text(getattr(x, f)) for f in kind.__dataclass_fields__])})"
-        raise _Unknown(f"{kind.__module__}.{kind.__qualname__}")
+        if hasattr(cls, "__dataclass_fields__") and cls.__module__.partition(".")[0] in ("graphflow", "graphflow_compiler"):
+            return f"{cls.__qualname__}({','.join([self.text(getattr(x, f)) for f in cls.__dataclass_fields__])})"
+        raise _Unknown(f"{cls.__module__}.{cls.__qualname__}")
 
 
 @lru_cache(maxsize=1)

@@ -66,15 +66,15 @@ class _Planner:
     """Numbers the buffers, lowers the groups in schedule order, and names kernels by their content."""
 
     def __init__(
-        self, plan: Schedule, target: Target, on_kernel: Callable[[str, str], None], dump: Dump, signature: Signature
+        self, scheduled: Schedule, target: Target, on_kernel: Callable[[str, str], None], dump: Dump, signature: Signature
     ) -> None:
-        self.schedule = plan
-        self.graph: KernelGraph = plan.graph
-        self.program = plan.graph.program
+        self.schedule = scheduled
+        self.graph: KernelGraph = scheduled.graph
+        self.program = scheduled.graph.program
         self.target = target
         #: What is read after it has been stored.
         self.read = {self.graph.storage(v) for g in self.graph.groups for v in g.inputs}
-        self.read |= {s.source for s in plan.steps if isinstance(s, Copy)}
+        self.read |= {s.source for s in scheduled.steps if isinstance(s, Copy)}
         # Not those of the values that are stored there, which may be the same elements in another shape.
         self.variable_types = {str(n.attrs.key): n.types[0] for n in self.program.nodes if n.op is VARIABLE_STATE}
         self.variable_types |= {name: v.type for name, v in self.program.updates}
@@ -145,7 +145,7 @@ class _Planner:
 
     def extend(self, number: int) -> None:
         b = self.buffers[number]
-        if b.kind in ("temporary", "scratch"):
+        if b.role in ("temporary", "scratch"):
             self.buffers[number] = replace(b, end=max(b.end, len(self.steps)))
 
     # ------------------------------------------------------------------ steps
@@ -163,7 +163,7 @@ class _Planner:
         for i in range(len(self.program.outputs)):
             self.output(i)
         feeds = sorted(self.program.feeds, key=lambda n: int(n.attrs.key))
-        reads = [b.key for b in self.buffers if b.kind == "variable"]
+        reads = [b.key for b in self.buffers if b.role == "variable"]
         states = {n.attrs.key for n in self.program.nodes if n.op is VARIABLE_STATE}
         used_sizes = {name for s in self.steps for d in s.dims if not isinstance(d, int) for name in d.names()}
         for b in self.buffers:
@@ -194,8 +194,8 @@ class _Planner:
 
     def group(self, group: Group) -> None:
         for k in lower(self.graph, group, self.schedule.in_place):
-            kind = f"{group.kind} {k.part}" if k.part else group.kind
-            self.add(k.kernel, k.arguments, kind, k.kernel.comments, k.failures, _flops(k.nodes))
+            pattern = f"{group.pattern} {k.part}" if k.part else group.pattern
+            self.add(k.kernel, k.arguments, pattern, k.kernel.comments, k.failures, _flops(k.nodes))
 
     def copy(self, item: Copy) -> None:
         t = item.source.type
@@ -239,7 +239,7 @@ class _Planner:
         self,
         kernel: Kernel,
         arguments: tuple[Argument, ...],
-        kind: str,
+        pattern: str,
         origin: tuple[str, ...],
         failures: tuple[FailureCode, ...],
         work: Dim,
@@ -275,7 +275,7 @@ class _Planner:
         self.steps.append(
             Step(
                 self.emit(kernel) if skeleton is None else "",
-                kind,
+                pattern,
                 tuple(numbers),
                 tuple(map(size, kernel.dims)),
                 origin,
@@ -335,7 +335,7 @@ def is_parallel(kernel: Kernel) -> bool:
 def copy_kernel(t: TensorType) -> LoopKernel:
     b = LoopBuilder()
     count = dim_index(product(t.shape or ()))
-    with b.loop("i", count, kind="vector", parallel=True):
+    with b.loop("i", count, mode="vector", parallel=True):
         b.store("target", IVar("i"), b.load("source", IVar("i"), t.dtype))
     body = b.build()
     buffers = (Buffer("source", t.dtype, count, "read"), Buffer("target", t.dtype, count, "write"))

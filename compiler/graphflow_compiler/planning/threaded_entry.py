@@ -72,7 +72,7 @@ def threaded_entry_text(steps: Sequence[Step], symbols: Sequence[str]) -> str:
 
 def step_nanoseconds(plan: Plan, step: Step, sizes: Mapping[str, int]) -> float:
     """A guess at what a step takes on one thread."""
-    speed = _GEMM_FLOPS if step.kind == "gemm" else _OTHER_FLOPS
+    speed = _GEMM_FLOPS if step.pattern == "gemm" else _OTHER_FLOPS
     moved = sum(evaluate(plan.buffers[b].bytes, sizes) for b in set(step.buffers))
     return max(evaluate(step.flops, sizes) / speed, moved / _BYTES)
 
@@ -83,7 +83,7 @@ def plan_nanoseconds(plan: Plan, sizes: Mapping[str, int]) -> float:
 
 
 @record(frozen=True, slots=True)
-class _Access:
+class _MemoryRange:
     """Bytes [start, end) of a place; threads may meet there if the places are the same."""
 
     place: int
@@ -91,7 +91,7 @@ class _Access:
     end: int
     writes: bool
 
-    def meets(self, other: _Access) -> bool:
+    def meets(self, other: _MemoryRange) -> bool:
         return (self.writes or other.writes) and self.place == other.place and self.start < other.end and other.start < self.end
 
 
@@ -101,7 +101,7 @@ _ARENA = -1
 def step_flags(plan: Plan, sizes: Mapping[str, int], offsets: Mapping[int, int], threads: int) -> bytes:
     """BARRIER: threads wait for each other before the step. PARALLEL: all take a share, else the first thread does it all."""
     flags = bytearray()
-    pending: list[tuple[bool, _Access]] = []  # since the last barrier: by all threads or the first alone, and what
+    pending: list[tuple[bool, _MemoryRange]] = []  # since the last barrier: by all threads or the first alone, and what
     failing = False
     for s in plan.steps:
         parallel = s.is_parallel and step_nanoseconds(plan, s, sizes) >= MIN_STEP_NS
@@ -109,12 +109,12 @@ def step_flags(plan: Plan, sizes: Mapping[str, int], offsets: Mapping[int, int],
         for b in set(s.buffers):
             buffer = plan.buffers[b]
             size = evaluate(buffer.bytes, sizes)
-            if buffer.kind == "scratch":
-                mine.append(_Access(_ARENA, offsets[b], offsets[b] + size * threads, True))
-            elif buffer.kind == "temporary":
-                mine.append(_Access(_ARENA, offsets[b], offsets[b] + size, b in s.writes))
-            elif buffer.kind in ("output", "variable"):
-                mine.append(_Access(b, 0, max(size, 1), b in s.writes))
+            if buffer.role == "scratch":
+                mine.append(_MemoryRange(_ARENA, offsets[b], offsets[b] + size * threads, True))
+            elif buffer.role == "temporary":
+                mine.append(_MemoryRange(_ARENA, offsets[b], offsets[b] + size, b in s.writes))
+            elif buffer.role in ("output", "variable"):
+                mine.append(_MemoryRange(b, 0, max(size, 1), b in s.writes))
         meets = any((parallel or shared) and a.meets(old) for shared, old in pending for a in mine)
         barrier = failing or meets
         if barrier:

@@ -112,13 +112,13 @@ class CallSlot:
     """One way of calling a session: what `make_call` makes is native for as long as nothing changes.
 
     Args:
-        kind, members: the structure (see `structure`).
+        form, members: the structure (see `structure`).
         slow: what else to do with the values; it may `bind` the cells to a control.
         failed: raises for a status that is not 0, of a control; or for NO_MEMORY alone.
     """
 
-    def __init__(self, kind: int, members: Sequence[int], slow: Callable[..., Any], failed: Callable[..., Any]) -> None:
-        self._block = np.array([0] * CELLS_HEADER + structure(kind, members), np.int64)
+    def __init__(self, form: int, members: Sequence[int], slow: Callable[..., Any], failed: Callable[..., Any]) -> None:
+        self._block = np.array([0] * CELLS_HEADER + structure(form, members), np.int64)
         #: What the cells are bound to: alive for as long as native code has its address.
         self.control: LaunchDescriptor | None = None
         self._slow, self._failed = slow, failed
@@ -149,6 +149,6 @@ class CallSlot:
         self._block[1] = 1
 
 
-def structure(kind: int, members: Sequence[int]) -> list[int]:
+def structure(form: int, members: Sequence[int]) -> list[int]:
     """The members are numbers of results, -1 for None; SINGLE has the one result itself."""
-    return [kind, len(members), *members]
+    return [form, len(members), *members]

@@ -174,19 +174,19 @@ class BoundPlan:
         feeds: dict[int, int] = {}
         outputs: dict[int, int] = {}
         for i, b in enumerate(plan.buffers):
-            if b.kind in ("temporary", "scratch"):
+            if b.role in ("temporary", "scratch"):
                 self.table[i] = base + offsets[i]
-            elif b.kind == "constant":
+            elif b.role == "constant":
                 assert b.array is not None
                 self.table[i] = b.array.ctypes.data
-            elif b.kind == "run_index":
+            elif b.role == "run_index":
                 self.table[i] = store.runs_address
-            elif b.kind == "is_initialized":
+            elif b.role == "is_initialized":
                 self.flags[i] = np.zeros((), np.bool_)
                 self.table[i] = self.flags[i].ctypes.data
-            elif b.kind == "variable":
+            elif b.role == "variable":
                 self.variables.append((i, str(b.key)))
-            elif b.kind == "feed":
+            elif b.role == "feed":
                 feeds[int(b.key)] = i
             else:
                 outputs[int(b.key)] = i
@@ -442,7 +442,7 @@ class NativeExecutable:
             op: Operation | None = self.graph.get_operation_by_name(name)
         except (KeyError, ValueError):
             op = None
-        kind = NumericError if "Tensor had" in message else InvalidArgumentError
+        error = NumericError if "Tensor had" in message else InvalidArgumentError
         where = f"\n  created at {op.created_at}" if op is not None else ""
         fused = f"\n  fused into the kernel of {', '.join(step.origin[:8])}" if len(step.origin) > 1 else ""
-        return kind(op=op, node_def=op, message=f"{message}{where}{fused}\n\t [[{{{{node {name}}}}}]]")
+        return error(op=op, node_def=op, message=f"{message}{where}{fused}\n\t [[{{{{node {name}}}}}]]")

@@ -29,12 +29,13 @@ Array = np.ndarray[Any, Any]
 class Work:
     """What a kernel or an operation does in one run.
 
-    kind: of the kernel; in numpy the operation's type. ops: names of the user's operations, the last one computes the result.
+    what: the kernel's pattern; in numpy the operation's type. ops: names of the user's operations, the last one computes the
+    result.
     flops: floating-point operations, a transcendental function counting as one. bytes: read and written, each buffer once.
     dtype: what it computes in.
     """
 
-    kind: str
+    what: str
     ops: tuple[str, ...]
     flops: int
     bytes: int
@@ -134,13 +135,13 @@ class Trace:
         """TensorFlow's record of a run. `details`: more to say of each work."""
         nodes = []
         for i, (work, (start, end)) in enumerate(zip(self.works, self.spans.tolist(), strict=True)):
-            name, nanos = work.ops[-1] if work.ops else work.kind, end - start
+            name, nanos = work.ops[-1] if work.ops else work.what, end - start
             micros = max(1, -(-nanos // 1000))
-            known = {"kernel": work.kind, "operations": list(work.ops), "flops": work.flops, "bytes": work.bytes}
+            known = {"kernel": work.what, "operations": list(work.ops), "flops": work.flops, "bytes": work.bytes}
             nodes.append(
                 NodeStats(
                     node_name=name,
-                    timeline_label=f"{name} = {work.kind}({', '.join(o for o in work.ops if o != name)})",
+                    timeline_label=f"{name} = {work.what}({', '.join(o for o in work.ops if o != name)})",
                     all_start_micros=(self.began + start) // 1000,
                     op_end_rel_micros=micros,
                     all_end_rel_micros=micros,
@@ -157,7 +158,7 @@ def works(plan: Plan, sizes: dict[str, int]) -> list[Work]:
     """What each step of a plan does for these sizes."""
     return [
         Work(
-            step.kind,
+            step.pattern,
             step.origin,
             int(evaluate(step.flops, sizes)),
             sum(int(evaluate(plan.buffers[b].bytes, sizes)) for b in set(step.buffers)),

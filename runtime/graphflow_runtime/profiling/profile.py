@@ -161,7 +161,7 @@ def make_profile(traces: Sequence[Trace], graph: Graph, device: str) -> Profile:
         took, (least, bound) = float(microseconds[i]), bounds[i]
         lines = tuple(_line(graph, name) for name in work.ops)
         share = least * 1e6 / took
-        rows.append(ProfileRow(i, work.kind, work.ops, lines, took, work.flops, work.bytes, share, bound))
+        rows.append(ProfileRow(i, work.what, work.ops, lines, took, work.flops, work.bytes, share, bound))
     return Profile(tuple(rows), len(alike), whole, last.plan is not None, measured, tuple(alike), device)
 
 

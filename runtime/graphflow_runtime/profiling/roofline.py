@@ -70,11 +70,11 @@ class Peaks:
 
     def flops_of(self, dtype: DType) -> float:
         """Operations a second for values of this dtype. Raises CompileError if no code can be made for this machine."""
-        kind = computing_dtype(dtype)
+        computed = computing_dtype(dtype)
         with self._lock:
-            if kind not in self.flops:
-                self.flops[kind] = _measure_flops(kind)
-            return self.flops[kind]
+            if computed not in self.flops:
+                self.flops[computed] = _measure_flops(computed)
+            return self.flops[computed]
 
     def bandwidth_of(self, touched: int) -> float:
         """Bytes a second for a kernel that touches this many: those of the smallest cache that holds them."""

@@ -144,7 +144,7 @@ class FeedConverter:
         return f"Cannot feed {shown} for Tensor {self.tensor.name}, which has dtype {self.tensor.base_dtype.name}"
 
     def _check_range(self, value: Any, array: Array) -> None:
-        """Numbers that an integer type cannot hold are an error; fractions are cut off, as TensorFlow does."""
+        """Numbers that an integer type cannot hold are an error; fractions are truncated, as TensorFlow does."""
         if not array.size or array.dtype.kind == "b":
             return
         info = np.iinfo(self.dtype)

@@ -14,7 +14,7 @@ Element: TypeAlias = "Tensor | Operation"
 Rebuild: TypeAlias = "Callable[[Sequence[Any]], Any]"
 
 
-class FetchPlan:
+class FetchStructure:
     """`elements` are the distinct things to compute; `rebuild(values)` makes the user's structure of their values."""
 
     def __init__(self, graph: Graph, fetches: Any) -> None:
@@ -43,10 +43,10 @@ class FetchPlan:
             return self._dict(fetch)
         if isinstance(fetch, (list, tuple)):
             parts = [self._structure(f) for f in fetch]
-            kind: Any = type(fetch)
+            cls: Any = type(fetch)
             if hasattr(fetch, "_fields"):
-                return lambda values: kind(*[p(values) for p in parts])
-            return lambda values: kind([p(values) for p in parts])
+                return lambda values: cls(*[p(values) for p in parts])
+            return lambda values: cls([p(values) for p in parts])
         if isinstance(fetch, IndexedSlices):
             slices = [self._structure(p) for p in (fetch.values, fetch.indices)]
             shape = None if fetch.dense_shape is None else self._structure(fetch.dense_shape)
@@ -62,10 +62,10 @@ class FetchPlan:
 
     def _dict(self, fetch: dict[Any, Any]) -> Rebuild:
         parts = {key: self._structure(f) for key, f in fetch.items()}
-        kind = type(fetch)
+        cls = type(fetch)
 
         def rebuild(values: Sequence[Any]) -> Any:
-            result = kind()  # a defaultdict or a Counter takes no pairs
+            result = cls()  # a defaultdict or a Counter takes no pairs
             for key, part in parts.items():
                 result[key] = part(values)
             return result

@@ -13,7 +13,7 @@ from graphflow.framework.graph import Operation, Tensor
 from graphflow_runtime.executor.executable import Executable
 from graphflow_runtime.executor.launch_descriptor import LIST, SINGLE, TUPLE, CallSlot, LaunchDescriptor
 from graphflow_runtime.session.feeds import FeedConverter, check_named_sizes
-from graphflow_runtime.session.fetches import Element, FetchPlan
+from graphflow_runtime.session.fetches import Element, FetchStructure
 
 if TYPE_CHECKING:
     from graphflow_runtime.executor.tracing import Trace
@@ -67,13 +67,13 @@ class PreparedCall:
     """
 
     __slots__ = (
-        "call", "cells", "convert", "executable", "has_shortcut", "is_native", "named", "order", "plan", "rebuild", "session",
-        "slots", "tensors",
+        "call", "cells", "convert", "executable", "has_shortcut", "is_native", "named", "order", "rebuild", "session",
+        "slots", "structure", "tensors",
     )  # fmt: skip
 
-    def __init__(self, session: BaseSession, plan: FetchPlan, feeds: Sequence[Tensor]) -> None:
+    def __init__(self, session: BaseSession, structure: FetchStructure, feeds: Sequence[Tensor]) -> None:
         self.session = session
-        self.plan = plan
+        self.structure = structure
         self.tensors: tuple[Tensor, ...] = canonical(feeds)
         position = {t: i for i, t in enumerate(self.tensors)}
         given = {t: i for i, t in enumerate(feeds)}
@@ -81,16 +81,17 @@ class PreparedCall:
         self.order = tuple(given[t] for t in self.tensors) if self.tensors != tuple(feeds) else None
         self.convert = tuple(FeedConverter(t) for t in self.tensors)
         self.named = any(not isinstance(d, int) and not str(d).startswith("?") for t in feeds for d in t._shape or ())
-        computed = canonical(unfed_part(plan.elements, position))
+        computed = canonical(unfed_part(structure.elements, position))
         number = {e: i for i, e in enumerate(e for e in computed if isinstance(e, Tensor))}
         #: For each fetched element the index of its result; of its feed, as -2 - index; -1 for an operation.
         self.slots = tuple(
-            _OPERATION if isinstance(e, Operation) else -2 - position[e] if e in position else number[e] for e in plan.elements
+            _OPERATION if isinstance(e, Operation) else -2 - position[e] if e in position else number[e]
+            for e in structure.elements
         )
         self.executable: Executable = session._executable(computed, self.tensors)
-        kind, members, slow, self.rebuild = self._shape()
-        self.cells = CallSlot(kind, members, slow, self._failed)
-        #: Native code gives back results of the plan.
+        form, members, slow, self.rebuild = self._shape()
+        self.cells = CallSlot(form, members, slow, self._failed)
+        #: Native code gives back results of the compiled plan.
         self.has_shortcut = min(self.slots, default=0) >= _OPERATION
         #: The first run goes the slow way in any case, so what is native is made after it.
         self.call: Callable[..., Any] = self._slow
@@ -99,12 +100,12 @@ class PreparedCall:
     def _shape(self) -> tuple[int, Sequence[int], Callable[..., Any], Callable[[Sequence[Any]], Any] | None]:
         """What native code makes of the results: it knows one result, lists and tuples. Other structures are rebuilt from
         the list of the elements."""
-        plan = self.plan
-        if plan.is_single and self.slots == (0,):
+        structure = self.structure
+        if structure.is_single and self.slots == (0,):
             return SINGLE, self.slots, self._slow_in_order, None
-        if plan.members is not None:
-            return LIST if plan.is_list else TUPLE, [self.slots[i] for i in plan.members], self._slow_in_order, None
-        return LIST, self.slots, self._slow_elements, plan.rebuild
+        if structure.members is not None:
+            return LIST if structure.is_list else TUPLE, [self.slots[i] for i in structure.members], self._slow_in_order, None
+        return LIST, self.slots, self._slow_elements, structure.rebuild
 
     def make_native(self) -> None:
         """From now on `call` is the native function, if there is one for these fetches."""
@@ -126,26 +127,26 @@ class PreparedCall:
 
     # ------------------------------------------------------------------ the slow way
     def _slow(self, *values: Any) -> Any:
-        return self.plan.rebuild(self._elements(self._in_order(values)))
+        return self.structure.rebuild(self._elements(self._in_order(values)))
 
     def _slow_in_order(self, *values: Any) -> Any:
-        return self.plan.rebuild(self._elements(values))
+        return self.structure.rebuild(self._elements(values))
 
     def _slow_elements(self, *values: Any) -> list[Any]:
         return self._elements(values)
 
     def run_traced(self, values: Sequence[Any], trace: Trace) -> Any:
         """What `call` does, with a trace of it."""
-        return self.plan.rebuild(self._elements(self._in_order(values), trace))
+        return self.structure.rebuild(self._elements(self._in_order(values), trace))
 
     def _in_order(self, values: Sequence[Any]) -> Sequence[Any]:
-        """The values in the order of the plan."""
+        """The values in the order that the executable wants."""
         if self.order is None or len(values) != len(self.order):
             return values
         return [values[i] for i in self.order]
 
     def _elements(self, values: Sequence[Any], trace: Trace | None = None) -> list[Any]:
-        """What the elements of the plan are for values in its order."""
+        """What the fetched elements are for values in that order."""
         if len(values) != len(self.tensors):
             raise FeedError(f"this callable takes {len(self.tensors)} values, one for each of its feeds, got {len(values)}")
         session = self.session

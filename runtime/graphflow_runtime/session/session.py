@@ -24,7 +24,7 @@ from graphflow_runtime.executor.executable import Executable
 from graphflow_runtime.executor.failures import unfed
 from graphflow_runtime.executor.reference import ReferenceExecutable
 from graphflow_runtime.session.feeds import FeedConverter, feed_tensor, flatten_feeds
-from graphflow_runtime.session.fetches import Element, FetchPlan
+from graphflow_runtime.session.fetches import Element, FetchStructure
 from graphflow_runtime.session.graph_growth_warning import GrowthWatch
 from graphflow_runtime.session.partial_run import PartialRun
 from graphflow_runtime.session.prepared_call import PreparedCall, call_key, canonical, unfed_part
@@ -146,9 +146,9 @@ class BaseSession:
             InvalidArgumentError, UninitializedVariableError, ...: from the run; no assignment of it is then visible.
         """
         if run_metadata is None:
-            kind = type(fetches)
+            cls = type(fetches)
             try:
-                key = (kind, *fetches) if kind is list or kind is tuple else fetches
+                key = (cls, *fetches) if cls is list or cls is tuple else fetches
                 found = self._prepared.get((key, *feed_dict) if feed_dict else (key,))
             except TypeError:  # a structure within the structure, or a mistake: both take longer
                 found = None
@@ -222,7 +222,7 @@ class BaseSession:
             feeds = flatten_feeds(self._graph, feed_dict or {})
             self._misses += 1
             self._growth.check()
-            prepared = PreparedCall(self, FetchPlan(self._graph, fetches), tuple(feeds))
+            prepared = PreparedCall(self, FetchStructure(self._graph, fetches), tuple(feeds))
             if flat:
                 self._prepared[key] = prepared
                 while len(self._prepared) > MAX_PREPARED:
@@ -301,7 +301,7 @@ class BaseSession:
             twice = next((t for t, count in Counter(tensors).items() if count > 1), None)
             if twice is not None:
                 raise FeedError(f"Tensor {twice.name} is fed more than once.")
-            prepared = PreparedCall(self, FetchPlan(self._graph, fetches), tensors)
+            prepared = PreparedCall(self, FetchStructure(self._graph, fetches), tensors)
         prepared.make_native()
         call = prepared.call
         if not accept_options:
@@ -316,15 +316,15 @@ class BaseSession:
     def partial_run_setup(self, fetches: Any, feeds: Sequence[Any] | None = None) -> PartialRun:
         """Announces a run in several parts. `fetches` and `feeds` are what the parts may use."""
         self._check_usable()
-        allowed = FetchPlan(self._graph, fetches).elements
+        allowed = FetchStructure(self._graph, fetches).elements
         return PartialRun({feed_tensor(self._graph, f) for f in feeds or ()}, set(allowed))
 
     def partial_run(self, handle: PartialRun, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> Any:
         """Continues a run announced with partial_run_setup: earlier feeds and fetched values are kept."""
-        plan = FetchPlan(self._graph, fetches)
-        todo = handle.begin(plan.elements, flatten_feeds(self._graph, feed_dict or {}))
+        structure = FetchStructure(self._graph, fetches)
+        todo = handle.begin(structure.elements, flatten_feeds(self._graph, feed_dict or {}))
         values = self.run(todo, handle.values)
-        return plan.rebuild(handle.end(plan.elements, todo, values))
+        return structure.rebuild(handle.end(structure.elements, todo, values))
 
     # ------------------------------------------------------------------ explaining, variables
     def explain(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None, feed_shapes: Any = None) -> str:
@@ -343,7 +343,7 @@ class BaseSession:
         with self._lock:
             self._check_usable()
             feeds = canonical(tuple(shapes))
-            elements = canonical(unfed_part(FetchPlan(self._graph, fetches).elements, shapes))
+            elements = canonical(unfed_part(FetchStructure(self._graph, fetches).elements, shapes))
             executable = self._executable(elements, feeds)
             plan = executable.prepare(tuple(shapes[t] for t in feeds))
             return executable, plan, elements, {t: shapes[t] for t in feeds}
@@ -412,7 +412,7 @@ class Session(BaseSession):
         self._session_context.__enter__()
         return self
 
-    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+    def __exit__(self, exception: Any, value: Any, traceback: Any) -> None:
         self._session_context.__exit__(None, None, None)
         self._graph_context.__exit__(None, None, None)
         self.close()

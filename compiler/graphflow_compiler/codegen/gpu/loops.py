@@ -74,7 +74,7 @@ class _Function:
         for s in k.body:
             if isinstance(s, For) and s.parallel:
                 self.parallel_loop(s, e)
-            elif self.launch.kind == "single":
+            elif self.launch.mapping == "single":
                 self.together(s, e)
             else:
                 e.statement(s)
@@ -99,7 +99,7 @@ class _Function:
         for b in self.kernel.buffers:
             if not b.scratch:
                 continue
-            if self.launch.kind == "elements":
+            if self.launch.mapping == "elements":
                 raise CompileError(f"buffer {b.name}: scratch for each thread of a GPU")
             parts = e.parts(b.count)
             assert parts is not None

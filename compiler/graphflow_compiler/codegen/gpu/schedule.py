@@ -45,14 +45,14 @@ class Launch:
     """How many blocks and threads a kernel wants. `extents`: of its parallel loops; `widths`: of the loops that the threads
     of a block share. Any number of blocks gives the same bits; the number of threads decides the order of reductions."""
 
-    kind: Literal["elements", "rows", "single"]
+    mapping: Literal["elements", "rows", "single"]
     extents: tuple[Index, ...]
     widths: tuple[Index, ...]
 
     def shape(self, sizes: Mapping[str, int], most_blocks: int) -> tuple[int, int]:
         """(blocks, threads of each) for the kernel's run-time sizes, at least one of each."""
         extent = max((value_of(e, sizes) for e in self.extents), default=1)
-        if self.kind == "elements":
+        if self.mapping == "elements":
             blocks, threads = -(-extent // MOST_THREADS), MOST_THREADS
         else:
             width = max((value_of(w, sizes) for w in self.widths), default=1)
@@ -97,7 +97,7 @@ def launch_of(kernel: LoopKernel) -> Launch:
 
 def has_threads_of_its_own(loop: For) -> bool:
     """Whether each iteration of a parallel loop is the work of one thread."""
-    return loop.kind == "vector" or not any(isinstance(s, For) for s in loop.body)
+    return loop.mode == "vector" or not any(isinstance(s, For) for s in loop.body)
 
 
 def is_shared(loop: For) -> bool:
@@ -105,10 +105,10 @@ def is_shared(loop: For) -> bool:
 
     Of a nest of reductions it is the outermost loop, unless that one is known to be too short.
     """
-    if loop.kind == "vector":
+    if loop.mode == "vector":
         return True
     inside = list(statements(loop.body))
-    if any(isinstance(s, Store) or (isinstance(s, For) and s.kind == "vector") for s in inside):
+    if any(isinstance(s, Store) or (isinstance(s, For) and s.mode == "vector") for s in inside):
         return False
     short = isinstance(loop.extent, IConst) and loop.extent.value < WARP
     return bool(loop.accumulators) and not (short and any(isinstance(s, For) for s in inside))
@@ -125,7 +125,7 @@ def _widths(body: Sequence[Statement]) -> list[Index]:
 # ---------------------------------------------------------------------------------------------- nests as one loop
 def _flattened(loop: For, scratch: bool) -> For:
     nest = [loop]
-    while nest[-1].kind == "serial" and len(nest[-1].body) == 1:
+    while nest[-1].mode == "serial" and len(nest[-1].body) == 1:
         inner = nest[-1].body[0]
         if not isinstance(inner, For) or inner.accumulators or index_names(inner.extent):
             break
@@ -151,7 +151,7 @@ def _flattened(loop: For, scratch: bool) -> For:
         return places.get(i.name) if isinstance(i, IVar) else None
 
     flat_body = map_statements(body, index=lambda index: map_index(index, flat))
-    return For(FLAT, total, flat_body, nest[-1].kind, parallel=True)
+    return For(FLAT, total, flat_body, nest[-1].mode, parallel=True)
 
 
 def _row_major(nest: Sequence[For]) -> Index:

@@ -9,7 +9,7 @@ from graphflow.framework.dtypes import DType
 from graphflow.framework.records import record
 from graphflow_compiler.codegen.gpu.schedule import MOST_THREADS, WARP
 from graphflow_compiler.codegen.llvm.accumulators import Running
-from graphflow_compiler.codegen.llvm.instructions import Instructions, Value
+from graphflow_compiler.codegen.llvm.instructions import Instructions, SsaValue
 from graphflow_compiler.codegen.llvm.llvm_builder import LoopLines, Size
 from graphflow_compiler.codegen.llvm.llvm_text import scalar_type
 from graphflow_compiler.ir.loops import Accumulator
@@ -84,7 +84,7 @@ class Block:
         self.alone = False
 
     # ------------------------------------------------------------------ reductions
-    def combined(self, accumulators: Sequence[Accumulator], values: Sequence[Value]) -> list[Value]:
+    def combined(self, accumulators: Sequence[Accumulator], values: Sequence[SsaValue]) -> list[SsaValue]:
         """Each thread's values combined over the block, the same bits in every thread: halves of each warp, then the warps in
         order, both whatever the speed of the threads."""
         lines = self.lines
@@ -122,7 +122,7 @@ class Block:
         lines.each(1, warps, 1, add)
         return running.values()
 
-    def _from_lane_above(self, v: Value, distance: int) -> Value:
+    def _from_lane_above(self, v: SsaValue, distance: int) -> SsaValue:
         """The value of the thread `distance` lanes up. (In the last lanes it is their own, which nobody uses.)"""
         lines = self.lines
         lines.declare(f"declare i32 @{_SHUFFLE}(i32, i32, i32, i32)")
@@ -152,24 +152,24 @@ class Block:
         place = self.lines.add(warp, slot * _WARPS)
         return self.lines.value(f"getelementptr i64, ptr addrspace(3) @{self.shared}, i64 {place}")
 
-    def _partial(self, slot: int, warp: Size, dtype: DType) -> Value:
+    def _partial(self, slot: int, warp: Size, dtype: DType) -> SsaValue:
         lines = self.lines
         wide = lines.value(f"load i64, ptr addrspace(3) {self._place(slot, warp)}, align 8")
         width = _bits_of(dtype)
         return self._value(wide if width == 64 else lines.value(f"trunc i64 {wide} to i{width}"), width, dtype)
 
-    def _widened(self, v: Value) -> str:
+    def _widened(self, v: SsaValue) -> str:
         bits, width = self._bits(v)
         return bits if width == 64 else self.lines.value(f"zext i{width} {bits} to i64")
 
     # ------------------------------------------------------------------ values as bits
-    def _bits(self, v: Value) -> tuple[str, int]:
+    def _bits(self, v: SsaValue) -> tuple[str, int]:
         width, t = _bits_of(v.dtype), scalar_type(v.dtype)
         return (v.name if t == f"i{width}" else self.lines.value(f"bitcast {t} {v.name} to i{width}")), width
 
-    def _value(self, bits: str, width: int, dtype: DType) -> Value:
+    def _value(self, bits: str, width: int, dtype: DType) -> SsaValue:
         t = scalar_type(dtype)
-        return Value(bits if t == f"i{width}" else self.lines.value(f"bitcast i{width} {bits} to {t}"), dtype, 1)
+        return SsaValue(bits if t == f"i{width}" else self.lines.value(f"bitcast i{width} {bits} to {t}"), dtype, 1)
 
 
 def _bits_of(dtype: DType) -> int:

@@ -3,7 +3,7 @@
 Folder: `GRAPHFLOW_CACHE_DIR`, else ``graphflow`` in `XDG_CACHE_HOME` or ``~/.cache``; an empty `GRAPHFLOW_CACHE_DIR` turns
 the cache off. A file is named by the hash of all that its content depends on: LLVM text, CPU and features, versions of
 LLVM, of llvmlite and of our pipeline. Its first bytes hold that key again and the hash of the rest, so a file that is
-cut, changed or in the wrong place is not used. Machine code is run as it is, so only files and folders that belong to
+truncated, changed or in the wrong place is not used. Machine code is run as it is, so only files and folders that belong to
 this user, and that nobody else may write, are trusted. Files are written aside and renamed: processes that race write
 the same bytes. The files used longest ago go before all of them would exceed `GRAPHFLOW_CACHE_SIZE` megabytes (256); processes
 that write at the same time each count their own.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from graphflow.framework.dtypes import bool_
 from graphflow.framework.records import record
-from graphflow_compiler.codegen.llvm.instructions import Instructions, Value
+from graphflow_compiler.codegen.llvm.instructions import Instructions, SsaValue
 from graphflow_compiler.codegen.llvm.llvm_builder import Lines
 from graphflow_compiler.codegen.llvm.llvm_text import lanes_type, literal, scalar_type, splat
 from graphflow_compiler.codegen.llvm.vector import VectorEmitter
@@ -31,7 +31,7 @@ class Running:
         return running
 
     @classmethod
-    def starting_from(cls, lines: Lines, accumulators: tuple[Accumulator, ...], values: Sequence[Value]) -> Running:
+    def starting_from(cls, lines: Lines, accumulators: tuple[Accumulator, ...], values: Sequence[SsaValue]) -> Running:
         running = cls._empty(lines, accumulators, 1)
         for v, slot in zip(values, running.slots, strict=True):
             lines.do(f"store {scalar_type(v.dtype)} {v.name}, ptr {slot}")
@@ -42,9 +42,9 @@ class Running:
         slots = tuple(lines.slot(lanes_type(scalar_type(a.dtype), lanes)) for a in accumulators)
         return cls(lines, accumulators, lanes, slots)
 
-    def values(self) -> list[Value]:
+    def values(self) -> list[SsaValue]:
         return [
-            Value(self.lines.value(f"load {lanes_type(scalar_type(a.dtype), self.lanes)}, ptr {slot}"), a.dtype, self.lanes)
+            SsaValue(self.lines.value(f"load {lanes_type(scalar_type(a.dtype), self.lanes)}, ptr {slot}"), a.dtype, self.lanes)
             for a, slot in zip(self.accumulators, self.slots, strict=True)
         ]
 
@@ -54,12 +54,12 @@ class Running:
             # The new value first: what max and min do about NaN then stays off the chain from one to the next.
             new = e.ops.binary(a.combine, e.atom(a.value), old)
             if e.mask is not None and self.lanes > 1:
-                new = e.ops.select(Value(e.mask, bool_, self.lanes), new, old)
+                new = e.ops.select(SsaValue(e.mask, bool_, self.lanes), new, old)
             text = e.ops.lanes(new) if self.lanes > 1 else new.name
             self.lines.do(f"store {lanes_type(scalar_type(a.dtype), self.lanes)} {text}, ptr {slot}")
 
 
-def combined(running: Sequence[Running]) -> list[Value]:
+def combined(running: Sequence[Running]) -> list[SsaValue]:
     """All lanes of all sets to one value each: sets pairwise, then halves of the vector."""
     first = running[0]
     ops = Instructions(first.lines, first.lanes)
@@ -71,7 +71,7 @@ def combined(running: Sequence[Running]) -> list[Value]:
     return results
 
 
-def _across_lanes(lines: Lines, combine: str, v: Value) -> Value:
+def _across_lanes(lines: Lines, combine: str, v: SsaValue) -> SsaValue:
     scalar = scalar_type(v.dtype)
     while v.lanes > 1:
         half = v.lanes // 2
@@ -83,6 +83,6 @@ def _across_lanes(lines: Lines, combine: str, v: Value) -> Value:
                 picks = ", ".join(f"i32 {start + k}" for k in range(half))
                 source = f"<{v.lanes} x {scalar}> {v.name}, <{v.lanes} x {scalar}> poison"
                 part = lines.value(f"shufflevector {source}, <{half} x i32> <{picks}>")
-            parts.append(Value(part, v.dtype, half))
+            parts.append(SsaValue(part, v.dtype, half))
         v = Instructions(lines, half).binary(combine, parts[0], parts[1])
     return v

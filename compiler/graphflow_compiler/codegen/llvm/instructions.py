@@ -14,7 +14,7 @@ from graphflow_compiler.codegen.llvm.llvm_text import lanes_type, literal, scala
 
 
 @record(frozen=True, slots=True)
-class Value:
+class SsaValue:
     """An SSA value (or a literal, where `constant`): one lane or many."""
 
     name: str
@@ -49,7 +49,7 @@ def _intrinsic(name: str, dtype: DType, lanes: int, count: int) -> tuple[str, st
     return t, f"call {t} @{full}", f"declare {t} @{full}({', '.join([t] * count)})"
 
 
-__all__ = ["Instructions", "Lines", "Value"]
+__all__ = ["Instructions", "Lines", "SsaValue"]
 
 
 @record
@@ -60,7 +60,7 @@ class Instructions:
     width: int
 
     # ------------------------------------------------------------------ lanes
-    def lanes(self, v: Value) -> str:
+    def lanes(self, v: SsaValue) -> str:
         """The value as a vector of `width` lanes."""
         if v.lanes > 1 or self.width == 1:
             return v.name
@@ -69,7 +69,7 @@ class Instructions:
             return splat(v.name, t, self.width)
         return self.lines_.splat(t, self.width, v.name)
 
-    def _meet(self, *values: Value) -> tuple[list[str], int]:
+    def _meet(self, *values: SsaValue) -> tuple[list[str], int]:
         for v in values:
             if v.lanes > 1:
                 return [u.name if u.lanes > 1 else self.lanes(u) for u in values], v.lanes
@@ -78,11 +78,11 @@ class Instructions:
     def _type(self, dtype: DType, lanes: int) -> str:
         return lanes_type(scalar_type(dtype), lanes)
 
-    def const(self, value: float | int | bool, dtype: DType) -> Value:
-        return Value(literal(value, dtype), dtype, 1, constant=True)
+    def const(self, value: float | int | bool, dtype: DType) -> SsaValue:
+        return SsaValue(literal(value, dtype), dtype, 1, constant=True)
 
     # ------------------------------------------------------------------ operations
-    def unary(self, op: str, x: Value) -> Value:
+    def unary(self, op: str, x: SsaValue) -> SsaValue:
         t = self._type(x.dtype, x.lanes)
         if op == "not":
             return self.binary("xor", x, self.const(True, bool_))
@@ -90,7 +90,7 @@ class Instructions:
             return self.binary("xor", x, self.const(True if x.dtype.is_bool else -1, x.dtype))
         if x.dtype.is_floating:
             if op == "neg":
-                return Value(self.lines_.value(f"fneg {t} {x.name}"), x.dtype, x.lanes)
+                return SsaValue(self.lines_.value(f"fneg {t} {x.name}"), x.dtype, x.lanes)
             return self.intrinsic(_ROUNDING[op], x)
         if op == "neg":
             return self.binary("sub", self.const(0, x.dtype), x)
@@ -101,14 +101,14 @@ class Instructions:
             return self.select(negative, self.unary("neg", x), x)
         raise CompileError(f"{op} of {x.dtype.name}")
 
-    def intrinsic(self, name: str, *args: Value) -> Value:
+    def intrinsic(self, name: str, *args: SsaValue) -> SsaValue:
         names, lanes = self._meet(*args)
         dtype = args[0].dtype
         t, call, declaration = _intrinsic(name, dtype, lanes, len(args))
         self.lines_.declare(declaration)
-        return Value(self.lines_.value(f"{call}({', '.join([f'{t} {n}' for n in names])})"), dtype, lanes)
+        return SsaValue(self.lines_.value(f"{call}({', '.join([f'{t} {n}' for n in names])})"), dtype, lanes)
 
-    def binary(self, op: str, a: Value, b: Value) -> Value:
+    def binary(self, op: str, a: SsaValue, b: SsaValue) -> SsaValue:
         if op in COMPARE:
             return self._compare(op, a, b)
         dtype = a.dtype
@@ -132,19 +132,19 @@ class Instructions:
             return self._plain("lshr" if dtype.is_unsigned else "ashr", a, b)
         return self._integer_division(op, a, b)
 
-    def _plain(self, instruction: str, a: Value, b: Value) -> Value:
+    def _plain(self, instruction: str, a: SsaValue, b: SsaValue) -> SsaValue:
         (x, y), lanes = self._meet(a, b)
-        return Value(self.lines_.value(f"{instruction} {self._type(a.dtype, lanes)} {x}, {y}"), a.dtype, lanes)
+        return SsaValue(self.lines_.value(f"{instruction} {self._type(a.dtype, lanes)} {x}, {y}"), a.dtype, lanes)
 
-    def _compare(self, op: str, a: Value, b: Value) -> Value:
+    def _compare(self, op: str, a: SsaValue, b: SsaValue) -> SsaValue:
         (x, y), lanes = self._meet(a, b)
         t = self._type(a.dtype, lanes)
         if a.dtype.is_floating:
-            return Value(self.lines_.value(f"fcmp {_FLOAT_COMPARE[op]} {t} {x}, {y}"), bool_, lanes)
+            return SsaValue(self.lines_.value(f"fcmp {_FLOAT_COMPARE[op]} {t} {x}, {y}"), bool_, lanes)
         sign = "" if op in ("eq", "ne") else "u" if a.dtype.is_unsigned or a.dtype.is_bool else "s"
-        return Value(self.lines_.value(f"icmp {sign}{op} {t} {x}, {y}"), bool_, lanes)
+        return SsaValue(self.lines_.value(f"icmp {sign}{op} {t} {x}, {y}"), bool_, lanes)
 
-    def _extreme(self, op: str, a: Value, b: Value) -> Value:
+    def _extreme(self, op: str, a: SsaValue, b: SsaValue) -> SsaValue:
         """A comparison and a select, which is one instruction on x86: unordered, it gives its second operand."""
         if a.dtype.is_bool:
             return self._plain("or" if op == "max" else "and", a, b)
@@ -156,7 +156,7 @@ class Instructions:
         # A NaN in b is already the result (the comparison is false); one in a is put back.
         return self.select(self._compare("ne", a, a), a, better)
 
-    def _float_mod(self, op: str, a: Value, b: Value) -> Value:
+    def _float_mod(self, op: str, a: SsaValue, b: SsaValue) -> SsaValue:
         rest = self._plain("frem", a, b)
         self._needs_fmod(a.dtype)
         if op == "truncmod":
@@ -171,7 +171,7 @@ class Instructions:
         t = scalar_type(dtype)
         self.lines_.declare(f"declare {t} @{'fmodf' if dtype is float32 else 'fmod'}({t}, {t})")
 
-    def _integer_division(self, op: str, a: Value, b: Value) -> Value:
+    def _integer_division(self, op: str, a: SsaValue, b: SsaValue) -> SsaValue:
         dtype = a.dtype
         if dtype.is_unsigned:
             return self._plain("udiv" if op in ("floordiv", "truncdiv") else "urem", a, b)
@@ -191,20 +191,20 @@ class Instructions:
             return self.select(adjust, self.binary("add", r, b), r)
         return self.select(adjust, self.binary("sub", q, self.const(1, dtype)), q)
 
-    def select(self, condition: Value, a: Value, b: Value) -> Value:
+    def select(self, condition: SsaValue, a: SsaValue, b: SsaValue) -> SsaValue:
         lanes = max(condition.lanes, a.lanes, b.lanes)
         x, y = (self.lanes(v) if lanes > 1 else v.name for v in (a, b))
         t = self._type(a.dtype, lanes)
         c = f"<{lanes} x i1> {self.lanes(condition)}" if condition.lanes > 1 else f"i1 {condition.name}"
-        return Value(self.lines_.value(f"select {c}, {t} {x}, {t} {y}"), a.dtype, lanes)
+        return SsaValue(self.lines_.value(f"select {c}, {t} {x}, {t} {y}"), a.dtype, lanes)
 
-    def bitcast(self, x: Value, dtype: DType) -> Value:
+    def bitcast(self, x: SsaValue, dtype: DType) -> SsaValue:
         if scalar_type(x.dtype) == scalar_type(dtype):
-            return Value(x.name, dtype, x.lanes, x.constant)
+            return SsaValue(x.name, dtype, x.lanes, x.constant)
         made = self.lines_.value(f"bitcast {self._type(x.dtype, x.lanes)} {x.name} to {self._type(dtype, x.lanes)}")
-        return Value(made, dtype, x.lanes)
+        return SsaValue(made, dtype, x.lanes)
 
-    def cast(self, x: Value, dtype: DType) -> Value:
+    def cast(self, x: SsaValue, dtype: DType) -> SsaValue:
         source = x.dtype
         if source is dtype:
             return x
@@ -222,23 +222,23 @@ class Instructions:
         elif dtype.is_floating:
             op = "uitofp" if source.is_unsigned or source.is_bool else "sitofp"
         elif dtype.size == source.size and not source.is_bool:
-            return Value(x.name, dtype, x.lanes, x.constant)
+            return SsaValue(x.name, dtype, x.lanes, x.constant)
         elif dtype.size < source.size:
             op = "trunc"
         else:
             op = "zext" if source.is_unsigned or source.is_bool else "sext"
-        return Value(self.lines_.value(f"{op} {t} {x.name} to {u}"), dtype, x.lanes)
+        return SsaValue(self.lines_.value(f"{op} {t} {x.name} to {u}"), dtype, x.lanes)
 
-    def _saturate(self, x: Value, dtype: DType) -> Value:
+    def _saturate(self, x: SsaValue, dtype: DType) -> SsaValue:
         """float -> int: towards zero, clamped to the range, NaN gives 0."""
         t, u = self._type(x.dtype, x.lanes), self._type(dtype, x.lanes)
         short = {"half": "f16", "float": "f32", "double": "f64"}[scalar_type(x.dtype)]
         many = f"v{x.lanes}" if x.lanes > 1 else ""
         name = f"llvm.fpto{'u' if dtype.is_unsigned else 's'}i.sat.{many}{scalar_type(dtype)}.{many}{short}"
         self.lines_.declare(f"declare {u} @{name}({t})")
-        return Value(self.lines_.value(f"call {u} @{name}({t} {x.name})"), dtype, x.lanes)
+        return SsaValue(self.lines_.value(f"call {u} @{name}({t} {x.name})"), dtype, x.lanes)
 
-    def _to_bfloat16(self, x: Value) -> Value:
+    def _to_bfloat16(self, x: SsaValue) -> SsaValue:
         """Round to nearest even, by bits: the truncation that LLVM would call is not in every C library."""
         bits = self.bitcast(self.cast(x, float32), int32)
         odd = self.binary("and", self._plain("lshr", bits, self.const(16, int32)), self.const(1, int32))
@@ -247,11 +247,11 @@ class Instructions:
         chosen = self.select(self._compare("ne", self.cast(x, float32), self.cast(x, float32)), quiet, rounded)
         high = self._plain("lshr", chosen, self.const(16, int32))
         short = self.lines_.value(f"trunc {lanes_type('i32', high.lanes)} {high.name} to {lanes_type('i16', high.lanes)}")
-        return Value(short, bfloat16, x.lanes)
+        return SsaValue(short, bfloat16, x.lanes)
 
-    def _from_bfloat16(self, x: Value) -> Value:
+    def _from_bfloat16(self, x: SsaValue) -> SsaValue:
         wide = self.lines_.value(f"zext {lanes_type('i16', x.lanes)} {x.name} to {lanes_type('i32', x.lanes)}")
-        bits = self._plain("shl", Value(wide, int32, x.lanes), self.const(16, int32))
+        bits = self._plain("shl", SsaValue(wide, int32, x.lanes), self.const(16, int32))
         return self.bitcast(bits, float32)
 
     def any(self, mask: str, lanes: int) -> str:
@@ -259,7 +259,7 @@ class Instructions:
         self.lines_.declare(f"declare i1 @llvm.vector.reduce.or.v{lanes}i1(<{lanes} x i1>)")
         return self.lines_.value(f"call i1 @llvm.vector.reduce.or.v{lanes}i1(<{lanes} x i1> {mask})")
 
-    def call(self, fn: str, args: Sequence[Value]) -> Value:
+    def call(self, fn: str, args: Sequence[SsaValue]) -> SsaValue:
         if fn == "fma":
             return self.intrinsic("fma", *args) if self.lines_.fused else self._soft_fma(args)
         if fn not in _LIBM or args[0].dtype not in (float32, float64):
@@ -267,16 +267,16 @@ class Instructions:
         names, lanes = self._meet(*args)
         dtype = args[0].dtype
         if fn in _AT_ZERO:
-            return self._rare_call(fn, Value(names[0], dtype, lanes))
-        return Value(self._library_call(fn, names, dtype, lanes), dtype, lanes)
+            return self._rare_call(fn, SsaValue(names[0], dtype, lanes))
+        return SsaValue(self._library_call(fn, names, dtype, lanes), dtype, lanes)
 
-    def _soft_fma(self, args: Sequence[Value]) -> Value:
+    def _soft_fma(self, args: Sequence[SsaValue]) -> SsaValue:
         """Without the instruction: float32 is exact in float64, but for a second rounding; float64 is left to the library."""
         if args[0].dtype is float32:
             a, x, c = (self.cast(v, float64) for v in args)
             return self.cast(self.binary("add", self._plain("fmul", a, x), c), float32)
         names, lanes = self._meet(*args)
-        return Value(self._library_call("fma", names, float64, lanes), float64, lanes)
+        return SsaValue(self._library_call("fma", names, float64, lanes), float64, lanes)
 
     def _library_call(self, fn: str, names: Sequence[str], dtype: DType, lanes: int) -> str:
         """Calls the C library's function once for each lane."""
@@ -292,7 +292,7 @@ class Instructions:
             result = self.lines_.value(f"insertelement <{lanes} x {t}> {result}, {t} {one}, i32 {k}")
         return result
 
-    def _rare_call(self, fn: str, x: Value) -> Value:
+    def _rare_call(self, fn: str, x: SsaValue) -> SsaValue:
         """A call that is jumped over where all lanes are 0, as they are wherever the expanded form serves."""
         lines = self.lines_
         t = self._type(x.dtype, x.lanes)
@@ -309,4 +309,4 @@ class Instructions:
         lines.place(after)
         value = _AT_ZERO[fn]
         at_zero = x.name if value is None else splat(literal(value, x.dtype), scalar_type(x.dtype), x.lanes)
-        return Value(lines.value(f"phi {t} [ {at_zero}, %{before} ], [ {called}, %{call} ]"), x.dtype, x.lanes)
+        return SsaValue(lines.value(f"phi {t} [ {at_zero}, %{before} ], [ {called}, %{call} ]"), x.dtype, x.lanes)

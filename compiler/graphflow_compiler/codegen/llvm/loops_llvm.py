@@ -22,8 +22,8 @@ from graphflow_compiler.codegen.llvm.loop_analysis import (
     side_by_side,
     size_of,
 )
-from graphflow_compiler.codegen.llvm.vector import Value, VectorEmitter
-from graphflow_compiler.codegen.llvm.vector_tail import Access, BounceBuffers, BounceEmitter, accesses, needs_mask
+from graphflow_compiler.codegen.llvm.vector import SsaValue, VectorEmitter
+from graphflow_compiler.codegen.llvm.vector_tail import BounceBuffers, BounceEmitter, LanePlace, lane_places, needs_mask
 from graphflow_compiler.ir.loops import For, LoopKernel, Statement
 from graphflow_compiler.ir.loops_hoist import hoist_invariants
 from graphflow_compiler.ir.loops_math import expand_math
@@ -99,7 +99,7 @@ class _Function:
         assert parts is not None and parts[1] == 0, "every lane runs an inner loop equally often"
         lo: Size = 0
         hi: Size = parts[0]
-        vector = loop.kind == "vector" and e.lanes == 1
+        vector = loop.mode == "vector" and e.lanes == 1
         lanes = lane_count(loop, self.target) if vector else 1
         if lanes > 1:
             lanes *= self.vectors_at_a_time(loop, hi, lanes)
@@ -134,7 +134,7 @@ class _Function:
         lines = self.lines
         exact = isinstance(lo, int) and isinstance(hi, int) and (hi - lo) % lanes == 0
         if not exact and size_of(loop) > LARGE_BODY:
-            places = accesses(loop.body, loop.var)
+            places = lane_places(loop.body, loop.var)
             if places is not None:
                 self.bounce_loop(loop, e, lo, hi, lanes, places)
                 return
@@ -179,7 +179,7 @@ class _Function:
         else:
             self.lines.when(self.lines.value(f"icmp sgt i64 {left}, 0"), tail)
 
-    def bounce_loop(self, loop: For, e: VectorEmitter, lo: Size, hi: Size, lanes: int, touched: Sequence[Access]) -> None:
+    def bounce_loop(self, loop: For, e: VectorEmitter, lo: Size, hi: Size, lanes: int, touched: Sequence[LanePlace]) -> None:
         """The rounds of whole vectors, then the same loop again for one round on the stack (see `vector_tail`)."""
         lines = self.lines
         running = Running.at_identity(lines, loop.accumulators, lanes)
@@ -253,7 +253,7 @@ class _Function:
         return self.lines.add(lo, aligned)
 
     def share(self, extent: Size, grain: int) -> tuple[Size, Size]:
-        """This thread's part of [0, extent), cut at multiples of `grain`."""
+        """This thread's part of [0, extent), which begins and ends at multiples of `grain`."""
         lines = self.lines
         grains = lines.index_binary("floordiv", lines.add(extent, grain - 1), grain)
         each = lines.pure("udiv i64", lines.add(grains, lines.sub("%threads", 1)), "%threads")
@@ -266,4 +266,4 @@ def _shorter(lo: Size, hi: Size, length: int) -> bool:
     return isinstance(lo, int) and isinstance(hi, int) and hi - lo < length
 
 
-__all__ = ["Value", "loops_to_llvm"]
+__all__ = ["SsaValue", "loops_to_llvm"]

@@ -8,10 +8,10 @@ it. Its context is
 * `mask`: SSA name of a ``<lanes x i1>`` that is false in lanes past the end, or None;
 * `bound`: the extent of the lane variable (SSA i64 or int): with a mask, lanes past it are clamped wherever an address
   is computed for each lane, so nothing outside is ever read;
-* `atoms`: variable name -> `Value`, e.g. ``{"acc": Value("%acc3", float32, 8)}``.
+* `atoms`: variable name -> `SsaValue`, e.g. ``{"acc": SsaValue("%acc3", float32, 8)}``.
 
     emitter = VectorEmitter(lines, buffers, dims, lane_variable="j", lanes=8, indices={"i": "%row", "j": "%col", "b": 0},
-                            mask="%mask", bound=kernel_n, atoms={"acc": Value("%acc", float32, 8)})
+                            mask="%mask", bound=kernel_n, atoms={"acc": SsaValue("%acc", float32, 8)})
     emitter.statement(statement)        # Let, Store, Check
 
 Values that do not vary along the lanes stay scalar and are splat where they meet a vector. Counters and flags live in
@@ -26,7 +26,7 @@ from dataclasses import field
 from graphflow.framework.dtypes import DType, bool_, float64, int64
 from graphflow.framework.errors import CompileError
 from graphflow.framework.records import record
-from graphflow_compiler.codegen.llvm.instructions import Instructions, Value
+from graphflow_compiler.codegen.llvm.instructions import Instructions, SsaValue
 from graphflow_compiler.codegen.llvm.llvm_builder import Lines, Size
 from graphflow_compiler.codegen.llvm.llvm_text import lanes_type, literal, memory_type, scalar_type
 from graphflow_compiler.ir.loops import (
@@ -52,7 +52,7 @@ from graphflow_compiler.ir.loops import (
     Unary,
 )
 
-__all__ = ["Lines", "Size", "Value", "VectorEmitter"]
+__all__ = ["Lines", "Size", "SsaValue", "VectorEmitter"]
 
 _ALIGNMENT = 64  # bytes, of every array of a plan
 DIVISIONS = ("floordiv", "mod", "truncdiv", "truncmod")
@@ -68,7 +68,7 @@ class VectorEmitter:
     indices: dict[str, Size]
     mask: str | None = None
     bound: Size | None = None
-    atoms: dict[str, Value] = field(default_factory=dict)
+    atoms: dict[str, SsaValue] = field(default_factory=dict)
     flag: str | None = None  # stack slot (i32) that keeps the code of a failed check
     streams: frozenset[str] = frozenset()  # buffers that are written past the caches
 
@@ -86,12 +86,12 @@ class VectorEmitter:
         else:
             raise CompileError(f"{type(s).__name__} is not straight-line")
 
-    def let(self, s: Let) -> Value:
+    def let(self, s: Let) -> SsaValue:
         e, ops = s.value, self.ops
         if isinstance(e, Binary):
             b = self.atom(e.b)
             if self.mask is not None and e.op in DIVISIONS and not b.dtype.is_floating and b.lanes > 1:
-                b = ops.select(Value(self.mask, bool_, self.lanes), b, ops.const(1, b.dtype))  # past the end it is 0
+                b = ops.select(SsaValue(self.mask, bool_, self.lanes), b, ops.const(1, b.dtype))  # past the end it is 0
             return ops.binary(e.op, self.atom(e.a), b)
         if isinstance(e, Call):
             return ops.call(e.fn, [self.atom(a) for a in e.args])
@@ -109,9 +109,9 @@ class VectorEmitter:
             return self.from_index(e.index, e.dtype)
         return self.atom(e)
 
-    def atom(self, a: Atom) -> Value:
+    def atom(self, a: Atom) -> SsaValue:
         if isinstance(a, Const):
-            return Value(literal(a.value, a.dtype), a.dtype, 1, constant=True)
+            return SsaValue(literal(a.value, a.dtype), a.dtype, 1, constant=True)
         return self.atoms[a.name]
 
     # ------------------------------------------------------------------ indices
@@ -140,12 +140,12 @@ class VectorEmitter:
             return self.lines.index_binary(index.op, a[0], b[0]), 0
         return None
 
-    def lane_numbers(self, dtype: DType, step: Size = 1) -> Value:
+    def lane_numbers(self, dtype: DType, step: Size = 1) -> SsaValue:
         """0, step, 2 step ..."""
         scalar = scalar_type(dtype)
         factor = step if isinstance(step, int) else 1
         text = "<" + ", ".join(f"{scalar} {literal(k * factor, dtype)}" for k in range(self.lanes)) + ">"
-        numbers = Value(text, dtype, self.lanes)
+        numbers = SsaValue(text, dtype, self.lanes)
         if isinstance(step, int):
             return numbers
         return self.ops.binary("mul", numbers, self.ops.cast(_value(step), dtype))
@@ -163,7 +163,7 @@ class VectorEmitter:
         last = self._last_lane()
         return [add(base, mul(step, self.lines.index_binary("min", k, last))) for k in range(self.lanes)]
 
-    def index_value(self, index: Index) -> Value:
+    def index_value(self, index: Index) -> SsaValue:
         """The index as i64 data, clamped to the end: scalar if it does not vary along the lanes."""
         parts = self.parts(index)
         if parts is not None:
@@ -182,7 +182,7 @@ class VectorEmitter:
         op = {"floordiv": "truncdiv", "mod": "truncmod"}.get(index.op, index.op)
         return self.ops.binary(op, self.index_value(index.a), self.index_value(index.b))
 
-    def from_index(self, index: Index, dtype: DType) -> Value:
+    def from_index(self, index: Index, dtype: DType) -> SsaValue:
         """The index as a value. Lanes are counted in the wanted type: conversions of 64-bit integers are slow."""
         parts = self.parts(index)
         if parts is None:
@@ -196,7 +196,7 @@ class VectorEmitter:
         return self.ops.cast(total, dtype)
 
     # ------------------------------------------------------------------ memory
-    def load(self, e: Load, dtype: DType) -> Value:
+    def load(self, e: Load, dtype: DType) -> SsaValue:
         pointer, memory, size = self.buffers[e.buffer], memory_type(dtype), dtype.size
         guard = None if e.mask is None else self.atom(e.mask)
         parts = self.parts(e.index)
@@ -216,14 +216,14 @@ class VectorEmitter:
                 self.lines.declare(f"declare {t} {name}(ptr, i32, <{self.lanes} x i1>, {t})")
                 at = self.address(pointer, memory, parts[0])
                 arguments = f"ptr {at}, i32 {size}, <{self.lanes} x i1> {mask}, {t} zeroinitializer"
-                return Value(self.lines.value(f"call {t} {name}({arguments})"), dtype, self.lanes)
+                return SsaValue(self.lines.value(f"call {t} {name}({arguments})"), dtype, self.lanes)
         if guard is not None:
             return self._load_guarded(pointer, dtype, e.index, guard)
         if parts is not None:
             return self._gather(pointer, dtype, self.lane_offsets(*parts))
         return self._gather(pointer, dtype, self._extract(self.index_value(e.index)))
 
-    def _mask_and(self, guard: Value | None) -> str:
+    def _mask_and(self, guard: SsaValue | None) -> str:
         if guard is None:
             assert self.mask is not None
             return self.mask
@@ -231,22 +231,22 @@ class VectorEmitter:
             return self.ops.lanes(guard)
         return self.lines.value(f"and <{self.lanes} x i1> {self.ops.lanes(guard)}, {self.mask}")
 
-    def _load_scalar(self, pointer: str, offset: Size, dtype: DType) -> Value:
+    def _load_scalar(self, pointer: str, offset: Size, dtype: DType) -> SsaValue:
         memory = memory_type(dtype)
         at = self.address(pointer, memory, offset)
         return self.from_memory(self.lines.value(f"load {memory}, ptr {at}, align {dtype.size}"), dtype, 1)
 
-    def _load_guarded(self, pointer: str, dtype: DType, index: Index, guard: Value) -> Value:
+    def _load_guarded(self, pointer: str, dtype: DType, index: Index, guard: SsaValue) -> SsaValue:
         """Lanes whose guard is false read the first element instead, and give 0."""
         chosen = self.ops.select(guard, self.index_value(index), self.ops.const(0, int64))
         return self.ops.select(guard, self._gather(pointer, dtype, self._extract(chosen)), self.ops.const(0, dtype))
 
-    def _extract(self, index: Value) -> list[Size]:
+    def _extract(self, index: SsaValue) -> list[Size]:
         if index.lanes == 1:
             return [index.name] * self.lanes
         return [self.lines.value(f"extractelement <{self.lanes} x i64> {index.name}, i32 {k}") for k in range(self.lanes)]
 
-    def _gather(self, pointer: str, dtype: DType, offsets: list[Size]) -> Value:
+    def _gather(self, pointer: str, dtype: DType, offsets: list[Size]) -> SsaValue:
         """One load per lane: the caches serve that as fast as a gather instruction."""
         memory, value = memory_type(dtype), self.lines.value
         result = "poison"
@@ -255,10 +255,10 @@ class VectorEmitter:
             result = value(f"insertelement <{self.lanes} x {memory}> {result}, {memory} {x}, i32 {k}")
         return self.from_memory(result, dtype, self.lanes)
 
-    def from_memory(self, name: str, dtype: DType, lanes: int) -> Value:
+    def from_memory(self, name: str, dtype: DType, lanes: int) -> SsaValue:
         if dtype is bool_:
             name = self.lines.value(f"icmp ne {lanes_type('i8', lanes)} {name}, {'0' if lanes == 1 else 'zeroinitializer'}")
-        return Value(name, dtype, lanes)
+        return SsaValue(name, dtype, lanes)
 
     def address(self, pointer: str, memory: str, offset: Size) -> str:
         return pointer if offset == 0 else self.lines.value(f"getelementptr {memory}, ptr {pointer}, i64 {offset}")
@@ -306,7 +306,7 @@ class VectorEmitter:
             count = lines.mul(lines.add(self._last_lane(), 1), size)
             lines.do(f"call void @llvm.memcpy.p0.p0.i64(ptr {at}, ptr {slot}, i64 {count}, i1 false)")
 
-    def to_memory(self, value: Value, lanes: int) -> str:
+    def to_memory(self, value: SsaValue, lanes: int) -> str:
         text = self.ops.lanes(value) if lanes > 1 else value.name
         if value.dtype is bool_:
             return self.lines.value(f"zext {lanes_type('i1', lanes)} {text} to {lanes_type('i8', lanes)}")
@@ -328,11 +328,11 @@ class VectorEmitter:
         self.lines.do(f"store i32 {self.lines.value(f'select i1 {news}, i32 {s.code}, i32 {old}')}, ptr {self.flag}")
 
 
-def _value(size: Size) -> Value:
-    return Value(str(size), int64, 1, constant=isinstance(size, int))
+def _value(size: Size) -> SsaValue:
+    return SsaValue(str(size), int64, 1, constant=isinstance(size, int))
 
 
-def _size(value: Value) -> Size:
+def _size(value: SsaValue) -> Size:
     return int(value.name) if value.constant else value.name
 
 

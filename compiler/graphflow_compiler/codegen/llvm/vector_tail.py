@@ -14,14 +14,14 @@ from graphflow.framework.dtypes import DType
 from graphflow.framework.records import record
 from graphflow_compiler.codegen.llvm.llvm_text import memory_type
 from graphflow_compiler.codegen.llvm.loop_analysis import lane_step
-from graphflow_compiler.codegen.llvm.vector import DIVISIONS, Value, VectorEmitter
+from graphflow_compiler.codegen.llvm.vector import DIVISIONS, SsaValue, VectorEmitter
 from graphflow_compiler.ir.loops import Binary, Check, Index, Let, Load, Statement, Store, Var
 from graphflow_compiler.ir.loops_visit import index_names
 
 
 @record(frozen=True, slots=True)
-class Access:
-    """A place that lanes read or write side by side. (The same place is one access, also if it is read and written.)"""
+class LanePlace:
+    """A place that lanes read or write side by side. (One that is read and written is one place.)"""
 
     buffer: str
     index: Index
@@ -30,9 +30,9 @@ class Access:
     stores: bool
 
 
-def accesses(body: Sequence[Statement], var: str) -> list[Access] | None:
+def lane_places(body: Sequence[Statement], var: str) -> list[LanePlace] | None:
     """What a loop body reads and writes along `var`; None if lanes are anywhere but side by side or all at one place."""
-    found: dict[tuple[str, Index], Access] = {}
+    found: dict[tuple[str, Index], LanePlace] = {}
     defined: set[str] = set()
     for s in body:
         if isinstance(s, Let):
@@ -52,7 +52,7 @@ def accesses(body: Sequence[Statement], var: str) -> list[Access] | None:
         if step is None or step not in (0, 1) or index_names(index) & defined:
             return None
         if step == 1:
-            old = found.get((buffer, index), Access(buffer, index, dtype, loads=False, stores=False))
+            old = found.get((buffer, index), LanePlace(buffer, index, dtype, loads=False, stores=False))
             found[buffer, index] = replace(old, loads=True) if isinstance(s, Let) else replace(old, stores=True)
     return list(found.values())
 
@@ -73,7 +73,7 @@ class BounceEmitter(VectorEmitter):
 
     places: dict[tuple[str, Index], str] = field(default_factory=dict)
 
-    def load(self, e: Load, dtype: DType) -> Value:
+    def load(self, e: Load, dtype: DType) -> SsaValue:
         at = self._place(e.buffer, e.index, dtype)
         if at is None:
             return super().load(e, dtype)
@@ -99,24 +99,24 @@ class BounceEmitter(VectorEmitter):
 
 @record(frozen=True, slots=True)
 class BounceBuffers:
-    """Room on the stack for one vector of each access, and where each access is at the moment."""
+    """Room on the stack for one vector of each place that is touched, and where each is at the moment."""
 
-    accesses: Sequence[Access]
+    touched: Sequence[LanePlace]
     room: Sequence[str]
     pointers: Sequence[str]  # stack slots
 
     @classmethod
-    def at_start(cls, e: VectorEmitter, accesses: Sequence[Access]) -> BounceBuffers:
+    def at_start(cls, e: VectorEmitter, touched: Sequence[LanePlace]) -> BounceBuffers:
         """The pointers are where lane 0 is while the lane variable is 0."""
         lines = e.lines
         assert e.lane_variable is not None
         at_zero = replace(e, indices={**e.indices, e.lane_variable: 0})
         made = cls(
-            accesses,
-            [lines.slot(f"<{e.lanes} x {memory_type(a.dtype)}>") for a in accesses],
-            [lines.slot("ptr") for _ in accesses],
+            touched,
+            [lines.slot(f"<{e.lanes} x {memory_type(a.dtype)}>") for a in touched],
+            [lines.slot("ptr") for _ in touched],
         )
-        for a, pointer in zip(accesses, made.pointers, strict=True):
+        for a, pointer in zip(touched, made.pointers, strict=True):
             parts = at_zero.parts(a.index)
             assert parts is not None
             lines.do(f"store ptr {e.address(e.buffers[a.buffer], memory_type(a.dtype), parts[0])}, ptr {pointer}")
@@ -125,7 +125,7 @@ class BounceBuffers:
     def places(self, e: VectorEmitter) -> dict[tuple[str, Index], str]:
         return {
             (a.buffer, a.index): e.lines.value(f"load ptr, ptr {pointer}")
-            for a, pointer in zip(self.accesses, self.pointers, strict=True)
+            for a, pointer in zip(self.touched, self.pointers, strict=True)
         }
 
     def bring(self, e: VectorEmitter) -> None:
@@ -133,7 +133,7 @@ class BounceBuffers:
         lines = e.lines
         assert e.lane_variable is not None
         back = lines.sub(0, e.indices[e.lane_variable])
-        for a, room, pointer in zip(self.accesses, self.room, self.pointers, strict=True):
+        for a, room, pointer in zip(self.touched, self.room, self.pointers, strict=True):
             memory = memory_type(a.dtype)
             if a.loads:
                 value = e.to_memory(e.load(Load(a.buffer, a.index), a.dtype), e.lanes)
@@ -142,7 +142,7 @@ class BounceBuffers:
 
     def send_back(self, e: VectorEmitter) -> None:
         """Copies the valid lanes of what was stored."""
-        for a, room in zip(self.accesses, self.room, strict=True):
+        for a, room in zip(self.touched, self.room, strict=True):
             if a.stores:
                 name = e.lines.value(f"load <{e.lanes} x {memory_type(a.dtype)}>, ptr {room}")
                 e.atoms["bounced"] = e.from_memory(name, a.dtype, e.lanes)

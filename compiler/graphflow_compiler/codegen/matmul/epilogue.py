@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graphflow.framework.records import record
-from graphflow_compiler.codegen.llvm.instructions import Value
+from graphflow_compiler.codegen.llvm.instructions import SsaValue
 from graphflow_compiler.codegen.llvm.loop_analysis import lane_step
 from graphflow_compiler.codegen.llvm.vector import VectorEmitter
 from graphflow_compiler.codegen.matmul.micro_kernel import Rows
@@ -79,7 +79,7 @@ class Epilogue:
             indices,
             mask,
             self.size(self.kernel.n),
-            {"acc": Value(x, self.kernel.accumulate_dtype, lanes)},
+            {"acc": SsaValue(x, self.kernel.accumulate_dtype, lanes)},
             self.flag,
         )
         for statement in self.kernel.epilogue:

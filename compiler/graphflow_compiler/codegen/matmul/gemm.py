@@ -20,7 +20,7 @@ from graphflow_compiler.codegen.matmul.micro_kernel import Rows, RowTile, SumLoo
 from graphflow_compiler.codegen.matmul.nest_builder import Flag, NestLines, Size
 from graphflow_compiler.codegen.matmul.packing import Lanes, pack_last_panel, pack_row_tiles, pack_transposed_panels
 from graphflow_compiler.codegen.matmul.tiling import choose_blocking, is_plain
-from graphflow_compiler.codegen.matmul.work_partition import Range, Run, cut, share_out
+from graphflow_compiler.codegen.matmul.work_partition import Range, Run, share_out, tile_unknown_rows
 from graphflow_compiler.ir.loops import GemmKernel
 from graphflow_compiler.ir.loops_math import expand_math
 
@@ -149,7 +149,7 @@ class _GemmWriter:
                 first, last = share.rows
                 with lines.loop(first, last, blocking.height or lines.sub(last, first)) as row:
                     end = lines.least(lines.add(row, blocking.height), last) if blocking.height else last
-                    self.row_block(cut(lines, self.tile.heights, row, end), row, share.panels)
+                    self.row_block(tile_unknown_rows(lines, self.tile.heights, row, end), row, share.panels)
 
     def tile_slot(self) -> str:
         name = self.lines.fresh("s")
@@ -358,13 +358,13 @@ class _GemmWriter:
         if copying is not False:
             copy_case, other = lines.label(), lines.label()
             lines.branch(copying, copy_case, other)
-            self.case(copy_case, after, rows.cut(self.runs[0].height), here, masks, start, end, end_masks, packed)
+            self.case(copy_case, after, rows.top(self.runs[0].height), here, masks, start, end, end_masks, packed)
             lines.place(other)
         labels = [lines.label() for _ in self.runs]
         targets = " ".join(f"i64 {i}, label %{label}" for i, label in enumerate(labels))
         lines.do(f"switch i64 {place.run}, label %{labels[0]} [{targets}]")
         for run, label in zip(self.runs, labels, strict=True):
-            self.case(label, after, rows.cut(run.height), panel_rows, masks, start, end, end_masks, None)
+            self.case(label, after, rows.top(run.height), panel_rows, masks, start, end, end_masks, None)
         lines.place(after)
 
     def case(

@@ -29,7 +29,8 @@ class RowTile:
     offsets: tuple[Size, ...]
     step: Size
 
-    def cut(self, height: int) -> RowTile:
+    def top(self, height: int) -> RowTile:
+        """The first `height` rows."""
         return RowTile(self.pointer, self.offsets[:height], self.step)
 
 
@@ -61,8 +62,8 @@ class SumLoop:
         """`terms` terms, added to what is at `start` (None: zeros). The rows of B are also written to `copy`."""
         lines, lanes = self.lines, self.lanes
         if self.fma:
-            kind = lanes.vector
-            lines.declare(f"declare {kind} @llvm.fma.{lanes.suffix}({kind}, {kind}, {kind})")
+            vector = lanes.vector
+            lines.declare(f"declare {vector} @llvm.fma.{lanes.suffix}({vector}, {vector}, {vector})")
         sums: Sums = []
         for r in range(len(rows.offsets)):
             line = [lanes.zero] * len(masks)
@@ -170,7 +171,7 @@ class SumLoop:
         return result
 
     def _multiply_add(self, x: str, y: str, z: str) -> str:
-        lines, kind = self.lines, self.lanes.vector
+        lines, vector = self.lines, self.lanes.vector
         if self.fma:
-            return lines.value(f"call {kind} @llvm.fma.{self.lanes.suffix}({kind} {x}, {kind} {y}, {kind} {z})")
-        return lines.value(f"fadd {kind} {lines.value(f'fmul {kind} {x}, {y}')}, {z}")
+            return lines.value(f"call {vector} @llvm.fma.{self.lanes.suffix}({vector} {x}, {vector} {y}, {vector} {z})")
+        return lines.value(f"fadd {vector} {lines.value(f'fmul {vector} {x}, {y}')}, {z}")

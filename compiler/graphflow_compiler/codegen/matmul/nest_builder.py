@@ -218,9 +218,9 @@ class NestLines(Lines):
             return ""
         return self.value(text)
 
-    def shuffle(self, kind: str, a: str, b: str, order: Sequence[int]) -> str:
+    def shuffle(self, vector: str, a: str, b: str, order: Sequence[int]) -> str:
         numbers = ", ".join(f"i32 {x}" for x in order)
-        return self.value(f"shufflevector {kind} {a}, {kind} {b}, <{len(order)} x i32> <{numbers}>")
+        return self.value(f"shufflevector {vector} {a}, {vector} {b}, <{len(order)} x i32> <{numbers}>")
 
 
 def _type_of(argument: str) -> str:

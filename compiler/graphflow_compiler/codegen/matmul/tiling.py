@@ -1,4 +1,4 @@
-"""Choices of the matrix kernel that need no code: register tile, cuts of rows, what is copied, block sizes."""
+"""Choices of the matrix kernel that need no code: register tile, tiling of rows, what is copied, block sizes."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _cost(height: int) -> float:
 
 
 @lru_cache(maxsize=256)
-def cut_rows(rows: int, tallest: int) -> tuple[tuple[int, int], ...]:
+def tile_known_rows(rows: int, tallest: int) -> tuple[tuple[int, int], ...]:
     """A known number of rows as ((height, tiles), ...), tallest first, of at most two heights: 32 = 2 x 6 + 4 x 5."""
     best: tuple[float, tuple[tuple[int, int], ...]] | None = None
     for high in range(min(tallest, rows), 0, -1):
@@ -126,8 +126,8 @@ def cut_rows(rows: int, tallest: int) -> tuple[tuple[int, int], ...]:
 
 
 @record(frozen=True, slots=True)
-class CutTable:
-    """How to cut a number of rows known at run time: tiles of the tallest height until fewer than `length` rows are
+class TilingTable:
+    """How to tile a number of rows known at run time: tiles of the tallest height until fewer than `length` rows are
     left, then what the entry of the rest says: how many tiles of each height, in fields of `bits` bits."""
 
     length: int
@@ -137,7 +137,7 @@ class CutTable:
 
 
 @lru_cache(maxsize=16)
-def cut_table(heights: tuple[int, ...]) -> CutTable:
+def tiling_table(heights: tuple[int, ...]) -> TilingTable:
     length = 4 * heights[0]
     costs: list[float] = [0.0]
     counts: list[tuple[int, ...]] = [(0,) * len(heights)]
@@ -154,7 +154,7 @@ def cut_table(heights: tuple[int, ...]) -> CutTable:
         for count, width in zip(entry, bits, strict=True):
             words[rest // per_word] |= count << shift
             shift += width
-    return CutTable(length, bits, tuple(words), per_word)
+    return TilingTable(length, bits, tuple(words), per_word)
 
 
 # ---------------------------------------------------------------------------------------------- blocking
@@ -198,7 +198,7 @@ class Blocking:
 
 _BLOCK_BYTES = 128 * 1024  # of B: beside A and the result it stays in a 512 KiB second-level cache
 _DEPTH_BYTES = 4096  # of one row of A in a block
-_WHOLE_DEPTH_BYTES = 8192  # rows of A up to this are not cut
+_WHOLE_DEPTH_BYTES = 8192  # rows of A up to this are one block
 _PACK_ALIGNED_B_BYTES = 160 * 1024  # a smaller B is read where it is
 _PACK_B_BYTES = 64 * 1024
 #: So few row tiles of so short rows of B read it from the second-level cache where it is: to copy it costs more (the

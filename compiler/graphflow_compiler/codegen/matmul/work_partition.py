@@ -1,4 +1,4 @@
-"""Which part of a matrix product a thread does, and how its rows are cut into tiles."""
+"""Which part of a matrix product a thread does, and how its rows are divided into tiles."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from graphflow.framework.records import record
 from graphflow_compiler.codegen.matmul.nest_builder import Flag, NestLines, Size
-from graphflow_compiler.codegen.matmul.tiling import Blocking, cut_rows, cut_table
+from graphflow_compiler.codegen.matmul.tiling import Blocking, tile_known_rows, tiling_table
 
 Range: TypeAlias = tuple[Size, Size]
 """[first, last)."""
@@ -23,7 +23,7 @@ class Run:
 
 @record(frozen=True, slots=True)
 class Share:
-    """The batches and column panels of a thread, and its rows: cut into `runs` if m is known, else `rows`."""
+    """The batches and column panels of a thread, and its rows: as tiles in `runs` if m is known, else `rows`."""
 
     batches: Range
     panels: Range
@@ -39,7 +39,7 @@ def share_out(lines: NestLines, blocking: Blocking, batch: Size, m: Size, n: Siz
     """
     tile = blocking.tile
     panels = lines.div(lines.add(n, tile.columns - 1), tile.columns)
-    known = cut_rows(m, tile.rows) if isinstance(m, int) and not blocking.height else ()
+    known = tile_known_rows(m, tile.rows) if isinstance(m, int) and not blocking.height else ()
     totals: list[Size] = [batch, panels]
     totals += [tiles for _, tiles in known] if known else [m]
     slots = [(lines.slot("i64"), lines.slot("i64")) for _ in totals]
@@ -72,9 +72,9 @@ def share_out(lines: NestLines, blocking: Blocking, batch: Size, m: Size, n: Siz
     return Share(ranges[0], ranges[1], ranges[2], runs)
 
 
-def cut(lines: NestLines, heights: tuple[int, ...], row: Size, end: Size) -> list[Run]:
+def tile_unknown_rows(lines: NestLines, heights: tuple[int, ...], row: Size, end: Size) -> list[Run]:
     """The rows [row, end), known only at run time, as tiles of the heights for which there is code."""
-    table = cut_table(heights)
+    table = tiling_table(heights)
     rows = lines.sub(end, row)
     spare = lines.most(lines.sub(rows, table.length - heights[0]), 0)
     whole = lines.div(spare, heights[0])
