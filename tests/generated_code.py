@@ -16,7 +16,7 @@ import graphflow as tf
 from graphflow_compiler.codegen.llvm.llvm_text import Target
 from graphflow_compiler.compilation import Options, compile
 from graphflow_compiler.frontend import Signature, symbolize_shapes
-from graphflow_compiler.ir.kernels import GroupKind
+from graphflow_compiler.ir.kernels import GroupPattern
 from graphflow_compiler.planning.plan import Plan, PlanBuffer, Step
 from graphflow_compiler.planning.threaded_entry import step_flags, threaded_entry_text
 from tests.golden_programs import Build
@@ -34,7 +34,7 @@ LONGEST = 400
 #: For what depends on sizes and threads: the places of buffers, and which steps threads share.
 OPEN_SIZE, THREADS = 37, 4
 #: The kinds of kernels there are.
-KINDS: tuple[str, ...] = get_args(GroupKind)
+PATTERNS: tuple[str, ...] = get_args(GroupPattern)
 
 OnKernel = Callable[[str, str], None]
 
@@ -96,7 +96,7 @@ def plan_lines(plan: Plan) -> list[str]:
         *(f"size {name}: of feed {feed}, axis {axis}" for name, (feed, axis) in plan.symbol_source.items()),
         *(f"constraint: {c.a} = {c.b}, {c.message}" for c in plan.constraints),
         *(f"output {i}: {t}" for i, t in enumerate(plan.output_types)),
-        f"reads {words(plan.reads)}; writes {words(plan.writes)}{'; counts its runs' if plan.uses_run_index else ''}",
+        f"reads {words(plan.reads)}; writes {words(plan.writes)}{'; counts its runs' if any(b.role == 'run_index' for b in plan.buffers) else ''}",
         *(f"buffer {i}: {buffer_text(b)}" for i, b in enumerate(plan.buffers)),
         *(line for i, s in enumerate(plan.steps) for line in step_lines(i, s, numbers)),
         f"with sizes of {OPEN_SIZE} and {THREADS} threads:",
@@ -106,8 +106,8 @@ def plan_lines(plan: Plan) -> list[str]:
 
 
 def buffer_text(b: PlanBuffer) -> str:
-    text = f"{b.kind} {b.key} {b.type} count {b.count}" if b.key != -1 else f"{b.kind} {b.type} count {b.count}"
-    if b.kind in ("temporary", "scratch"):
+    text = f"{b.role} {b.key} {b.type} count {b.count}" if b.key != -1 else f"{b.role} {b.type} count {b.count}"
+    if b.role in ("temporary", "scratch"):
         text += f" steps {b.start}..{b.end}"
     if b.array is not None:
         text += f" {b.array.dtype}{list(b.array.shape)} sha256 {hashlib.sha256(b.array.tobytes()).hexdigest()[:16]}"
@@ -117,7 +117,7 @@ def buffer_text(b: PlanBuffer) -> str:
 def step_lines(i: int, s: Step, numbers: Mapping[str, str]) -> list[str]:
     mark = " parallel" if s.is_parallel else ""
     return [
-        f"step {i}: {numbers.get(s.function, s.function)} [{s.kind}]{mark} buffers {list(s.buffers)}  # {' '.join(s.origin)}",
+        f"step {i}: {numbers.get(s.function, s.function)} [{s.pattern}]{mark} buffers {list(s.buffers)}  # {' '.join(s.origin)}",
         f"  takes {words(map(str, s.dims))}; reads {list(s.reads)}, writes {list(s.writes)}; {s.flops} flops",
         *(f"  failure {f.code}: {f.op}: {f.message}" for f in s.failures),
     ]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.generated_code import KINDS, generated_text
+from tests.generated_code import PATTERNS, generated_text
 from tests.golden_programs import PROGRAMS
 from tests.golden_text import MOST, difference
 
@@ -35,7 +35,7 @@ def test_no_file_is_left_of_a_program_that_is_gone(request: pytest.FixtureReques
 def test_programs_use_every_kind_of_kernel() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in FOLDER.iterdir())
     used = set(re.findall(r"^step .* \[([a-z ]+)\]", text, re.MULTILINE))
-    assert used >= {*KINDS, "copy", "row blocks", "row results", "column blocks", "column results"}
+    assert used >= {*PATTERNS, "copy", "row blocks", "row results", "column blocks", "column results"}
 
 
 def test_a_difference_names_the_kernels_and_is_short() -> None:
