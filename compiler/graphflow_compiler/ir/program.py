@@ -27,7 +27,7 @@ from graphflow.framework.shapes import Dim, DimPolicy, Shape, SymDim, format_sha
 class Node:
     """One operation. `inputs[i]` is None where operand i only steers shapes; then `values[i]` holds its value.
 
-    `origin` are the names of the user's operations it came from, kept through every rewrite.
+    `origin` are the names of the user's operations it came from, kept through every rewrite. The last is the op that it is.
     """
 
     id: int
@@ -97,6 +97,15 @@ class FailureCode:
     message: str
 
 
+@record(frozen=True, slots=True)
+class NearMiss:
+    """Why a rewrite rule did not fire where one might have thought so, for `explain`."""
+
+    rule: str
+    op: str
+    reason: str
+
+
 @record(frozen=True)
 class Program:
     """`outputs` align with the fetches; `updates` are (variable's op name, its value after the run); `effects` are nodes
@@ -109,6 +118,7 @@ class Program:
     effects: tuple[Node, ...]
     constraints: tuple[Constraint, ...] = ()
     symbols: tuple[str, ...] = ()
+    near_misses: tuple[NearMiss, ...] = ()
 
     def roots(self) -> list[Value]:
         return [*self.outputs, *(v for _, v in self.updates)]
@@ -223,6 +233,11 @@ class ProgramBuilder:
         self.nodes.append(node)
         self._table[(*key, types)] = node
         return node
+
+    def rename(self, node: Node, origin: tuple[str, ...]) -> None:
+        """Gives a node its final origin. Only for whoever has made the builder, before anybody else sees its nodes: what each
+        stands for is known when the last is made."""
+        object.__setattr__(node, "origin", origin)
 
     def constant(self, array: Any, origin: tuple[str, ...] = ()) -> Value:
         op = lookup("Const")

@@ -9,72 +9,46 @@ from __future__ import annotations
 from graphflow.framework.kinds import Elementwise, TensorType
 from graphflow.framework.shapes import product
 from graphflow_compiler.ir.program import Value
+from graphflow_compiler.passes.patterns import Anything, Either, P, Some, Var
 from graphflow_compiler.passes.rewrite import Match, Replacement, rule
 
-#: Ops that repeat an operand to a given shape, aligned at the last axis, by the number of that operand.
-_REPEATED = {"BroadcastTo": 0, "Fill": 1}
+#: Ops that repeat an operand to a given shape, aligned at the last axis.
+_REPEATED = Either(P("BroadcastTo", Var("x"), ...), P("Fill", Anything(), Var("x")))
 
 
-def _source(v: Value | None) -> Value | None:
-    """What `v` repeats, if it does."""
-    position = None if v is None else _REPEATED.get(v.node.op.name)
-    return None if v is None or position is None else v.node.inputs[position]
-
-
-@rule()
-def repeated_operand_to_operand(m: Match) -> Replacement:
+@rule(P(Elementwise, Some(_REPEATED, at="i")))
+def repeated_operand_to_operand(m: Match, i: int, x: Value) -> Replacement:
     """x * broadcast_to(y, shape(x)) -> x * y"""
-    node = m.node
-    if not isinstance(node.op.kind, Elementwise):
+    shape = m.node.types[0].shape
+    # Another operand has to give the result its shape.
+    if not any(k != i and v is not None and v.shape == shape for k, v in enumerate(m.node.inputs)):
         return None
-    shape = node.types[0].shape
-    for i, v in enumerate(node.inputs):
-        source = _source(v)
-        if (
-            v is None
-            or source is None
-            or not any(k != i and x is not None and x.shape == shape for k, x in enumerate(node.inputs))
-        ):
-            continue
-        m.look(v)
-        inputs = [source if k == i else x for k, x in enumerate(node.inputs)]
-        return m.driver.builder.add(node.op, node.attrs, inputs, None, m.origin(), node.types).out()
-    return None
+    return m.with_operand(i, x)
 
 
-@rule()
+@rule(P(Elementwise))
 def function_of_repeated_to_repeated_function(m: Match) -> Replacement:
     """2 * broadcast_to(y) -> broadcast_to(2 * y), where y is a single element: computed once, and the rule above goes on"""
-    node = m.node
-    kind, out = node.op.kind, node.types[0] if node.types else None
+    node, out = m.node, m.node.types[0]
     # What can fail the run must not do so for a shape without elements.
-    if not isinstance(kind, Elementwise) or node.has_check or out is None or out.shape is None:
+    if node.has_check or out.shape is None:
         return None
     single: list[Value] = []
-    repeat = None
+    repeat = repeated = None
     for v in node.inputs:
-        source = _source(v)
-        if v is not None and source is not None and v.shape == out.shape:
-            repeat = v.node
-            m.look(v)
-        else:
-            source = v
+        source = v
+        if v is not None and v.shape == out.shape:
+            for way in _REPEATED.ways(v, node):
+                repeat, repeated, source = v.node, way["x"], way["x"]
         if source is None or product(source.shape) != 1:
             return None
         single.append(source)
     if repeat is None or product(out.shape) == 1:
         return None
-    once = TensorType(out.dtype, ())
     scalars = [m.op("Reshape", x, None, values=(None, ())) if x.shape else x for x in single]
-    made = m.driver.builder.add(node.op, node.attrs, scalars, None, m.origin(), (once,)).out()
-    return m.driver.builder.add(
-        repeat.op,
-        repeat.attrs,
-        [made if k == _REPEATED[repeat.op.name] else x for k, x in enumerate(repeat.inputs)],
-        repeat.values,
-        m.origin(),
-        (out,),
-    ).out()
+    once = m.same(*scalars, type=TensorType(out.dtype, ()))
+    operands = [once if x == repeated else x for x in repeat.inputs]
+    return m.op(repeat.op, *operands, attrs=repeat.attrs, values=repeat.values, type=out)
 
 
 BROADCASTS = (repeated_operand_to_operand, function_of_repeated_to_repeated_function)

@@ -25,7 +25,7 @@ def _expand(rewriter: Rewriter, node: Node) -> Sequence[Value]:
     kind = node.op.kind
     if not isinstance(kind, (Composite, StateUpdate)):
         return values_of(node)
-    context = Expansion(rewriter.builder, node, lambda n: _expand(rewriter, n))
+    context = rewriter.expansion(node, lambda n: _expand(rewriter, n))
     result = kind.expand(context, *node.inputs)
     values = (result,) if isinstance(result, Value) else tuple(result)
     if len(values) != len(node.types):
@@ -37,7 +37,7 @@ def _expand(rewriter: Rewriter, node: Node) -> Sequence[Value]:
         assert type_.shape is not None
         # Same sizes may have been inferred under another symbol; the node's own type is the one consumers were told.
         fixed.append(value if value.shape == type_.shape else _retype(rewriter, context, value, type_.shape))
-    return fixed
+    return rewriter.replace(node, fixed)
 
 
 def _retype(rewriter: Rewriter, context: Expansion, value: Value, shape: object) -> Value:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -88,4 +89,4 @@ def run_passes(program: Program, ctx: PassContext, dump: Dump, passes: tuple[Pas
         )
     if dump.folder is not None:
         dump.summary("fired: " + ", ".join(f"{k} {v}" for k, v in sorted(ctx.fired.items())))
-    return program
+    return replace(program, near_misses=tuple(miss for missed in ctx.near_misses.values() for miss in missed))

@@ -1,13 +1,14 @@
 """The rewrite driver: rebuilds a Program node by node, applying rules until none fires.
 
-A rule is a function ``rule(m: Match) -> Value | tuple[Value, ...] | None`` decorated with what it looks at; its docstring
-is the rewrite (``x * 1 -> x``). The driver carries provenance: what replaces a node inherits the origins of every node
-the rule looked at, so no rule can forget. ``GRAPHFLOW_FUEL=n`` stops after n firings, to bisect a miscompile.
+A rule is a function decorated with a pattern (`patterns`); its docstring is the rewrite (``x * 1 -> x``). It makes nodes
+through its `Match` alone: the driver knows all that a rewrite makes and removes, and hands on the names (`origins`), so no rule
+can forget one. ``GRAPHFLOW_FUEL=n`` stops after n firings, to bisect a miscompile.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import field, replace
@@ -18,12 +19,12 @@ import numpy as np
 from graphflow.framework.dtypes import DType, float32, int32, int64
 from graphflow.framework.errors import CompileError
 from graphflow.framework.kinds import ShapeValue, TensorType
-from graphflow.framework.provenance import merge
 from graphflow.framework.records import record
 from graphflow.framework.registry import NO_ATTRS, OpDef, lookup
 from graphflow.framework.shapes import Shape, static_shape
 from graphflow_compiler.frontend import ProgramPolicy
 from graphflow_compiler.ir.program import (
+    NearMiss,
     Node,
     Program,
     ProgramBuilder,
@@ -32,14 +33,17 @@ from graphflow_compiler.ir.program import (
     resolve_shape_value,
     shape_value_of,
 )
+from graphflow_compiler.passes.origins import Origins
+from graphflow_compiler.passes.patterns import P
 
 
 @record
 class PassContext:
-    """What passes share in one compilation: the firing budget and the record of what fired."""
+    """What passes share in one compilation: the firing budget, the record of what fired, and of what nearly did."""
 
     fuel: int = field(default_factory=lambda: int(os.environ.get("GRAPHFLOW_FUEL", "-1")))
     fired: Counter[str] = field(default_factory=Counter)
+    near_misses: dict[str, list[NearMiss]] = field(default_factory=dict)  # by rule, of the program as it was left
 
     def spend(self, rule: str) -> bool:
         """Takes one firing from the budget; False when it is used up."""
@@ -51,49 +55,44 @@ class PassContext:
         return True
 
 
-Replacement: TypeAlias = "Value | tuple[Value, ...] | None"
-RuleFn: TypeAlias = "Callable[[Match], Replacement]"
+#: What a rule returns: the value (or one per output) that replaces the node; None if the rule is not about this node; or, if
+#: it nearly was, why it does not fire, for users to read in `explain`.
+Replacement: TypeAlias = "Value | tuple[Value, ...] | str | None"
 
 
 @record(frozen=True)
 class Rule:
     name: str
-    ops: tuple[str, ...]  # the ops it matches; empty: it looks at kinds and is tried on every node
-    function: RuleFn
+    rewrite: str  # ``before -> after``
+    pattern: P
+    function: Callable[..., Replacement]  # of the Match and what the pattern binds
 
 
-def rule(*ops: str) -> Callable[[RuleFn], Rule]:
-    """Declares a rewrite rule on nodes of the named ops (of any op, if none is named)."""
+def rule(pattern: P) -> Callable[[Callable[..., Replacement]], Rule]:
+    """Declares a function to be the rewrite rule of a pattern. Its parameters are the match and the names of the pattern."""
 
-    def decorate(function: RuleFn) -> Rule:
-        return Rule(function.__name__, ops, function)
+    def decorate(function: Callable[..., Replacement]) -> Rule:
+        name, rewrite = function.__name__, (function.__doc__ or "").partition("\n")[0]
+        code = function.__code__
+        bound = code.co_varnames[1 : code.co_argcount]
+        if re.fullmatch(r"[a-z0-9_]+_to_[a-z0-9_]+", name) is None or " -> " not in rewrite:
+            raise TypeError(f"rule {name}: its name is <what>_to_<what>, and its docstring begins with `before -> after`")
+        if set(bound) != set(pattern.names):
+            raise TypeError(f"rule {name} takes {', '.join(bound)}, but its pattern binds {', '.join(pattern.names)}")
+        return Rule(name, rewrite, pattern, function)
 
     return decorate
 
 
 class Match:
-    """What a rule sees: the node (its inputs already rewritten), and means to make new nodes."""
+    """What a rule sees: the node (its operands already rewritten), and means to make new ones. All that it makes has the node's
+    name."""
 
-    def __init__(self, driver: Rewriter, node: Node) -> None:
-        self.driver = driver
+    __slots__ = ("_make", "node")
+
+    def __init__(self, node: Node, make: ProgramBuilder) -> None:
         self.node = node
-        self.origins: list[tuple[str, ...]] = [node.origin]
-
-    def input(self, i: int) -> Value:
-        value = self.node.inputs[i]
-        if value is None:
-            raise CompileError(f"{self.node!r}: input {i} is known by value only")
-        return value
-
-    def look(self, v: Value) -> Node:
-        """The node behind a value; its origin is carried over."""
-        self.origins.append(v.node.origin)
-        return v.node
-
-    def producer(self, i: int, op: str) -> Node | None:
-        """The producer of input i if it is an `op`."""
-        v = self.node.inputs[i]
-        return self.look(v) if v is not None and v.node.op.name == op else None
+        self._make = make
 
     def op(
         self,
@@ -101,16 +100,29 @@ class Match:
         *inputs: Value | None,
         attrs: Any = NO_ATTRS,
         values: Sequence[ShapeValue | None] | None = None,
+        type: TensorType | None = None,
     ) -> Value:
+        """The op on some operands. `values`: those of operands that are given as None. The type is inferred unless given."""
         op = lookup(name) if isinstance(name, str) else name
-        return self.driver.builder.add(op, attrs, inputs, values, self.origin()).out()
+        return self._make.add(op, attrs, inputs, values, self.node.origin, None if type is None else (type,)).out()
 
-    def origin(self) -> tuple[str, ...]:
-        """The origins of all nodes the rule has looked at."""
-        return merge(self.origins)
+    def same(self, *inputs: Value | None, attrs: Any = None, type: TensorType | None = None) -> Value:
+        """The node's op on as many other operands; attributes and type are the node's unless given."""
+        node = self.node
+        return self.op(
+            node.op,
+            *inputs,
+            attrs=node.attrs if attrs is None else attrs,
+            values=[node.values[i] if v is None else shape_value_of(v) for i, v in enumerate(inputs)],
+            type=node.types[0] if type is None else type,
+        )
+
+    def with_operand(self, i: int, v: Value, attrs: Any = None) -> Value:
+        """As `same`, with the node's operands but for number i."""
+        return self.same(*(v if k == i else x for k, x in enumerate(self.node.inputs)), attrs=attrs)
 
     def constant(self, array: Any) -> Value:
-        return self.driver.builder.constant(array, self.origin())
+        return self._make.constant(array, self.node.origin)
 
 
 class Rewriter:
@@ -119,6 +131,7 @@ class Rewriter:
     def __init__(self, ctx: PassContext) -> None:
         self.ctx = ctx
         self.builder = ProgramBuilder(ProgramPolicy())
+        self.origins = Origins()
         self.changed = False
 
     def rebuild(self, program: Program, transform: Callable[[Rewriter, Node], Sequence[Value]]) -> Program:
@@ -127,7 +140,9 @@ class Rewriter:
             inputs = [None if v is None else new[v.node][v.index] for v in node.inputs]
             # Types never change by rewriting: they were inferred once, from the feeds.
             moved = self.builder.add(node.op, node.attrs, inputs, self._values(node, inputs), node.origin, node.types)
+            self.origins.moved(node, moved)
             new[node] = transform(self, moved)
+            self.origins.finished(node, moved, new[node])
 
         def at(v: Value) -> Value:
             return new[v.node][v.index]
@@ -135,44 +150,78 @@ class Rewriter:
         feeds = tuple(at(f.out()).node for f in program.feeds)
         outputs = tuple(at(v) for v in program.outputs)
         updates = tuple((name, at(v)) for name, v in program.updates)
+        for v in program.roots():
+            self.origins.returned(v.node, at(v))
         effects = tuple(dict.fromkeys(new[n][0].node if new[n] else n for n in program.effects))
         nodes = live_nodes(self.builder.nodes, [*outputs, *(v for _, v in updates)], [*effects, *feeds])
+        for n, origin in self.origins.settle(self.builder.nodes, nodes):
+            self.builder.rename(n, origin)
         return replace(program, nodes=nodes, feeds=feeds, outputs=outputs, updates=updates, effects=effects)
 
     @staticmethod
     def _values(node: Node, inputs: Sequence[Value | None]) -> list[ShapeValue | None]:
         return [node.values[i] if v is None else shape_value_of(v) for i, v in enumerate(inputs)]
 
+    def replace(self, node: Node, values: Sequence[Value]) -> Sequence[Value]:
+        """Notes that the values stand in the place of a node just made, and returns them."""
+        self.changed = True
+        self.origins.replaced(node, values)
+        return values
+
+    def expansion(self, node: Node, expand: Callable[[Node], Sequence[Value]]) -> Expansion:
+        return Expansion(self.builder, node, expand)
+
 
 def values_of(node: Node) -> tuple[Value, ...]:
     return tuple(Value(node, i) for i in range(max(1, len(node.types))))
 
 
+class _Rules:
+    """Rules by the ops that they can be about. Those that name ops are tried before those that know kinds."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = sorted(rules, key=lambda r: not r.pattern.ops)
+        self._of_op: dict[str, list[Rule]] = {}
+
+    def of(self, node: Node) -> list[Rule]:
+        found = self._of_op.get(node.op.name)
+        if found is None:
+            found = self._of_op[node.op.name] = [r for r in self._rules if r.pattern.may_be(node.op)]
+        return found
+
+
+def _tried(r: Rule, match: Match) -> Replacement:
+    """What the rule makes of the match: of the first way to match that it takes, else why it takes none."""
+    reason = None
+    for way in r.pattern.ways_of(match.node):
+        result = r.function(match, **way)
+        if result is None or isinstance(result, str):
+            reason = result or reason
+        else:
+            return result
+    return reason
+
+
 def apply_rules(program: Program, rules: Sequence[Rule], ctx: PassContext) -> Program:
     """Applies `rules` everywhere until none fires (or fuel or the round limit ends it)."""
-    by_op: dict[str, list[Rule]] = {}
-    general = [r for r in rules if not r.ops]
-    for r in rules:
-        for name in r.ops:
-            by_op.setdefault(name, []).append(r)
+    table = _Rules(rules)
 
     def transform(rewriter: Rewriter, node: Node) -> Sequence[Value]:
-        values = values_of(node)
+        values: Sequence[Value] = values_of(node)
         for _ in range(64):  # one place cannot keep rewriting for ever
             node = values[0].node
             if len(values) != max(1, len(node.types)) or values[0].index != 0:
                 return values
-            for r in (*by_op.get(node.op.name, ()), *general):
-                match = Match(rewriter, node)
-                result = r.function(match)
-                if result is None or not ctx.spend(r.name):
+            match = Match(node, rewriter.builder)
+            for r in table.of(node):
+                result = _tried(r, match)
+                if result is None or isinstance(result, str) or not ctx.spend(r.name):
                     continue
-                rewriter.changed = True
                 result = (result,) if isinstance(result, Value) else result
                 for old, new in zip(values, result, strict=True):
                     if old.type != new.type:
                         raise CompileError(f"rule {r.name} changed the type of {node!r} from {old.type} to {new.type}")
-                values = result
+                values = rewriter.replace(node, result)
                 break
             else:
                 return values
@@ -180,12 +229,18 @@ def apply_rules(program: Program, rules: Sequence[Rule], ctx: PassContext) -> Pr
 
     def idle(program: Program) -> bool:
         """Whether no rule fires anywhere: then there is nothing to rebuild."""
-        scout = Rewriter(ctx)
-        return not any(
-            r.function(Match(scout, node)) is not None
-            for node in program.nodes
-            for r in (*by_op.get(node.op.name, ()), *general)
-        )
+        scout = ProgramBuilder(ProgramPolicy())
+        missed: dict[str, list[NearMiss]] = {r.name: [] for r in rules}
+        for node in program.nodes:
+            match = Match(node, scout)
+            for r in table.of(node):
+                result = _tried(r, match)
+                if isinstance(result, str):
+                    missed[r.name].append(NearMiss(r.name, node.origin[-1] if node.origin else node.op.name, result))
+                elif result is not None:
+                    return False
+        ctx.near_misses |= missed
+        return True
 
     for _ in range(10):
         if idle(program):

@@ -15,6 +15,7 @@ from graphflow.framework.kinds import Elementwise, IndexMap, Reduction, View
 from graphflow.framework.registry import lookup
 from graphflow.framework.shapes import static_shape
 from graphflow_compiler.ir.program import Node, Value, constant_array, is_constant
+from graphflow_compiler.passes.patterns import Again, Constant, P, Some, Var
 from graphflow_compiler.passes.rewrite import Match, Replacement, rule
 
 Array = np.ndarray[Any, Any]
@@ -25,16 +26,25 @@ MAX_FOLDED = 65536
 MAX_STEPS = 64
 
 
-@rule()
+@rule(P(Elementwise, Reduction, View, IndexMap))
 def constant_operands_to_constant(m: Match) -> Replacement:
     """f(constants) -> constant"""
     node = m.node
-    if not _is_foldable(node, MAX_FOLDED) or not all(is_constant(v) for v in node.data_inputs):
+    if not all(is_constant(v) for v in node.data_inputs):
         return None
-    for v in node.data_inputs:
-        m.look(v)
+    if not _is_foldable(node, MAX_FOLDED):
+        return _not_folded(node)
     array = _computed(node, [constant_array(v) for v in node.data_inputs])
     return None if array is None else m.constant(array)
+
+
+def _not_folded(node: Node) -> str | None:
+    """Why what needs computing is not computed here, though all operands are constants."""
+    if not isinstance(node.op.kind, (Elementwise, Reduction)) or node.op.reference is None:
+        return None
+    if node.has_check:
+        return "it can fail, and then the run must fail"
+    return f"of more than {MAX_FOLDED:,} elements it is computed in each run, not kept"
 
 
 def _is_foldable(node: Node, most: int) -> bool:
@@ -64,10 +74,8 @@ def _computed(node: Node, operands: Sequence[Array]) -> Array | None:
     return array if array.shape == out.shape else None
 
 
-def _splat(v: Value | None) -> float | None:
+def _splat(v: Value) -> float | None:
     """The value of a constant whose elements are all equal."""
-    if v is None or not is_constant(v):
-        return None
     array = constant_array(v)
     if array.size == 0 or array.dtype == object or array.size > 4096:
         return None
@@ -77,138 +85,83 @@ def _splat(v: Value | None) -> float | None:
     return first.item()  # type: ignore[no-any-return]
 
 
-def _is_identity(node: Node, v: Value | None) -> bool:
-    """Whether `v` leaves every operand as it is. In floats x + 0.0 and x - -0.0 turn -0.0 into 0.0."""
-    splat = _splat(v)
-    if splat is None or splat != node.op.algebra.identity:
-        return False
-    if splat != 0 or not node.types[0].dtype.is_floating:
-        return True
-    return (math.copysign(1.0, splat) < 0) == node.op.algebra.commutative
-
-
-@rule()
-def identity_element_to_operand(m: Match) -> Replacement:
+@rule(P(Elementwise, Var("x"), Constant("c"), has="identity"))
+def identity_element_to_operand(m: Match, x: Value, c: Value) -> Replacement:
     """x * 1 -> x, x + 0 -> x (where the shapes agree)"""
-    node = m.node
-    algebra = node.op.algebra
-    if not isinstance(node.op.kind, Elementwise) or algebra.identity is None or len(node.inputs) != 2:
+    algebra, out = m.node.op.algebra, m.node.types[0]
+    splat = _splat(c)
+    if splat is None or splat != algebra.identity or x.type != out:
         return None
-    a, b = node.inputs
-    if _is_identity(node, b) and a is not None and a.type == node.types[0]:
-        return a
-    if algebra.commutative and _is_identity(node, a) and b is not None and b.type == node.types[0]:
-        return b
-    return None
+    if splat == 0 and out.dtype.is_floating and (math.copysign(1.0, splat) < 0) != algebra.commutative:
+        return "it turns -0.0 into 0.0"  # x + 0.0 and x - -0.0 do; x + -0.0 and x - 0.0 leave every x as it is
+    return x
 
 
-@rule()
-def involution_twice_to_operand(m: Match) -> Replacement:
+@rule(P(Again(Var("x")), has="involution"))
+def involution_twice_to_operand(m: Match, x: Value) -> Replacement:
     """-(-x) -> x"""
-    node = m.node
-    if not node.op.algebra.involution or len(node.inputs) != 1 or node.inputs[0] is None:
-        return None
-    inner = node.inputs[0].node
-    if inner.op is not node.op or inner.attrs != node.attrs:
-        return None
-    m.look(inner.out())
-    return inner.inputs[0]
+    return x
 
 
-@rule()
-def idempotent_twice_to_once(m: Match) -> Replacement:
+@rule(P(Again(Var("x"), bind="once"), has="idempotent"))
+def idempotent_twice_to_once(m: Match, x: Value, once: Value) -> Replacement:
     """relu(relu(x)) -> relu(x)"""
-    node = m.node
-    if not node.op.algebra.idempotent or len(node.inputs) != 1 or node.inputs[0] is None:
-        return None
-    inner = node.inputs[0].node
-    return node.inputs[0] if inner.op is node.op and inner.attrs == node.attrs else None
+    return once
 
 
-@rule()
-def view_of_same_shape_to_operand(m: Match) -> Replacement:
+@rule(P(View, Var("x"), ...))
+def view_of_same_shape_to_operand(m: Match, x: Value) -> Replacement:
     """reshape(x, shape(x)) -> x; identity(x) -> x"""
-    node = m.node
-    if not isinstance(node.op.kind, View) or node.inputs[0] is None:
-        return None
-    x = node.inputs[0]
-    return x if x.type == node.types[0] else None
+    return x if x.type == m.node.types[0] else None
 
 
-@rule()
-def view_of_view_to_view(m: Match) -> Replacement:
+@rule(P(View, P(View, Var("x"), ...), ...))
+def view_of_view_to_view(m: Match, x: Value) -> Replacement:
     """reshape(reshape(x)) -> reshape(x)"""
-    node = m.node
-    if not isinstance(node.op.kind, View) or node.inputs[0] is None:
-        return None
-    inner = node.inputs[0].node
-    if not isinstance(inner.op.kind, View) or inner.inputs[0] is None:
-        return None
-    m.look(inner.out())
-    made = m.driver.builder.add(
-        node.op, node.attrs, (inner.inputs[0], *node.inputs[1:]), node.values, (*node.origin, *inner.origin), node.types
-    )
-    return made.out()
+    return m.same(x, *m.node.inputs[1:])
 
 
-@rule("MatMul", "BatchMatMulV2")
-def transposed_operand_to_flag(m: Match) -> Replacement:
+#: How a product is told that an operand is stored transposed, by the operand's number.
+_FLAGS = ("transpose_a", "transpose_b")
+
+
+def _turned(m: Match, i: int) -> Any:
+    """The product's attributes with the flag of operand i the other way round."""
+    return replace(m.node.attrs, **{_FLAGS[i]: not getattr(m.node.attrs, _FLAGS[i])})
+
+
+@rule(P("MatMul", "BatchMatMulV2", Some(P("Transpose", Var("x"), ..., bind="transposed"), at="i")))
+def transposed_operand_to_flag(m: Match, x: Value, transposed: Value, i: int) -> Replacement:
     """matmul(transpose(a), b) -> matmul(a, b, transpose_a=True)"""
-    node = m.node
-    for i, flag in ((0, "transpose_a"), (1, "transpose_b")):
-        inner = m.producer(i, "Transpose")
-        if inner is None or inner.inputs[0] is None:
-            continue
-        perm = tuple(inner.attrs.perm)
-        rank = len(perm)
-        if rank < 2 or perm != (*range(rank - 2), rank - 1, rank - 2):
-            continue
-        attrs = replace(node.attrs, **{flag: not getattr(node.attrs, flag)})
-        inputs = list(node.inputs)
-        inputs[i] = inner.inputs[0]
-        made = m.driver.builder.add(node.op, attrs, inputs, None, (*node.origin, *inner.origin), node.types)
-        return made.out()
-    return None
+    perm = tuple(transposed.node.attrs.perm)
+    rank = len(perm)
+    if rank < 2 or perm != (*range(rank - 2), rank - 1, rank - 2):
+        return "a product reads an operand in place only if its last two axes are the ones exchanged"
+    return m.with_operand(i, x, attrs=_turned(m, i))
 
 
-@rule("MatMul", "BatchMatMulV2")
-def transposed_constant_to_constant(m: Match) -> Replacement:
+@rule(P("MatMul", "BatchMatMulV2", Some(Constant("c"), at="i")))
+def transposed_constant_to_constant(m: Match, c: Value, i: int) -> Replacement:
     """matmul(a, constant, transpose_b=True) -> matmul(a, constant'), once instead of in every run"""
-    node = m.node
-    inputs, attrs = list(node.inputs), node.attrs
-    for i, flag in ((0, "transpose_a"), (1, "transpose_b")):
-        v = inputs[i]
-        if v is None or not is_constant(v) or not getattr(attrs, flag):
-            continue
-        m.look(v)
-        inputs[i] = m.constant(np.ascontiguousarray(constant_array(v).swapaxes(-1, -2)))
-        attrs = replace(attrs, **{flag: False})
-    if attrs is node.attrs:
+    if not getattr(m.node.attrs, _FLAGS[i]):
         return None
-    return m.driver.builder.add(node.op, attrs, inputs, None, node.origin, node.types).out()
+    return m.with_operand(i, m.constant(np.ascontiguousarray(constant_array(c).swapaxes(-1, -2))), attrs=_turned(m, i))
 
 
-@rule("MatMul", "BatchMatMulV2")
-def computed_constant_to_constant(m: Match) -> Replacement:
+@rule(P("MatMul", "BatchMatMulV2", Some(Var("x"), at="i")))
+def computed_constant_to_constant(m: Match, x: Value, i: int) -> Replacement:
     """matmul(a, constant * 2) -> matmul(a, constant'), once instead of in every run
 
     A matrix kernel reads its operands from memory: what is computed before it is stored in each run, and only constants are
     packed once. Other kernels compute such a thing on the way, and read less memory than the result would take.
     """
-    node = m.node
-    inputs = list(node.inputs)
-    for i, v in enumerate(inputs):
-        array = None if v is None else _constant_behind(m, v)
-        if array is not None:
-            inputs[i] = m.constant(array)
-    if inputs == list(node.inputs):
-        return None
-    return m.driver.builder.add(node.op, node.attrs, inputs, None, node.origin, node.types).out()
+    array = _constant_behind(x)
+    return array if array is None or isinstance(array, str) else m.with_operand(i, m.constant(array))
 
 
-def _constant_behind(m: Match, v: Value) -> Array | None:
+def _constant_behind(v: Value) -> Array | str | None:
     """The value of `v` if it is computed from constants in a few steps, none of which has more elements than the largest of
-    them: each use of them takes, for good, no more memory than a run would have stored for a while."""
+    them: each use of them takes, for good, no more memory than a run would have stored for a while. Or why that is not so."""
     needed: set[Node] = set()
     todo = [v.node]
     while todo:
@@ -226,7 +179,7 @@ def _constant_behind(m: Match, v: Value) -> Array | None:
         return None  # another shape of a constant is the same memory
     most = max([MAX_FOLDED, *(a.size for a in values.values())])
     if not all(_is_foldable(n, most) for n in steps):
-        return None
+        return "an operand has more elements than the constants it is made of: it is computed in each run, not kept"
     last = {x: n for n in steps for x in n.data_inputs}
     for n in steps:
         array = _computed(n, [values[x] for x in n.data_inputs])
@@ -236,38 +189,28 @@ def _constant_behind(m: Match, v: Value) -> Array | None:
             if last[x] is n:
                 values.pop(x, None)
         values[n.out()] = array
-    for n in nodes:
-        m.look(n.out())
     return values[v]
 
 
-@rule("MatMul", "BatchMatMulV2")
-def half_product_to_single(m: Match) -> Replacement:
+@rule(P("MatMul", "BatchMatMulV2", Var("a"), Var("b")))
+def half_product_to_single(m: Match, a: Value, b: Value) -> Replacement:
     """matmul(a, b) -> cast(matmul(cast(a), cast(b))) for 16-bit floats: summed in float32, by the matrix kernel for that"""
-    node = m.node
-    half = node.types[0].dtype
-    if half not in HALVES:
+    out = m.node.types[0]
+    if out.dtype not in HALVES:
         return None
-    attrs = lookup("Cast").attrs
-    a, b = (m.op("Cast", m.input(i), attrs=attrs(float32)) for i in range(2))
-    product = m.driver.builder.add(node.op, node.attrs, (a, b), None, node.origin, (replace(node.types[0], dtype=float32),))
-    return m.op("Cast", product.out(), attrs=attrs(half))
+    to = lookup("Cast").attrs
+    operands = [m.op("Cast", v, attrs=to(float32)) for v in (a, b)]
+    return m.op("Cast", m.same(*operands, type=replace(out, dtype=float32)), attrs=to(out.dtype))
 
 
-@rule("Transpose")
-def transpose_of_unit_axes_to_reshape(m: Match) -> Replacement:
+@rule(P("Transpose", Var("x"), ...))
+def transpose_of_unit_axes_to_reshape(m: Match, x: Value) -> Replacement:
     """transpose(x) -> reshape(x) where only axes of size 1 move"""
-    node = m.node
-    x = node.inputs[0]
-    if x is None:
-        return None
-    moved = [p for p in node.attrs.perm if x.shape[p] != 1]
+    moved = [p for p in m.node.attrs.perm if x.shape[p] != 1]
     if moved != sorted(moved):
         return None
-    shape = node.types[0].shape
-    op = lookup("Reshape")
-    made = m.driver.builder.add(op, op.attrs(), (x, None), (None, shape), node.origin, node.types)
-    return made.out()
+    out = m.node.types[0]
+    return m.op("Reshape", x, None, values=(None, out.shape), type=out)
 
 
 #: Operands that one node of a long sum, or of a long join, keeps. A kernel has at most 64 arrays (`fusion_group.MAX_ARRAYS`),
@@ -275,7 +218,7 @@ def transpose_of_unit_axes_to_reshape(m: Match) -> Replacement:
 _SUMMANDS, _JOINED = 32, 63
 
 
-@rule("AddN")
+@rule(P("AddN"))
 def long_sum_to_sums(m: Match) -> Replacement:
     """add_n([a, ..., z]) -> add_n([add_n([a, ..., m]), n, ..., z]): the same additions in the same order, in several kernels"""
     node = m.node
@@ -284,11 +227,11 @@ def long_sum_to_sums(m: Match) -> Replacement:
     total, rest = node.inputs[0], node.inputs[1:]
     for first in range(0, len(rest), _SUMMANDS - 1):
         part = (total, *rest[first : first + _SUMMANDS - 1])
-        total = m.driver.builder.add(node.op, node.attrs, part, None, node.origin, node.types).out()
+        total = m.same(*part)
     return total
 
 
-@rule("Pack", "ConcatV2")
+@rule(P("Pack", "ConcatV2"))
 def long_join_to_joins(m: Match) -> Replacement:
     """concat([a, ..., z]) -> concat([concat([a, ..., m]), concat([n, ..., z])]): no kernel reads that many arrays"""
     node = m.node
@@ -300,7 +243,7 @@ def long_join_to_joins(m: Match) -> Replacement:
     while len(parts) > _JOINED:
         parts = [m.op(op, *parts[i : i + _JOINED], attrs=attrs) for i in range(0, len(parts), _JOINED)]
         op = lookup("ConcatV2")
-    return m.driver.builder.add(op, attrs, parts, None, node.origin, node.types).out()
+    return m.op(op, *parts, attrs=attrs, type=node.types[0])
 
 
 CANONICALISE = (

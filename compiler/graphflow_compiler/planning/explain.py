@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from graphflow_compiler.planning.buffer_assignment import Schedule
     from graphflow_compiler.planning.plan import PlanBuffer, Step
 
+#: How many ops are named that a rule has left alone for the same reason.
+_NAMED = 4
+
 
 def _amount(d: Dim) -> str:
     return f"{d:,}" if isinstance(d, int) else str(d)
@@ -53,4 +56,10 @@ def explain_text(schedule: Schedule, steps: Sequence[Step], buffers: Sequence[Pl
             lines.append(f"  assigns: {', '.join(assigned)}")
     for producer, consumer, reason in graph.not_fused:
         lines.append(f"not fused: {producer} -> {consumer}: {reason}")
+    ops: dict[tuple[str, str], list[str]] = {}
+    for miss in graph.program.near_misses:
+        ops.setdefault((miss.rule, miss.reason), []).append(miss.op)
+    for (rule, reason), names in ops.items():
+        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+        lines.append(f"not rewritten: {', '.join(names[:_NAMED])}{more}: {rule}: {reason}")
     return "\n".join(lines) + "\n"
