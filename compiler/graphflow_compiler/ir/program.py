@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,8 @@ class NearMiss:
 @record(frozen=True)
 class Program:
     """`outputs` align with the fetches; `updates` are (variable's op name, its value after the run); `effects` are nodes
-    that must run although nothing uses them (assertions). `nodes` are in a topological order."""
+    that must run although nothing uses them (assertions). `nodes` are in a topological order. `aliases`: where output i, or a
+    variable, is given a feed, a constant or a variable as it is, the names of the operations that came to nothing but that."""
 
     nodes: tuple[Node, ...]
     feeds: tuple[Node, ...]
@@ -119,6 +121,7 @@ class Program:
     constraints: tuple[Constraint, ...] = ()
     symbols: tuple[str, ...] = ()
     near_misses: tuple[NearMiss, ...] = ()
+    aliases: Mapping[int | str, tuple[str, ...]] = field(default_factory=dict)
 
     def roots(self) -> list[Value]:
         return [*self.outputs, *(v for _, v in self.updates)]
@@ -347,8 +350,9 @@ def to_text(program: Program) -> str:
         types = ", ".join(map(str, n.types))
         origin = f"  # {' '.join(n.origin)}" if n.origin else ""
         lines.append(f"%{number[n]} = {n.op.name}({operands})" + (f" {{{attrs}}}" if attrs else "") + f" : {types}{origin}")
-    lines += [f"output {ref(v)}" for v in program.outputs]
-    lines += [f"update {name} = {ref(v)}" for name, v in program.updates]
+    also = {key: f"  # {' '.join(names)}" for key, names in program.aliases.items()}
+    lines += [f"output {ref(v)}{also.get(i, '')}" for i, v in enumerate(program.outputs)]
+    lines += [f"update {name} = {ref(v)}{also.get(name, '')}" for name, v in program.updates]
     lines += [f"effect %{number[n]}" for n in program.effects]
     lines += [f"require {c.a} == {c.b}  # {c.op}" for c in program.constraints]
     return "\n".join(lines) + "\n"

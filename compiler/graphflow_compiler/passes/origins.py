@@ -3,7 +3,7 @@
 A rewrite puts another value in the place of a node. The names of the node, and of all that only it needed, go to what stands
 there now, so that errors, `explain`, dumps and pictures still know them. Feeds, variables, constants and reshaped views are
 computed by no kernel: names that come to one of these (``x * 1.0 -> x``) go on to the nodes that read it in the place of what
-was removed, and to the value itself where the program returns it.
+was removed, and, where the program returns it or stores it in a variable, to the program's aliases.
 
 A name is part of no node's identity: equal nodes stay one node, and no key of anything depends on what is settled here.
 """
@@ -11,12 +11,16 @@ A name is part of no node's identity: equal nodes stay one node, and no key of a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
 
-from graphflow.framework.kinds import ShapeOf, View
+from graphflow.framework.kinds import ShapeOf, ShapeValue, TensorType, View
 from graphflow.framework.provenance import merge
-from graphflow_compiler.ir.program import LEAVES, Node, Value, is_constant
+from graphflow.framework.registry import NO_ATTRS, OpDef
+from graphflow.framework.shapes import DimPolicy
+from graphflow_compiler.ir.program import LEAVES, Node, ProgramBuilder, Value, is_constant
+
+Names: TypeAlias = "tuple[str, ...]"
 
 #: Removed nodes, and names of nodes equal to one, that a node takes over at most: settling must stay linear where thousands of
 #: nodes stand in the place of the same thousands.
@@ -27,62 +31,87 @@ class Origins:
     """What happens to nodes in one rebuild, noted as it happens, and settled when it is known what is left."""
 
     def __init__(self) -> None:
-        self._before: dict[Node, list[Node]] = {}  # node -> those whose names it takes over if they are removed
-        self._equal: dict[Node, list[tuple[str, ...]]] = {}  # node -> names of others that have become equal to it
-        self._read_as: dict[Node, Node] = {}  # node of the old program -> the one whose names its readers take over
+        self._equal: dict[Node, list[Names]] = {}  # node -> names of others that are equal to it
+        self._replaced: dict[Node, list[Node]] = {}  # node -> those in whose place it stands
+        self._read: dict[Node, list[Node]] = {}  # node -> those in whose place it reads something that no kernel computes
+        self._read_as: dict[Node, Node] = {}  # node of the old program -> the one in whose place its readers read something
+        self._returned: dict[int | str, Node] = {}  # output, or variable -> the one in whose place the program has something
+
+    def equal(self, node: Node, names: Names) -> None:
+        """A node was to be made, for the operations of these names, that there is already."""
+        if not _is_shared(node):
+            self._equal.setdefault(node, []).append(names)
 
     def moved(self, old: Node, new: Node) -> None:
         """`new` is `old` on operands that are rewritten already."""
-        if new.origin != old.origin:
-            self._equal.setdefault(new, []).append(old.origin)
         if self._read_as:
             for v in old.data_inputs:
                 if v.node in self._read_as:
-                    self._before.setdefault(new, []).append(self._read_as[v.node])
+                    self._read.setdefault(new, []).append(self._read_as[v.node])
 
     def replaced(self, node: Node, values: Iterable[Value]) -> None:
         """The values stand in the place of the node, which has just been made."""
         for new in {v.node: None for v in values}:
             if new is not node:
-                self._before.setdefault(new, []).append(node)
+                self._replaced.setdefault(new, []).append(node)
 
     def finished(self, old: Node, new: Node, values: Iterable[Value]) -> None:
         """Whoever read `old`, which was moved to `new`, reads these values."""
         for v in values:
-            if v.node is new and new not in self._before:
+            if v.node is new and new not in self._read and new not in self._replaced:
                 continue
             base = _stored(v)
             # What a kernel computes has the names in that kernel.
             if _is_external(base) or (base is not v.node and not set(new.origin) <= set(base.origin)):
                 self._read_as[old] = new
 
-    def returned(self, old: Node, value: Value) -> None:
-        """The program returns `value`, or stores it in a variable, where it did so with a value of `old`."""
-        if old in self._read_as:
-            for node in {value.node: None, _stored(value): None}:
-                self._before.setdefault(node, []).append(self._read_as[old])
-
-    def settle(self, made: Sequence[Node], live: Iterable[Node]) -> Iterable[tuple[Node, tuple[str, ...]]]:
-        """The live nodes among those `made` that take over names, each with its new origin. Its own name stays the last: that
-        is the op that runs, and that may fail."""
-        if not self._before and not self._equal:
+    def returned(self, key: int | str, old: Node, value: Value) -> None:
+        """The program returns (output `key`), or stores in the variable `key`, this value where it did so with one of `old`."""
+        if old not in self._read_as:
             return
-        alive = set(live)
-        removed = {n: self._removed_for(n, alive) for n in chain(self._before, self._equal) if n in alive}
-        shared = _shared(made, {n for nodes in removed.values() for n in nodes if _is_unnamed(n)})
-        for node, nodes in removed.items():
-            names = self._equal.get(node, [])[:_MOST]
-            for n in sorted(nodes - shared, key=lambda n: n.id):
-                names += [*self._equal.get(n, [])[:_MOST], n.origin]
-            own = set(node.origin)
-            gained = [name for name in merge(names) if name not in own]
-            if gained:
-                yield node, (*gained, *node.origin)
+        base = _stored(value)
+        if _is_external(base):
+            self._returned[key] = self._read_as[old]
+        else:
+            self._replaced.setdefault(base, []).append(self._read_as[old])
 
-    def _removed_for(self, node: Node, alive: set[Node]) -> set[Node]:
-        """The removed nodes in whose place the node stands: those it replaces, and what only they needed."""
+    def settle(self, made: Sequence[Node], live: Iterable[Node]) -> tuple[list[tuple[Node, Names]], dict[int | str, Names]]:
+        """The live nodes among those `made` that take over names, each with its new origin, and the new aliases of outputs and
+        variables. A node's own name stays the last: that is the op that runs, and that may fail."""
+        renamed: list[tuple[Node, Names]] = []
+        if not (self._equal or self._replaced or self._read or self._returned):
+            return renamed, {}
+        alive = set(live)
+        concerned = dict.fromkeys((*self._equal, *self._replaced, *self._read))
+        keys = [n for n in concerned if n in alive and not _is_external(n)]
+        placed = {n: self._removed(self._replaced.get(n, ()), alive) for n in keys}
+        read = {n: self._removed(self._read[n], alive) - placed[n] for n in keys if n in self._read}
+        returned = {key: self._removed([head], alive) for key, head in self._returned.items()}
+        shared = _read_by_several(made, {n for nodes in (*placed.values(), *read.values()) for n in nodes if _is_shared(n)})
+        names: dict[Node, Names] = {}  # of removed nodes
+
+        def names_of(nodes: Iterable[Node], own: set[str] | None = None) -> Iterator[Names]:
+            """The names of removed nodes, but not of those that come from the same operation as their reader."""
+            for n in sorted(nodes, key=lambda n: n.id):
+                if n in shared or n.op in LEAVES:
+                    continue
+                found = names.get(n)
+                if found is None:
+                    found = names[n] = merge([*self._equal.get(n, ())[:_MOST], n.origin])
+                if own is None or own.isdisjoint(found):
+                    yield found
+
+        for node in keys:
+            own = set(node.origin)
+            gained = merge([*self._equal.get(node, ())[:_MOST], *names_of(placed[node]), *names_of(read.get(node, ()), own)])
+            if not own.issuperset(gained):
+                renamed.append((node, (*(name for name in gained if name not in own), *node.origin)))
+        return renamed, {key: merge(names_of(nodes)) for key, nodes in returned.items()}
+
+    def _removed(self, heads: Iterable[Node], alive: set[Node]) -> set[Node]:
+        """Those of some nodes that are removed, what they stand in the place of themselves, and what only they needed."""
         seen: set[Node] = set()
-        todo = [*self._before.get(node, ())]
+        todo = [*heads]
         while todo and len(seen) < _MOST:
             n = todo.pop()
             if n in seen:
@@ -90,10 +119,33 @@ class Origins:
             seen.add(n)
             if n not in alive:
                 todo += [v.node for v in n.data_inputs]
-                todo += self._before.get(n, ())
-            elif _is_view(n):  # it is still there, but hands on what it has taken over
-                todo += self._before.get(n, ())
+            elif not _is_view(n):  # a view is still there, but hands on what it has taken over
+                continue
+            todo += self._replaced.get(n, ())
+            todo += self._read.get(n, ())
         return seen - alive
+
+
+class NamingBuilder(ProgramBuilder):
+    """A builder that tells `origins` of each node that was to be made for several operations."""
+
+    def __init__(self, policy: DimPolicy) -> None:
+        super().__init__(policy)
+        self.origins = Origins()
+
+    def add(
+        self,
+        op: OpDef,
+        attrs: Any = NO_ATTRS,
+        inputs: Sequence[Value | None] = (),
+        values: Sequence[ShapeValue | None] | None = None,
+        origin: Names = (),
+        types: tuple[TensorType, ...] | None = None,
+    ) -> Node:
+        node = super().add(op, attrs, inputs, values, origin, types)
+        if node.origin is not origin and node.origin != origin:
+            self.origins.equal(node, origin)
+        return node
 
 
 def _is_view(node: Node) -> bool:
@@ -111,13 +163,13 @@ def _stored(v: Value) -> Node:
     return v.node
 
 
-def _is_unnamed(node: Node) -> bool:
+def _is_shared(node: Node) -> bool:
+    """Constants and sizes: equal ones are one node for all that need them, with the name of the first."""
     return is_constant(node.out()) or isinstance(node.op.kind, ShapeOf)
 
 
-def _shared(made: Iterable[Node], candidates: set[Node]) -> set[Node]:
-    """Those of some constants and sizes that several nodes read. Equal ones are one node with the name of the first: handed on,
-    it would come to nodes that it has nothing to do with."""
+def _read_by_several(made: Iterable[Node], candidates: set[Node]) -> set[Node]:
+    """Those of some shared nodes whose name would come to nodes that it has nothing to do with."""
     if not candidates:
         return candidates
     readers = Counter(m for n in made for m in {v.node for v in n.inputs if v is not None} & candidates)

@@ -19,6 +19,7 @@ import numpy as np
 from graphflow.framework.dtypes import DType, float32, int32, int64
 from graphflow.framework.errors import CompileError
 from graphflow.framework.kinds import ShapeValue, TensorType
+from graphflow.framework.provenance import merge
 from graphflow.framework.records import record
 from graphflow.framework.registry import NO_ATTRS, OpDef, lookup
 from graphflow.framework.shapes import Shape, static_shape
@@ -33,7 +34,7 @@ from graphflow_compiler.ir.program import (
     resolve_shape_value,
     shape_value_of,
 )
-from graphflow_compiler.passes.origins import Origins
+from graphflow_compiler.passes.origins import NamingBuilder
 from graphflow_compiler.passes.patterns import P
 
 
@@ -130,8 +131,8 @@ class Rewriter:
 
     def __init__(self, ctx: PassContext) -> None:
         self.ctx = ctx
-        self.builder = ProgramBuilder(ProgramPolicy())
-        self.origins = Origins()
+        self.builder = NamingBuilder(ProgramPolicy())
+        self.origins = self.builder.origins
         self.changed = False
 
     def rebuild(self, program: Program, transform: Callable[[Rewriter, Node], Sequence[Value]]) -> Program:
@@ -150,13 +151,17 @@ class Rewriter:
         feeds = tuple(at(f.out()).node for f in program.feeds)
         outputs = tuple(at(v) for v in program.outputs)
         updates = tuple((name, at(v)) for name, v in program.updates)
-        for v in program.roots():
-            self.origins.returned(v.node, at(v))
+        for i, v in enumerate(program.outputs):
+            self.origins.returned(i, v.node, outputs[i])
+        for name, v in program.updates:
+            self.origins.returned(name, v.node, at(v))
         effects = tuple(dict.fromkeys(new[n][0].node if new[n] else n for n in program.effects))
         nodes = live_nodes(self.builder.nodes, [*outputs, *(v for _, v in updates)], [*effects, *feeds])
-        for n, origin in self.origins.settle(self.builder.nodes, nodes):
+        renamed, aliases = self.origins.settle(self.builder.nodes, nodes)
+        for n, origin in renamed:
             self.builder.rename(n, origin)
-        return replace(program, nodes=nodes, feeds=feeds, outputs=outputs, updates=updates, effects=effects)
+        aliases = {**program.aliases, **{key: merge([names, program.aliases.get(key, ())]) for key, names in aliases.items()}}
+        return replace(program, nodes=nodes, feeds=feeds, outputs=outputs, updates=updates, effects=effects, aliases=aliases)
 
     @staticmethod
     def _values(node: Node, inputs: Sequence[Value | None]) -> list[ShapeValue | None]:

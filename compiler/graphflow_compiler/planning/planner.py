@@ -212,11 +212,11 @@ class _Planner:
             target = self.output(item.output) if item.output >= 0 else self.variable(item.variable)
         for b in (source, target):
             self.extend(b)
+        aliases = self.program.aliases.get(item.output if item.output >= 0 else item.variable, ())
+        origin = (*aliases, *item.source.node.origin)
         nbytes = bytes_of(t)
         if isinstance(nbytes, int):  # the entry copies it itself
-            self.steps.append(
-                Step(f"copy {nbytes}", "copy", (source, target), (), item.source.node.origin, 0, (), (source,), (target,))
-            )
+            self.steps.append(Step(f"copy {nbytes}", "copy", (source, target), (), origin, 0, (), (source,), (target,)))
             return
         kernel = copy_kernel(t)
         name = self.emit(kernel)
@@ -226,7 +226,7 @@ class _Planner:
                 "copy",
                 (source, target),
                 tuple(map(size, kernel.dims)),
-                item.source.node.origin,
+                origin,
                 0,
                 (),
                 (source,),
