@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import graphflow as tf
-from graphflow.ops import scatter
+from graphflow.ops.array import scatter
 
 RNG = np.random.default_rng(0)
 

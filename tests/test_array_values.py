@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import graphflow as tf
-from graphflow.ops import diagonal, joining, positions, rearrange, scatter, shape_ops, slicing, splitting
-from graphflow.ops.array import prevent_gradient
+from graphflow.ops.array import concat, diagonal, movement, one_hot_where_unique, scatter, shape, split, strided_slice
+from graphflow.ops.array.reshape import prevent_gradient
 
 RNG = np.random.default_rng(0)
 
@@ -163,7 +163,7 @@ def test_rearranging(run: Callable[..., Any]) -> None:
         ]
         for (t, wanted), got in zip(cases, run([t for t, _ in cases], feeds), strict=True):
             np.testing.assert_array_equal(got, wanted, t.name)
-    np.testing.assert_array_equal(run(rearrange.roll(tf.constant(a), [1, -1], [0, 2])), np.roll(a, (1, -1), (0, 2)))
+    np.testing.assert_array_equal(run(movement.roll(tf.constant(a), [1, -1], [0, 2])), np.roll(a, (1, -1), (0, 2)))
     grids = run(tf.meshgrid([1, 2, 3], [4, 5]))
     for got, wanted in zip(grids, np.meshgrid([1, 2, 3], [4, 5]), strict=True):
         np.testing.assert_array_equal(got, wanted)
@@ -206,8 +206,8 @@ def test_masks_and_segments(run: Callable[..., Any]) -> None:
         (tf.one_hot([0, 2, 5, -1], 3), [[1, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]]),
         (tf.one_hot([0, 1], 2, 5, -1, axis=0), [[5, -1], [-1, 5]]),
         (tf.one_hot(np.array([255], np.uint8), 300)[0, 255], 1),
-        (positions.sequence_mask([1, 3], 4), [[1, 0, 0, 0], [1, 1, 1, 0]]),
-        (positions.sequence_mask([0, 2], dtype=tf.float32), [[0, 0], [1, 1]]),
+        (one_hot_where_unique.sequence_mask([1, 3], 4), [[1, 0, 0, 0], [1, 1, 1, 0]]),
+        (one_hot_where_unique.sequence_mask([0, 2], dtype=tf.float32), [[0, 0], [1, 1]]),
         (scatter.unsorted_segment_sum([1.0, 2.0, 4.0], [0, -1, 0], 2), [5, 0]),
         (scatter.unsorted_segment_sum([[1.0, 2], [3, 4], [5, 6]], [0, -1, -2], 2), [[1, 2], [0, 0]]),
         (scatter.unsorted_segment_sum([[1.0, 2]], [-1], 0), np.zeros((0, 2))),
@@ -225,7 +225,7 @@ def test_masks_and_segments(run: Callable[..., Any]) -> None:
         (diagonal.trace([[1, 2], [3, 4]]), 5),
         (tf.unique([3, 1, 3, 2])[0], [3, 1, 2]),
         (tf.unique([3, 1, 3, 2])[1], [0, 1, 0, 2]),
-        (positions.unique_with_counts([3, 1, 3])[2], [2, 1]),
+        (one_hot_where_unique.unique_with_counts([3, 1, 3])[2], [2, 1]),
         (tf.size([[1, 2, 3]]), 3),
         (tf.rank([[1]]), 2),
         (tf.shape_n([[1, 2], [[3]]])[1], [1, 1]),
@@ -326,7 +326,7 @@ def test_sizes_that_are_one_in_a_run(run: Callable[..., Any]) -> None:
 
 def test_helpers_have_static_results() -> None:
     x = tf.constant(array(2, 3, 4))
-    assert shape_ops.merged_shape(x, 0, 2).static_value() == (6, 4)
-    assert slicing.slice_axis(x, 1, 1, None).shape.as_list() == [2, 2, 4]
-    assert [t.shape.as_list() for t in splitting.split_by(x, [1, 2], 1)] == [[2, 1, 4], [2, 2, 4]]
-    assert joining.parallel_stack is tf.parallel_stack
+    assert shape.merged_shape(x, 0, 2).static_value() == (6, 4)
+    assert strided_slice.slice_axis(x, 1, 1, None).shape.as_list() == [2, 2, 4]
+    assert [t.shape.as_list() for t in split.split_by(x, [1, 2], 1)] == [[2, 1, 4], [2, 2, 4]]
+    assert concat.parallel_stack is tf.parallel_stack

@@ -30,12 +30,30 @@ from graphflow.framework.kinds import Elementwise
 from graphflow.framework.numpy_builder import NumpyBuilder
 from graphflow.framework.registry import OpDef, Sample, all_ops
 from graphflow.framework.tensor import Tensor
-from graphflow.ops import math, operators
-from graphflow.ops.activation import elu, gelu, leaky_relu, relu, relu6, selu
-from graphflow.ops.bitwise import bitwise_and, invert, left_shift, right_shift
-from graphflow.ops.source import placeholder
+from graphflow.ops import operators
+from graphflow.ops.array.source import placeholder
+from graphflow.ops.math.add_n import accumulate_n, add_n, bias_add, clip_by_value
+from graphflow.ops.math.binary import (
+    add,
+    div,
+    div_no_nan,
+    divide,
+    floor_div,
+    floordiv,
+    maximum,
+    minimum,
+    mod,
+    multiply,
+    squared_difference,
+    truediv,
+)
+from graphflow.ops.math.bitwise import bitwise_and, invert, left_shift, right_shift
+from graphflow.ops.math.cast import bitcast, cast, saturate_cast, to_double, to_float
+from graphflow.ops.math.compare import logical_and, logical_xor, where, where_v2
+from graphflow.ops.math.unary import erf, exp, floor, is_nan, round, sqrt, square
+from graphflow.ops.nn.activation import elu, gelu, leaky_relu, log_sigmoid, relu, relu6, selu, sigmoid, tanh
 
-FAMILIES = ("unary", "trigonometry", "binary", "compare", "bitwise", "cast", "combine", "activation")
+FAMILIES = ("unary", "trigonometry", "binary", "compare", "bitwise", "cast", "add_n", "activation")
 OPS = [op for op in all_ops() if op.family in FAMILIES]
 RTOL = {float16: 4e-3, bfloat16: 3e-2, float32: 2e-6, float64: 1e-12}
 
@@ -236,17 +254,17 @@ def test_operators_have_tensorflows_names() -> None:
     p, q = x < y, x > y
     assert [(p & q).op.name, (p | q).op.name, (p ^ q).op.name, (~p).op.name] == ["and", "or", "xor", "LogicalNot"]
     # Unique regardless of case: tf.add after x + y is Add_1.
-    assert math.add(x, y).name == "Add_1:0" and math.multiply(x, y).name == "Mul_1:0"
-    assert math.divide(x, y).name == "truediv_1:0"
+    assert add(x, y).name == "Add_1:0" and multiply(x, y).name == "Mul_1:0"
+    assert divide(x, y).name == "truediv_1:0"
 
 
 def test_constant_operands_live_in_the_ops_scope(graph: Graph) -> None:
     x = floats(2)
     x + 1.0
     2 - x
-    math.maximum(x, [0.0, 1.0])
-    math.sqrt(4.0)
-    math.add(1.0, 2.0, name="both")
+    maximum(x, [0.0, 1.0])
+    sqrt(4.0)
+    add(1.0, 2.0, name="both")
     names = [op.name for op in graph.get_operations()]
     assert names == [
         "Placeholder", "add/y", "add", "sub/x", "sub", "Maximum/y", "Maximum", "Sqrt/x", "Sqrt", "both/x", "both/y",
@@ -259,14 +277,14 @@ def test_constant_operands_live_in_the_ops_scope(graph: Graph) -> None:
 def test_default_names() -> None:
     x, i = floats(3, 4), integers(3)
     made = {
-        "Square": math.square(x), "Relu": relu(x), "Relu6": relu6(x), "Elu": elu(x), "Selu": selu(x), "Gelu": gelu(x),
-        "LeakyRelu": leaky_relu(x), "BiasAdd": math.bias_add(x, [1.0] * 4), "AddN": math.add_n([x, x]),
-        "clip_by_value": math.clip_by_value(x, 0, 1), "Select": math.where(x > 0, x, x), "Where": math.where(i),
-        "SelectV2": math.where_v2(x > 0, x, 0.0), "Cast": math.cast(i, float32), "ToFloat": math.to_float(i),
-        "FloorMod": math.mod(i, 2), "FloorDiv": math.floor_div(i, 2), "floordiv_1": math.floordiv(i, 2),
-        "div": math.div(i, 2), "LogicalXor": math.logical_xor(x > 0, x < 1), "AccumulateNV2": math.accumulate_n([x, x]),
-        "SquaredDifference": math.squared_difference(x, x), "saturate_cast": math.saturate_cast(x, uint8),
-        "div_no_nan": math.div_no_nan(x, x), "LogSigmoid": math.log_sigmoid(x),
+        "Square": square(x), "Relu": relu(x), "Relu6": relu6(x), "Elu": elu(x), "Selu": selu(x), "Gelu": gelu(x),
+        "LeakyRelu": leaky_relu(x), "BiasAdd": bias_add(x, [1.0] * 4), "AddN": add_n([x, x]),
+        "clip_by_value": clip_by_value(x, 0, 1), "Select": where(x > 0, x, x), "Where": where(i),
+        "SelectV2": where_v2(x > 0, x, 0.0), "Cast": cast(i, float32), "ToFloat": to_float(i),
+        "FloorMod": mod(i, 2), "FloorDiv": floor_div(i, 2), "floordiv_1": floordiv(i, 2),
+        "div": div(i, 2), "LogicalXor": logical_xor(x > 0, x < 1), "AccumulateNV2": accumulate_n([x, x]),
+        "SquaredDifference": squared_difference(x, x), "saturate_cast": saturate_cast(x, uint8),
+        "div_no_nan": div_no_nan(x, x), "LogSigmoid": log_sigmoid(x),
     }  # fmt: skip
     assert {t.op.name: None for t in made.values()} == dict.fromkeys(made)
 
@@ -276,7 +294,7 @@ def test_default_names() -> None:
 
 def test_values_take_the_tensors_dtype() -> None:
     x = floats(2)
-    for made in (x + 1, 1 + x, x + np.ones(2), np.ones(2) * x, x * [1, 2], 2**x, math.add(np.float64(1), x)):
+    for made in (x + 1, 1 + x, x + np.ones(2), np.ones(2) * x, x * [1, 2], 2**x, add(np.float64(1), x)):
         assert made.dtype is float32
     assert (placeholder(float64, [2]) * 2).dtype is float64
     with pytest.raises(DTypeError, match=r"Expected int32, got 1.5 of type 'float' instead"):
@@ -291,10 +309,10 @@ def test_mixed_dtypes_are_refused() -> None:
     assert "Input 'y' of 'AddV2' Op has type float64 that does not match type float32 of argument 'x'." in text
     assert "created at test_elementwise_ops.py" in text and "x + y" in text
     with pytest.raises(DTypeError, match="Input 'e' of 'Select' Op has type float64"):
-        math.where(x > 0, x, y)
+        where(x > 0, x, y)
 
 
-@pytest.mark.parametrize("function", [math.sqrt, math.exp, math.tanh, math.sigmoid, math.floor, math.is_nan, math.erf])
+@pytest.mark.parametrize("function", [sqrt, exp, tanh, sigmoid, floor, is_nan, erf])
 def test_float_functions_refuse_integers(function: Any) -> None:
     with pytest.raises(
         DTypeError, match="Value passed to parameter 'x' has DataType int32 not in list of allowed values: float16,"
@@ -306,82 +324,82 @@ def test_logic_wants_bools() -> None:
     with pytest.raises(
         DTypeError, match="Input 'x' of 'LogicalAnd' Op has type float32 that does not match expected type of bool"
     ):
-        math.logical_and(floats(2), floats(2))
+        logical_and(floats(2), floats(2))
     with pytest.raises(DTypeError, match="expected type of bool"):
-        math.logical_xor(integers(2), integers(2))
+        logical_xor(integers(2), integers(2))
     with pytest.raises(DTypeError, match="Input 'condition' of 'Select' Op has type int32"):
-        math.where(integers(2), floats(2), floats(2))
+        where(integers(2), floats(2), floats(2))
 
 
 def test_true_division_of_integers() -> None:
     assert (integers(2) / integers(2)).dtype is float64
     t = integers(2) / 2
     assert t.dtype is float64 and [i.op.name for i in t.op.inputs] == ["truediv_1/Cast", "truediv_1/Cast_1"]
-    assert math.truediv(placeholder(int8, [2]), placeholder(int8, [2])).dtype is float32
-    assert math.div(integers(2), 2).dtype is int32 and math.div(floats(2), 2).op.type == "RealDiv"
+    assert truediv(placeholder(int8, [2]), placeholder(int8, [2])).dtype is float32
+    assert div(integers(2), 2).dtype is int32 and div(floats(2), 2).op.type == "RealDiv"
 
 
 def test_shapes_broadcast() -> None:
     assert (floats(None, 1) + floats(3)).shape.as_list() == [None, 3]
     assert (floats(2, 3) * floats()).shape.as_list() == [2, 3] and (floats() < floats(2, 3)).shape.as_list() == [2, 3]
     assert (placeholder(float32) + floats(3)).shape.ndims is None
-    assert math.clip_by_value(floats(None, 3), 0.0, floats(3)).shape.as_list() == [None, 3]
+    assert clip_by_value(floats(None, 3), 0.0, floats(3)).shape.as_list() == [None, 3]
     with pytest.raises(ShapeError, match="Dimensions must be equal, but are 3 and 4"):
         floats(2, 3) + floats(2, 4)
 
 
 def test_select_shapes() -> None:
     x, c = floats(4, 3), placeholder(bool_, [4])
-    assert math.where(c, x, x).shape.as_list() == [4, 3]
-    assert math.where(placeholder(bool_, []), x, x).shape.as_list() == [4, 3]
-    assert math.where(placeholder(bool_, [None, 3]), floats(None, 3), x).shape.as_list() == [4, 3]
-    assert math.where(x > 0).shape.as_list() == [None, 2] and math.where(x > 0).dtype is int64
-    assert math.where_v2(placeholder(bool_, [3]), x, 0.0).shape.as_list() == [4, 3]
+    assert where(c, x, x).shape.as_list() == [4, 3]
+    assert where(placeholder(bool_, []), x, x).shape.as_list() == [4, 3]
+    assert where(placeholder(bool_, [None, 3]), floats(None, 3), x).shape.as_list() == [4, 3]
+    assert where(x > 0).shape.as_list() == [None, 2] and where(x > 0).dtype is int64
+    assert where_v2(placeholder(bool_, [3]), x, 0.0).shape.as_list() == [4, 3]
     with pytest.raises(ShapeError, match="Dimension 0 in both shapes must be equal, but are 4 and 5"):
-        math.where(x > 0, x, floats(5, 3))
+        where(x > 0, x, floats(5, 3))
     with pytest.raises(ShapeError, match=r"Dimension 0 in both shapes must be equal, but are 4 and 5"):
-        math.where(placeholder(bool_, [5]), x, x)
+        where(placeholder(bool_, [5]), x, x)
     with pytest.raises(ArgumentError, match="both be non-None"):
-        math.where(c, x)
+        where(c, x)
 
 
 def test_bias_add_checks() -> None:
     x = floats(None, 4, 5, 3)
-    assert math.bias_add(x, floats(3)).shape.as_list() == [None, 4, 5, 3]
-    assert math.bias_add(x, floats(4), data_format="NCHW").op.get_attr("data_format") == "NCHW"
-    assert math.bias_add(floats(2, None), floats(3)).shape.as_list() == [2, 3]
+    assert bias_add(x, floats(3)).shape.as_list() == [None, 4, 5, 3]
+    assert bias_add(x, floats(4), data_format="NCHW").op.get_attr("data_format") == "NCHW"
+    assert bias_add(floats(2, None), floats(3)).shape.as_list() == [2, 3]
     with pytest.raises(ShapeError, match="Dimensions must be equal, but are 3 and 4"):
-        math.bias_add(x, floats(4))
+        bias_add(x, floats(4))
     with pytest.raises(ShapeError, match="Shape must be rank 1 but is rank 2"):
-        math.bias_add(x, floats(1, 3))
+        bias_add(x, floats(1, 3))
     with pytest.raises(ShapeError, match="Shape must be at least rank 2"):
-        math.bias_add(floats(3), floats(3))
+        bias_add(floats(3), floats(3))
     with pytest.raises(ArgumentError, match="data_format"):
-        math.bias_add(x, floats(3), data_format="HWCN")
+        bias_add(x, floats(3), data_format="HWCN")
 
 
 def test_add_n_checks() -> None:
     x = floats(2)
-    assert math.add_n([x]) is x and math.add_n([x, [1.0, 2.0]]).dtype is float32
-    assert math.add_n([floats(None, 3), floats(2, None)]).shape.as_list() == [2, 3]
+    assert add_n([x]) is x and add_n([x, [1.0, 2.0]]).dtype is float32
+    assert add_n([floats(None, 3), floats(2, None)]).shape.as_list() == [2, 3]
     with pytest.raises(ArgumentError, match="must be a list of at least one Tensor"):
-        math.add_n([])
+        add_n([])
     with pytest.raises(ShapeError, match="Dimension 0 in both shapes must be equal, but are 2 and 3"):
-        math.add_n([x, floats(3)])
+        add_n([x, floats(3)])
     with pytest.raises(DTypeError, match="does not match type float32"):
-        math.add_n([x, integers(2)])
+        add_n([x, integers(2)])
 
 
 def test_cast() -> None:
     x = floats(2)
-    assert math.cast(x, "float32") is x and math.cast(x, int).dtype is int32 and math.to_double(x).dtype is float64
-    assert math.cast([1, 2], float32).op.type == "Cast" and math.cast(1.5, float32).op.type == "Const"
+    assert cast(x, "float32") is x and cast(x, int).dtype is int32 and to_double(x).dtype is float64
+    assert cast([1, 2], float32).op.type == "Cast" and cast(1.5, float32).op.type == "Const"
     with pytest.raises(DTypeError, match="Cast string to int32 is not supported"):
-        math.cast(constant(["a"]), int32)
-    assert math.bitcast(x, int32).dtype is int32
+        cast(constant(["a"]), int32)
+    assert bitcast(x, int32).dtype is int32
     with pytest.raises(DTypeError, match="Cannot bitcast from float32 to float64"):
-        math.bitcast(x, float64)
-    clamped = math.saturate_cast(integers(2), uint8)
+        bitcast(x, float64)
+    clamped = saturate_cast(integers(2), uint8)
     assert [t.op.type for t in (clamped, clamped.op.inputs[0], clamped.op.inputs[0].op.inputs[0])] == [
         "Cast", "Minimum", "Maximum",
     ]  # fmt: skip
@@ -391,8 +409,8 @@ def test_sizes_are_followed_through_arithmetic() -> None:
     n = constant(6)
     vector = constant([2, 3])
     assert (n * 4 + 1 - 5).static_value() == 20 and (n // 4).static_value() == 1 and (n % 4).static_value() == 2
-    assert (vector * 2).static_value() == (4, 6) and math.cast(vector, int64).static_value() == (2, 3)
-    assert math.maximum(n, 7).static_value() == 7 and math.minimum(vector, vector).static_value() == (2, 3)
+    assert (vector * 2).static_value() == (4, 6) and cast(vector, int64).static_value() == (2, 3)
+    assert maximum(n, 7).static_value() == 7 and minimum(vector, vector).static_value() == (2, 3)
     assert (n // 0).static_value() is None and (constant(2**30) * 4).static_value() is None
 
 
@@ -423,5 +441,5 @@ def test_objects_that_know_tensors_are_asked() -> None:
 
 def test_round_leaves_integers_alone() -> None:
     i = integers(2)
-    assert math.round(i) is i and math.round(floats(2)).op.type == "Round"
+    assert round(i) is i and round(floats(2)).op.type == "Round"
     assert leaky_relu(i).dtype is float32

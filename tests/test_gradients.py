@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from graphflow.gradients import RegisterGradient, UnconnectedGradients, custom_gradient, gradients, hessians
+from graphflow.autodiff.gradients import RegisterGradient, UnconnectedGradients, custom_gradient, gradients, hessians
 
 
 @pytest.fixture(autouse=True)

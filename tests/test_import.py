@@ -87,14 +87,14 @@ def test_every_namespace_is_there(name: str) -> None:
 def test_submodules_do_not_hide_functions() -> None:
     code = """
         import graphflow.ops
-        import graphflow.gradients, graphflow.variables.scope
+        import graphflow.autodiff.gradients, graphflow.variables.scope
         import graphflow as tf
         from graphflow import gradients
         assert callable(tf.gradients) and tf.gradients is gradients, tf.gradients
         assert callable(tf.variable_scope)
         print(tf.gradients.__module__)
     """
-    assert in_child(code) == "graphflow.gradients"
+    assert in_child(code) == "graphflow.autodiff.gradients"
 
 
 def test_unknown_names_are_attribute_errors_with_close_matches() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import graphflow as tf
-from graphflow.ops.random import categorical, get_seed
+from graphflow.ops.random.sampling import categorical, get_seed
 
 BACKENDS = ("native", "reference")
 

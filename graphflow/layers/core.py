@@ -10,14 +10,15 @@ from graphflow.framework.dtypes import float32
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.graph import Tensor
 from graphflow.framework.graph_keys import GraphKeys
-from graphflow.ops import nn_ops
-from graphflow.ops.array import identity, reshape, shape, size
-from graphflow.ops.binary import maximum
-from graphflow.ops.cast import cast
-from graphflow.ops.combine import bias_add
-from graphflow.ops.compare import where_v2
-from graphflow.ops.matmul import matmul
-from graphflow.ops.statistics import moments
+from graphflow.ops.array.reshape import identity, reshape
+from graphflow.ops.array.shape import shape, size
+from graphflow.ops.math.add_n import bias_add
+from graphflow.ops.math.binary import maximum
+from graphflow.ops.math.cast import cast
+from graphflow.ops.math.compare import where_v2
+from graphflow.ops.math.matmul import matmul
+from graphflow.ops.math.statistics import moments
+from graphflow.ops.nn import normalization
 from graphflow.train.moving_averages import assign_moving_average
 from graphflow.variables.initializers import Ones, Zeros
 from graphflow.variables.scope import VariableScope, get_variable, variable_scope
@@ -229,7 +230,7 @@ class Dropout(Layer):
     def call(self, inputs: Tensor, training: Any = False, **kwargs: Any) -> Tensor:
         return _by_training(
             training,
-            lambda: nn_ops.dropout(inputs, rate=self.rate, noise_shape=self.noise_shape, seed=self.seed),
+            lambda: normalization.dropout(inputs, rate=self.rate, noise_shape=self.noise_shape, seed=self.seed),
             lambda: identity(inputs),
         )
 
@@ -357,7 +358,7 @@ class BatchNormalization(Layer):
                 update = assign_moving_average(moving, value, self.momentum, zero_debias=False)
                 self._updates.append(update)
                 update.graph.add_to_collection(GraphKeys.UPDATE_OPS, update.op)
-        return nn_ops.batch_normalization(
+        return normalization.batch_normalization(
             inputs, spread(mean), spread(variance), spread(self.beta), spread(self.gamma), self.epsilon
         )
 

@@ -10,13 +10,18 @@ from graphflow.framework.dtypes import float32
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.graph import Tensor
 from graphflow.framework.graph_keys import GraphKeys
-from graphflow.ops import math
-from graphflow.ops.activation import relu
-from graphflow.ops.array import size, squeeze, stop_gradient
-from graphflow.ops.cross_entropy import softmax_cross_entropy_with_logits_v2, sparse_softmax_cross_entropy_with_logits
-from graphflow.ops.fill import ones_like, zeros_like
-from graphflow.ops.logistic import sigmoid_cross_entropy_with_logits
-from graphflow.ops.reduce import reduce_sum
+from graphflow.ops.array.fill import ones_like, zeros_like
+from graphflow.ops.array.reshape import squeeze, stop_gradient
+from graphflow.ops.array.shape import size
+from graphflow.ops.math.add_n import add_n
+from graphflow.ops.math.binary import divide, minimum, multiply, squared_difference
+from graphflow.ops.math.cast import cast
+from graphflow.ops.math.compare import greater, not_equal, where
+from graphflow.ops.math.reduce import reduce_sum
+from graphflow.ops.math.unary import abs, log
+from graphflow.ops.nn.activation import relu
+from graphflow.ops.nn.cross_entropy import softmax_cross_entropy_with_logits_v2, sparse_softmax_cross_entropy_with_logits
+from graphflow.ops.nn.sigmoid_cross_entropy import sigmoid_cross_entropy_with_logits
 
 __all__ = [
     "Reduction", "absolute_difference", "add_loss", "compute_weighted_loss", "cosine_distance", "get_losses",
@@ -62,15 +67,15 @@ def _check_weights(weights: Tensor, values: Tensor) -> None:
 
 def _safe_ratio(total: Tensor, count: Tensor) -> Tensor:
     """total / count, 0 where the count is 0."""
-    some = math.greater(count, 0.0)
-    return math.where(some, math.divide(total, math.where(some, count, ones_like(count))), zeros_like(total))
+    some = greater(count, 0.0)
+    return where(some, divide(total, where(some, count, ones_like(count))), zeros_like(total))
 
 
 def _size(values: Tensor) -> Tensor:
     static = values.shape.num_elements()
     if static is not None:
         return constant(float(static), float32, name="num_elements")
-    count: Tensor = math.cast(size(values), float32)
+    count: Tensor = cast(size(values), float32)
     return count
 
 
@@ -94,11 +99,11 @@ def compute_weighted_loss(
     Reduction.validate(reduction)
     with name_scope(scope, "weighted_loss", [losses] if isinstance(losses, Tensor) else None):
         given = convert_to_tensor(losses)
-        values = math.cast(given, float32)
+        values = cast(given, float32)
         plain = float(weights) if isinstance(weights, (int, float)) and not is_tensor_like(weights) else None
-        scale = math.cast(convert_to_tensor(weights), float32)
+        scale = cast(convert_to_tensor(weights), float32)
         _check_weights(scale, values)
-        weighted = values if plain == 1.0 else math.multiply(values, scale)
+        weighted = values if plain == 1.0 else multiply(values, scale)
         loss = weighted
         if reduction != Reduction.NONE:
             loss = reduce_sum(weighted)
@@ -107,9 +112,9 @@ def compute_weighted_loss(
         elif reduction == Reduction.SUM_OVER_BATCH_SIZE or (reduction == Reduction.SUM_BY_NONZERO_WEIGHTS and plain):
             loss = _safe_ratio(loss, _size(values))
         elif reduction == Reduction.SUM_BY_NONZERO_WEIGHTS:
-            present = math.cast(math.not_equal(scale, 0.0), float32)
+            present = cast(not_equal(scale, 0.0), float32)
             loss = _safe_ratio(loss, reduce_sum(ones_like(values) * present))
-        result: Tensor = math.cast(loss, given.base_dtype)
+        result: Tensor = cast(loss, given.base_dtype)
         add_loss(result, loss_collection)
         return result
 
@@ -117,8 +122,8 @@ def compute_weighted_loss(
 def _pair(labels: Any, predictions: Any, names: tuple[str, str] = ("labels", "predictions")) -> tuple[Tensor, Tensor]:
     if labels is None or predictions is None:
         raise ArgumentError(f"{names[0] if labels is None else names[1]} must not be None.")
-    p = math.cast(convert_to_tensor(predictions), float32)
-    t = math.cast(convert_to_tensor(labels), float32)
+    p = cast(convert_to_tensor(predictions), float32)
+    t = cast(convert_to_tensor(labels), float32)
     if not p.shape.is_compatible_with(t.shape):
         raise ShapeError(f"Shapes {p.shape} and {t.shape} are incompatible: {names[1]} and {names[0]} must agree")
     return t, p
@@ -135,7 +140,7 @@ def absolute_difference(
     """|predictions - labels|, weighted and reduced."""
     with name_scope(scope, "absolute_difference") as s:
         t, p = _pair(labels, predictions)
-        return compute_weighted_loss(math.abs(p - t), weights, s, loss_collection, reduction)
+        return compute_weighted_loss(abs(p - t), weights, s, loss_collection, reduction)
 
 
 def mean_squared_error(
@@ -149,7 +154,7 @@ def mean_squared_error(
     """(predictions - labels)², weighted and reduced."""
     with name_scope(scope, "mean_squared_error") as s:
         t, p = _pair(labels, predictions)
-        return compute_weighted_loss(math.squared_difference(p, t), weights, s, loss_collection, reduction)
+        return compute_weighted_loss(squared_difference(p, t), weights, s, loss_collection, reduction)
 
 
 def cosine_distance(
@@ -168,7 +173,7 @@ def cosine_distance(
         raise ArgumentError("You must specify 'axis'.")
     with name_scope(scope, "cosine_distance_loss") as s:
         t, p = _pair(labels, predictions)
-        losses = 1 - reduce_sum(math.multiply(p, t), axis=(axis,), keepdims=True)
+        losses = 1 - reduce_sum(multiply(p, t), axis=(axis,), keepdims=True)
         return compute_weighted_loss(losses, weights, s, loss_collection, reduction)
 
 
@@ -199,8 +204,8 @@ def huber_loss(
     """Half the squared error up to `delta`, linear beyond."""
     with name_scope(scope, "huber_loss") as s:
         t, p = _pair(labels, predictions)
-        error = math.abs(p - t)
-        quadratic = math.minimum(error, delta)
+        error = abs(p - t)
+        quadratic = minimum(error, delta)
         losses = 0.5 * quadratic * quadratic + delta * (error - quadratic)
         return compute_weighted_loss(losses, weights, s, loss_collection, reduction)
 
@@ -217,7 +222,7 @@ def log_loss(
     """-labels * log(predictions + epsilon) - (1 - labels) * log(1 - predictions + epsilon)."""
     with name_scope(scope, "log_loss") as s:
         t, p = _pair(labels, predictions)
-        losses = -(t * math.log(p + epsilon)) - (1 - t) * math.log(1 - p + epsilon)
+        losses = -(t * log(p + epsilon)) - (1 - t) * log(1 - p + epsilon)
         return compute_weighted_loss(losses, weights, s, loss_collection, reduction)
 
 
@@ -235,7 +240,7 @@ def sigmoid_cross_entropy(
         raise ArgumentError("multi_class_labels and logits must not be None.")
     with name_scope(scope, "sigmoid_cross_entropy_loss") as s:
         x = convert_to_tensor(logits)
-        t = math.cast(convert_to_tensor(multi_class_labels), x.base_dtype)
+        t = cast(convert_to_tensor(multi_class_labels), x.base_dtype)
         if not x.shape.is_compatible_with(t.shape):
             raise ShapeError(f"Shapes {x.shape} and {t.shape} are incompatible: logits and labels must agree")
         if label_smoothing > 0:
@@ -258,7 +263,7 @@ def softmax_cross_entropy(
         raise ArgumentError("onehot_labels and logits must not be None.")
     with name_scope(scope, "softmax_cross_entropy_loss") as s:
         x = convert_to_tensor(logits)
-        t = math.cast(convert_to_tensor(onehot_labels), x.base_dtype)
+        t = cast(convert_to_tensor(onehot_labels), x.base_dtype)
         if not x.shape.is_compatible_with(t.shape):
             raise ShapeError(f"Shapes {x.shape} and {t.shape} are incompatible: logits and labels must agree")
         if label_smoothing > 0:
@@ -314,7 +319,7 @@ def get_regularization_losses(scope: str | None = None) -> list[Any]:
 def get_regularization_loss(scope: str | None = None, name: str = "total_regularization_loss") -> Tensor:
     """The sum of the regularization losses; 0 if there are none."""
     losses = get_regularization_losses(scope)
-    return math.add_n(losses, name=name) if losses else constant(0.0)
+    return add_n(losses, name=name) if losses else constant(0.0)
 
 
 def get_total_loss(add_regularization_losses: bool = True, name: str = "total_loss", scope: str | None = None) -> Tensor:
@@ -322,4 +327,4 @@ def get_total_loss(add_regularization_losses: bool = True, name: str = "total_lo
     losses = get_losses(scope)
     if add_regularization_losses:
         losses += get_regularization_losses(scope)
-    return math.add_n(losses, name=name)
+    return add_n(losses, name=name)

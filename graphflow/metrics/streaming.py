@@ -11,10 +11,15 @@ from graphflow.framework.dtypes import float32
 from graphflow.framework.errors import ShapeError
 from graphflow.framework.graph import Tensor
 from graphflow.framework.graph_keys import GraphKeys
-from graphflow.ops import math, state
-from graphflow.ops.array import size, squeeze
-from graphflow.ops.fill import ones_like, zeros_like
-from graphflow.ops.reduce import reduce_sum
+from graphflow.ops.array.fill import ones_like, zeros_like
+from graphflow.ops.array.reshape import squeeze
+from graphflow.ops.array.shape import size
+from graphflow.ops.math.binary import divide, squared_difference
+from graphflow.ops.math.cast import cast
+from graphflow.ops.math.compare import equal, greater, logical_and, logical_not, where
+from graphflow.ops.math.reduce import reduce_sum
+from graphflow.ops.math.unary import abs, sqrt
+from graphflow.ops.state.variable import assign_add
 from graphflow.variables.initializers import Zeros
 from graphflow.variables.scope import variable_scope
 from graphflow.variables.variable import Variable
@@ -44,8 +49,8 @@ def _counter(name: str) -> Variable:
 def _ratio(total: Any, count: Any, name: str) -> Tensor:
     """total / count, 0 before anything was counted."""
     total, count = convert_to_tensor(total), convert_to_tensor(count)
-    some = math.greater(count, 0.0)
-    return math.where(some, math.divide(total, math.where(some, count, ones_like(count))), zeros_like(total), name=name)
+    some = greater(count, 0.0)
+    return where(some, divide(total, where(some, count, ones_like(count))), zeros_like(total), name=name)
 
 
 def _register(value: Tensor, update: Tensor, metrics_collections: Any, updates_collections: Any) -> Metric:
@@ -59,8 +64,8 @@ def _register(value: Tensor, update: Tensor, metrics_collections: Any, updates_c
 def _weighted(values: Tensor, weights: Any) -> tuple[Tensor, Tensor]:
     """(values * weights, how much they count) as float scalars."""
     if weights is None:
-        return reduce_sum(values), math.cast(size(values), float32)
-    w = math.cast(convert_to_tensor(weights), float32)
+        return reduce_sum(values), cast(size(values), float32)
+    w = cast(convert_to_tensor(weights), float32)
     spread = w * ones_like(values)
     return reduce_sum(values * spread), reduce_sum(spread)
 
@@ -70,7 +75,7 @@ def _mean_of(
 ) -> Metric:
     total, count = _counter("total"), _counter("count")
     amount, number = _weighted(values, weights)
-    new_total, new_count = state.assign_add(total, amount), state.assign_add(count, number)
+    new_total, new_count = assign_add(total, amount), assign_add(count, number)
     value = finish(_ratio(total, count, "value"))
     return _register(value, finish(_ratio(new_total, new_count, "update_op")), metrics_collections, updates_collections)
 
@@ -88,7 +93,7 @@ def mean(
 ) -> Metric:
     """The mean of all values seen so far."""
     with variable_scope(name, "mean"):
-        x = math.cast(convert_to_tensor(values), float32)
+        x = cast(convert_to_tensor(values), float32)
         return _mean_of(x, weights, _same, metrics_collections, updates_collections)
 
 
@@ -117,7 +122,7 @@ def accuracy(
     """How often predictions equal labels."""
     with variable_scope(name, "accuracy"):
         t, p = _matched(labels, predictions)
-        hit = math.cast(math.equal(math.cast(p, t.base_dtype), t), float32)
+        hit = cast(equal(cast(p, t.base_dtype), t), float32)
         return _mean_of(hit, weights, _same, metrics_collections, updates_collections)
 
 
@@ -131,7 +136,7 @@ def mean_squared_error(
 ) -> Metric:
     with variable_scope(name, "mean_squared_error"):
         t, p = _matched(labels, predictions)
-        error = math.squared_difference(math.cast(p, float32), math.cast(t, float32))
+        error = squared_difference(cast(p, float32), cast(t, float32))
         return _mean_of(error, weights, _same, metrics_collections, updates_collections)
 
 
@@ -145,7 +150,7 @@ def mean_absolute_error(
 ) -> Metric:
     with variable_scope(name, "mean_absolute_error"):
         t, p = _matched(labels, predictions)
-        error = math.abs(math.cast(p, float32) - math.cast(t, float32))
+        error = abs(cast(p, float32) - cast(t, float32))
         return _mean_of(error, weights, _same, metrics_collections, updates_collections)
 
 
@@ -159,8 +164,8 @@ def root_mean_squared_error(
 ) -> Metric:
     with variable_scope(name, "root_mean_squared_error"):
         t, p = _matched(labels, predictions)
-        error = math.squared_difference(math.cast(p, float32), math.cast(t, float32))
-        return _mean_of(error, weights, math.sqrt, metrics_collections, updates_collections)
+        error = squared_difference(cast(p, float32), cast(t, float32))
+        return _mean_of(error, weights, sqrt, metrics_collections, updates_collections)
 
 
 def _share_of_hits(
@@ -168,15 +173,15 @@ def _share_of_hits(
 ) -> Metric:
     """True positives over true positives and `missed`."""
     t, p = _matched(labels, predictions)
-    actual, said = math.cast(t, "bool"), math.cast(p, "bool")
-    hit = math.logical_and(actual, said)
+    actual, said = cast(t, "bool"), cast(p, "bool")
+    hit = logical_and(actual, said)
     if missed == "false_positives":
-        miss = math.logical_and(math.logical_not(actual), said)
+        miss = logical_and(logical_not(actual), said)
     else:
-        miss = math.logical_and(actual, math.logical_not(said))
+        miss = logical_and(actual, logical_not(said))
     hits, misses = _counter("true_positives"), _counter(missed)
-    new_hits = state.assign_add(hits, _weighted(math.cast(hit, float32), weights)[0])
-    new_misses = state.assign_add(misses, _weighted(math.cast(miss, float32), weights)[0])
+    new_hits = assign_add(hits, _weighted(cast(hit, float32), weights)[0])
+    new_misses = assign_add(misses, _weighted(cast(miss, float32), weights)[0])
     value = _ratio(hits, hits + misses, "value")
     return _register(value, _ratio(new_hits, new_hits + new_misses, "update_op"), metrics_collections, updates_collections)
 

@@ -1,45 +1,40 @@
-"""The op library: one module a family, one `OpDef` an op. Importing this registers every op."""
+"""The op library: a room of families for each kind of work, one `OpDef` an op. Importing this registers every op."""
 
-from graphflow.ops import (
-    activation,
-    array,
-    assertions,
+from graphflow.ops import operators
+from graphflow.ops.array import (
     axis,
-    binary,
-    bitwise,
-    cast,
-    clip,
-    combine,
-    compare,
-    control,
-    cross_entropy,
-    einsum,
+    concat,
+    diagonal,
     fill,
     gather,
     identity_n,
     indexing,
-    joining,
-    logistic,
-    matmul,
-    nn_ops,
-    operators,
-    order,
-    orthogonal,
-    positions,
-    random,
-    rearrange,
-    reduce,
+    movement,
+    one_hot_where_unique,
+    reshape,
     scatter,
-    shape_ops,
+    shape,
     slice_gradient,
-    slicing,
-    softmax,
     source,
-    splitting,
-    state,
-    state_rows,
+    split,
+    strided_slice,
+)
+from graphflow.ops.control_flow import assertions, control
+from graphflow.ops.math import (
+    add_n,
+    binary,
+    bitwise,
+    cast,
+    clip,
+    compare,
+    einsum,
+    matmul,
+    reduce,
     statistics,
-    training,
+    top_k,
     trigonometry,
     unary,
 )
+from graphflow.ops.nn import activation, cross_entropy, normalization, sigmoid_cross_entropy, softmax
+from graphflow.ops.random import orthogonal, sampling
+from graphflow.ops.state import optimizer_updates, rows, variable

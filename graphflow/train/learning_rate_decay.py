@@ -9,7 +9,11 @@ from typing import Any
 from graphflow.framework.build import convert_to_tensor, name_scope
 from graphflow.framework.errors import ArgumentError, DTypeError
 from graphflow.framework.graph import Tensor
-from graphflow.ops import math
+from graphflow.ops.math.binary import add, divide, minimum, multiply, pow
+from graphflow.ops.math.cast import cast
+from graphflow.ops.math.compare import equal, less_equal, where
+from graphflow.ops.math.trigonometry import cos
+from graphflow.ops.math.unary import ceil, exp, floor, log, negative
 
 __all__ = [
     "cosine_decay", "cosine_decay_restarts", "exponential_decay", "inverse_time_decay", "linear_cosine_decay",
@@ -22,7 +26,7 @@ def _operands(decay: str, learning_rate: Any, global_step: Any, *others: Any) ->
     if global_step is None:
         raise ArgumentError(f"global_step is required for {decay}.")
     rate = convert_to_tensor(learning_rate, name="learning_rate")
-    rest = [math.cast(convert_to_tensor(v), rate.base_dtype) for v in (global_step, *others)]
+    rest = [cast(convert_to_tensor(v), rate.base_dtype) for v in (global_step, *others)]
     return [rate, *rest]
 
 
@@ -37,10 +41,10 @@ def exponential_decay(
     """learning_rate * decay_rate ** (global_step / decay_steps), the quotient floored if `staircase`."""
     with name_scope(name, "ExponentialDecay") as scope:
         rate, step, steps, base = _operands("exponential_decay", learning_rate, global_step, decay_steps, decay_rate)
-        quotient = math.divide(step, steps)
+        quotient = divide(step, steps)
         if staircase:
-            quotient = math.floor(quotient)
-        return math.multiply(rate, math.pow(base, quotient), name=scope)
+            quotient = floor(quotient)
+        return multiply(rate, pow(base, quotient), name=scope)
 
 
 def natural_exp_decay(
@@ -54,10 +58,10 @@ def natural_exp_decay(
     """learning_rate * exp(-decay_rate * global_step / decay_steps)."""
     with name_scope(name, "NaturalExpDecay") as scope:
         rate, step, steps, base = _operands("natural_exp_decay", learning_rate, global_step, decay_steps, decay_rate)
-        quotient = math.divide(step, steps)
+        quotient = divide(step, steps)
         if staircase:
-            quotient = math.floor(quotient)
-        return math.multiply(rate, math.exp(math.negative(base) * quotient), name=scope)
+            quotient = floor(quotient)
+        return multiply(rate, exp(negative(base) * quotient), name=scope)
 
 
 def inverse_time_decay(
@@ -71,10 +75,10 @@ def inverse_time_decay(
     """learning_rate / (1 + decay_rate * global_step / decay_steps)."""
     with name_scope(name, "InverseTimeDecay") as scope:
         rate, step, steps, base = _operands("inverse_time_decay", learning_rate, global_step, decay_steps, decay_rate)
-        quotient = math.divide(step, steps)
+        quotient = divide(step, steps)
         if staircase:
-            quotient = math.floor(quotient)
-        return math.divide(rate, 1.0 + base * quotient, name=scope)
+            quotient = floor(quotient)
+        return divide(rate, 1.0 + base * quotient, name=scope)
 
 
 def piecewise_constant(x: Any, boundaries: Sequence[Any], values: Sequence[Any], name: str | None = None) -> Tensor:
@@ -96,7 +100,7 @@ def piecewise_constant(x: Any, boundaries: Sequence[Any], values: Sequence[Any],
         outcome = convert_to_tensor(values[-1])
         for limit, value in zip(reversed(limits), reversed(values[:-1]), strict=True):
             chosen = convert_to_tensor(value, None if isinstance(value, Tensor) else outcome.base_dtype)
-            outcome = math.where(math.less_equal(position, math.cast(limit, position.base_dtype)), chosen, outcome)
+            outcome = where(less_equal(position, cast(limit, position.base_dtype)), chosen, outcome)
         return outcome
 
 
@@ -115,27 +119,27 @@ def polynomial_decay(
             "polynomial_decay", learning_rate, global_step, decay_steps, end_learning_rate, power
         )
         if cycle:
-            turns = math.ceil(math.divide(step, steps))
-            steps = steps * math.where(math.equal(step, 0.0), math.cast(1.0, rate.base_dtype), turns)
+            turns = ceil(divide(step, steps))
+            steps = steps * where(equal(step, 0.0), cast(1.0, rate.base_dtype), turns)
         else:
-            step = math.minimum(step, steps)
-        left = math.pow(1.0 - math.divide(step, steps), exponent)
-        return math.add((rate - end) * left, end, name=scope)
+            step = minimum(step, steps)
+        left = pow(1.0 - divide(step, steps), exponent)
+        return add((rate - end) * left, end, name=scope)
 
 
 def _share(step: Tensor, steps: Tensor) -> Tensor:
-    return math.divide(math.minimum(step, steps), steps)
+    return divide(minimum(step, steps), steps)
 
 
 def _cosine(fraction: Tensor) -> Tensor:
-    return 0.5 * (1.0 + math.cos(fraction * numbers.pi))
+    return 0.5 * (1.0 + cos(fraction * numbers.pi))
 
 
 def cosine_decay(learning_rate: Any, global_step: Any, decay_steps: Any, alpha: float = 0.0, name: str | None = None) -> Tensor:
     """Half a cosine from learning_rate to alpha * learning_rate over decay_steps."""
     with name_scope(name, "CosineDecay"):
         rate, step, steps = _operands("cosine_decay", learning_rate, global_step, decay_steps)
-        return math.multiply(rate, (1 - alpha) * _cosine(_share(step, steps)) + alpha)
+        return multiply(rate, (1 - alpha) * _cosine(_share(step, steps)) + alpha)
 
 
 def cosine_decay_restarts(
@@ -150,16 +154,16 @@ def cosine_decay_restarts(
     """Cosine decay over and over, each period `t_mul` times as long and starting `m_mul` times as high as the last."""
     with name_scope(name, "SGDRDecay"):
         rate, step, first = _operands("cosine_decay_restarts", learning_rate, global_step, first_decay_steps)
-        fraction = math.divide(step, first)
+        fraction = divide(step, first)
         if t_mul == 1.0:
-            restart = math.floor(fraction)
+            restart = floor(fraction)
             fraction = fraction - restart
         else:
-            restart = math.floor(math.log(1.0 - fraction * (1.0 - t_mul)) / numbers.log(t_mul))
-            start = (1.0 - math.pow(math.cast(t_mul, rate.base_dtype), restart)) / (1.0 - t_mul)
-            fraction = (fraction - start) / math.pow(math.cast(t_mul, rate.base_dtype), restart)
-        height = math.pow(math.cast(m_mul, rate.base_dtype), restart)
-        return math.multiply(rate, (1 - alpha) * height * _cosine(fraction) + alpha)
+            restart = floor(log(1.0 - fraction * (1.0 - t_mul)) / numbers.log(t_mul))
+            start = (1.0 - pow(cast(t_mul, rate.base_dtype), restart)) / (1.0 - t_mul)
+            fraction = (fraction - start) / pow(cast(t_mul, rate.base_dtype), restart)
+        height = pow(cast(m_mul, rate.base_dtype), restart)
+        return multiply(rate, (1 - alpha) * height * _cosine(fraction) + alpha)
 
 
 def linear_cosine_decay(
@@ -175,4 +179,4 @@ def linear_cosine_decay(
     with name_scope(name, "LinearCosineDecay"):
         rate, step, steps = _operands("linear_cosine_decay", learning_rate, global_step, decay_steps)
         share = _share(step, steps)
-        return math.multiply(rate, (alpha + (1.0 - share)) * _cosine(share * (2.0 * num_periods)) + beta)
+        return multiply(rate, (alpha + (1.0 - share)) * _cosine(share * (2.0 * num_periods)) + beta)

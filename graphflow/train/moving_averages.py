@@ -11,8 +11,10 @@ from graphflow.framework.dtypes import float32
 from graphflow.framework.errors import ArgumentError
 from graphflow.framework.graph import Operation, Tensor
 from graphflow.framework.graph_keys import GraphKeys
-from graphflow.ops import math, state
-from graphflow.ops.control import group
+from graphflow.ops.control_flow.control import group
+from graphflow.ops.math.binary import minimum, pow
+from graphflow.ops.math.cast import cast
+from graphflow.ops.state.variable import assign_add, assign_sub
 from graphflow.train import slots
 from graphflow.variables.initializers import Zeros
 from graphflow.variables.scope import get_variable, variable_scope
@@ -31,13 +33,13 @@ def assign_moving_average(variable: Any, value: Any, decay: Any, zero_debias: bo
     """``variable -= (1 - decay) * (variable - value)``; `zero_debias` corrects for a start at zero, as Adam does."""
     dtype = variable.dtype.base_dtype
     with name_scope(name, "AssignMovingAvg") as scope:
-        rest = 1.0 - math.cast(convert_to_tensor(decay), dtype)
+        rest = 1.0 - cast(convert_to_tensor(decay), dtype)
         target = convert_to_tensor(value, dtype if not isinstance(value, Tensor) else None)
         if zero_debias:
             delta = _unbiased_delta(variable, target, rest)
         else:
             delta = (variable - target) * rest
-        return state.assign_sub(variable, delta, name=scope)
+        return assign_sub(variable, delta, name=scope)
 
 
 def _unbiased_delta(variable: Any, value: Tensor, rest: Tensor) -> Tensor:
@@ -45,10 +47,10 @@ def _unbiased_delta(variable: Any, value: Tensor, rest: Tensor) -> Tensor:
     with variable_scope(variable.op.name, values=[variable, value]):
         biased = get_variable("biased", variable.shape, value.base_dtype, Zeros(), trainable=False)
         local_step = get_variable("local_step", [], value.base_dtype, Zeros(), trainable=False)
-    new_biased = state.assign_sub(biased, (biased - value) * rest)
-    new_step = state.assign_add(local_step, 1)
+    new_biased = assign_sub(biased, (biased - value) * rest)
+    new_step = assign_add(local_step, 1)
     value_now: Tensor = variable.value()
-    return value_now - new_biased / (1.0 - math.pow(1.0 - rest, new_step))
+    return value_now - new_biased / (1.0 - pow(1.0 - rest, new_step))
 
 
 class ExponentialMovingAverage:
@@ -100,8 +102,8 @@ class ExponentialMovingAverage:
         with name_scope(self._name) as scope:
             decay = convert_to_tensor(self._decay, name="decay")
             if self._num_updates is not None:
-                n = math.cast(convert_to_tensor(self._num_updates), float32)
-                decay = math.minimum(decay, (1.0 + n) / (10.0 + n))
+                n = cast(convert_to_tensor(self._num_updates), float32)
+                decay = minimum(decay, (1.0 + n) / (10.0 + n))
             updates = [assign_moving_average(self._averages[v], v, decay, zero_debias=v in debias) for v in chosen]
             return group(*updates, name=scope)
 

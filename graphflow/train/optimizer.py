@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from graphflow.autodiff.gradients import gradients
 from graphflow.framework import context
 from graphflow.framework.build import convert_to_tensor, name_scope
 from graphflow.framework.dtypes import DType
@@ -13,13 +14,12 @@ from graphflow.framework.graph import Graph, Operation, Tensor
 from graphflow.framework.graph_keys import GraphKeys
 from graphflow.framework.indexed_slices import IndexedSlices
 from graphflow.framework.shapes import TensorShape
-from graphflow.gradients import gradients
-from graphflow.ops import state
-from graphflow.ops.array import shape
-from graphflow.ops.control import group
-from graphflow.ops.math import cast
-from graphflow.ops.positions import unique
-from graphflow.ops.scatter import unsorted_segment_sum
+from graphflow.ops.array.one_hot_where_unique import unique
+from graphflow.ops.array.scatter import unsorted_segment_sum
+from graphflow.ops.array.shape import shape
+from graphflow.ops.control_flow.control import group
+from graphflow.ops.math.cast import cast
+from graphflow.ops.state.variable import assign_add
 from graphflow.train import slots
 from graphflow.variables.variable import Variable, init_scope, trainable_variables
 
@@ -142,7 +142,7 @@ class Optimizer:
                     done: Any = self._finish(updates, scope)
                 else:
                     with graph.control_dependencies([self._finish(updates, "update")]):
-                        done = state.assign_add(global_step, 1, name=scope)
+                        done = assign_add(global_step, 1, name=scope)
             operation: Operation = done if isinstance(done, Operation) else done.op
             train_ops = graph.get_collection_ref(GraphKeys.TRAIN_OP)
             if operation not in train_ops:

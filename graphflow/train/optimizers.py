@@ -10,8 +10,10 @@ from graphflow.framework.errors import ArgumentError
 from graphflow.framework.graph import Operation, Tensor
 from graphflow.framework.indexed_slices import IndexedSlices
 from graphflow.framework.registry import NO_ATTRS, OpDef
-from graphflow.ops import state, state_rows, training
-from graphflow.ops.control import group
+from graphflow.ops.control_flow.control import group
+from graphflow.ops.state import optimizer_updates
+from graphflow.ops.state.rows import scatter_sub
+from graphflow.ops.state.variable import mutable
 from graphflow.train.optimizer import Optimizer
 from graphflow.variables.initializers import Constant, Ones, Zeros
 
@@ -42,7 +44,7 @@ class _SlotOptimizer(Optimizer):
 
     def _refs(self, var: Any) -> list[Tensor]:
         owners = (var, *(self.get_slot(var, slot) for slot in self._slot_names))
-        return [state.mutable(v, self._dense_op.name) for v in owners]
+        return [mutable(v, self._dense_op.name) for v in owners]
 
     def _hypers(self, var: Any) -> list[Tensor]:
         return self._like(self._hyper_tensors, var)
@@ -61,7 +63,7 @@ class _SlotOptimizer(Optimizer):
 class GradientDescentOptimizer(_SlotOptimizer):
     """``var -= learning_rate * gradient``."""
 
-    _dense_op = training.APPLY_GRADIENT_DESCENT
+    _dense_op = optimizer_updates.APPLY_GRADIENT_DESCENT
 
     def __init__(self, learning_rate: Any, use_locking: bool = False, name: str = "GradientDescent") -> None:
         super().__init__(use_locking, name)
@@ -73,7 +75,7 @@ class GradientDescentOptimizer(_SlotOptimizer):
 
     def _apply_sparse_duplicate_indices(self, grad: IndexedSlices, var: Any) -> Tensor:
         (rate,) = self._hypers(var)
-        return state_rows.scatter_sub(var, grad.indices, grad.values * rate)
+        return scatter_sub(var, grad.indices, grad.values * rate)
 
     _apply_sparse = _apply_sparse_duplicate_indices
 
@@ -81,8 +83,8 @@ class GradientDescentOptimizer(_SlotOptimizer):
 class MomentumOptimizer(_SlotOptimizer):
     """``accum = momentum * accum + gradient; var -= learning_rate * accum``; Nesterov's form on request."""
 
-    _dense_op = training.APPLY_MOMENTUM
-    _sparse_op = training.SPARSE_APPLY_MOMENTUM
+    _dense_op = optimizer_updates.APPLY_MOMENTUM
+    _sparse_op = optimizer_updates.SPARSE_APPLY_MOMENTUM
     _slot_names = ("momentum",)
 
     def __init__(
@@ -98,8 +100,8 @@ class MomentumOptimizer(_SlotOptimizer):
         self._momentum = momentum
         self._use_nesterov = use_nesterov
 
-    def _attrs(self) -> training.MomentumAttrs:
-        return training.MomentumAttrs(self._use_nesterov)
+    def _attrs(self) -> optimizer_updates.MomentumAttrs:
+        return optimizer_updates.MomentumAttrs(self._use_nesterov)
 
     def _prepare(self) -> None:
         self._learning_rate_tensor = self._hyper(self._learning_rate, "learning_rate")
@@ -114,8 +116,8 @@ class AdamOptimizer(_SlotOptimizer):
     are shared.
     """
 
-    _dense_op = training.APPLY_ADAM
-    _sparse_op = training.SPARSE_APPLY_ADAM
+    _dense_op = optimizer_updates.APPLY_ADAM
+    _sparse_op = optimizer_updates.SPARSE_APPLY_ADAM
     _slot_names = ("m", "v")
 
     def __init__(
@@ -133,8 +135,8 @@ class AdamOptimizer(_SlotOptimizer):
         self._beta2 = beta2
         self._epsilon = epsilon
 
-    def _attrs(self) -> training.MomentumAttrs:
-        return training.MomentumAttrs()
+    def _attrs(self) -> optimizer_updates.MomentumAttrs:
+        return optimizer_updates.MomentumAttrs()
 
     def _create_slots(self, var_list: Sequence[Any]) -> None:
         first = min(var_list, key=lambda v: v.name)
@@ -187,8 +189,10 @@ class RMSPropOptimizer(_SlotOptimizer):
         self._momentum = momentum
         self._epsilon = epsilon
         self._centered = centered
-        self._dense_op = training.APPLY_CENTERED_RMS_PROP if centered else training.APPLY_RMS_PROP
-        self._sparse_op = training.SPARSE_APPLY_CENTERED_RMS_PROP if centered else training.SPARSE_APPLY_RMS_PROP
+        self._dense_op = optimizer_updates.APPLY_CENTERED_RMS_PROP if centered else optimizer_updates.APPLY_RMS_PROP
+        self._sparse_op = (
+            optimizer_updates.SPARSE_APPLY_CENTERED_RMS_PROP if centered else optimizer_updates.SPARSE_APPLY_RMS_PROP
+        )
         self._slot_names = ("mg", "rms", "momentum") if centered else ("rms", "momentum")
 
     def _create_slots(self, var_list: Sequence[Any]) -> None:
@@ -197,7 +201,7 @@ class RMSPropOptimizer(_SlotOptimizer):
             if v.shape.is_fully_defined():
                 self._get_or_make_slot_with_initializer(v, Ones(dtype), v.shape, dtype, "rms", self._name)
             else:
-                from graphflow.ops.fill import ones_like
+                from graphflow.ops.array.fill import ones_like
 
                 self._get_or_make_slot(v, ones_like(v), "rms", self._name)
             if self._centered:
@@ -220,8 +224,8 @@ class RMSPropOptimizer(_SlotOptimizer):
 class AdagradOptimizer(_SlotOptimizer):
     """Divides by the root of all squared gradients so far plus `initial_accumulator_value`."""
 
-    _dense_op = training.APPLY_ADAGRAD
-    _sparse_op = training.SPARSE_APPLY_ADAGRAD
+    _dense_op = optimizer_updates.APPLY_ADAGRAD
+    _sparse_op = optimizer_updates.SPARSE_APPLY_ADAGRAD
     _slot_names = ("accumulator",)
 
     def __init__(
@@ -250,8 +254,8 @@ class AdagradOptimizer(_SlotOptimizer):
 class AdadeltaOptimizer(_SlotOptimizer):
     """Steps in the ratio of moving roots of squared updates and squared gradients."""
 
-    _dense_op = training.APPLY_ADADELTA
-    _sparse_op = training.SPARSE_APPLY_ADADELTA
+    _dense_op = optimizer_updates.APPLY_ADADELTA
+    _sparse_op = optimizer_updates.SPARSE_APPLY_ADADELTA
     _slot_names = ("accum", "accum_update")
 
     def __init__(
@@ -277,8 +281,8 @@ class AdadeltaOptimizer(_SlotOptimizer):
 class FtrlOptimizer(_SlotOptimizer):
     """Follow the regularized leader, with L1, L2 and L2-shrinkage regularisation."""
 
-    _dense_op = training.APPLY_FTRL
-    _sparse_op = training.SPARSE_APPLY_FTRL
+    _dense_op = optimizer_updates.APPLY_FTRL
+    _sparse_op = optimizer_updates.SPARSE_APPLY_FTRL
     _slot_names = ("accum", "linear")
 
     def __init__(

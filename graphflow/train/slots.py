@@ -7,8 +7,8 @@ from typing import Any
 from graphflow.framework.dtypes import DType
 from graphflow.framework.graph import Tensor
 from graphflow.framework.shapes import TensorShape
-from graphflow.ops.array import shape as shape_of
-from graphflow.ops.fill import zeros
+from graphflow.ops.array.fill import zeros
+from graphflow.ops.array.shape import shape as shape_of
 from graphflow.variables.initializers import Zeros
 from graphflow.variables.scope import get_variable, variable_scope
 

@@ -12,9 +12,12 @@ from graphflow.framework.dtypes import DType, as_dtype, bool_, float32, string
 from graphflow.framework.errors import ArgumentError
 from graphflow.framework.shapes import TensorShape
 from graphflow.framework.tensor import Tensor
-from graphflow.ops import array, fill, random
-from graphflow.ops.orthogonal import orthonormal
-from graphflow.ops.source import CONST
+from graphflow.ops.array import fill
+from graphflow.ops.array.movement import transpose
+from graphflow.ops.array.reshape import reshape
+from graphflow.ops.array.source import CONST
+from graphflow.ops.random import sampling
+from graphflow.ops.random.orthogonal import orthonormal
 
 __all__ = [
     "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity", "Initializer", "LecunNormal",
@@ -96,7 +99,7 @@ class RandomUniform(Initializer):
 
     def make(self, shape: list[int], dtype: DType) -> Tensor:
         maxval = 1 if self.maxval is None and dtype.is_floating else self.maxval
-        return random.random_uniform(shape, self.minval, maxval, dtype, seed=self.seed)
+        return sampling.random_uniform(shape, self.minval, maxval, dtype, seed=self.seed)
 
 
 class RandomNormal(Initializer):
@@ -105,7 +108,7 @@ class RandomNormal(Initializer):
         self.dtype = as_dtype(dtype)
 
     def make(self, shape: list[int], dtype: DType) -> Tensor:
-        return random.random_normal(shape, self.mean, self.stddev, dtype, seed=self.seed)
+        return sampling.random_normal(shape, self.mean, self.stddev, dtype, seed=self.seed)
 
 
 class TruncatedNormal(Initializer):
@@ -116,7 +119,7 @@ class TruncatedNormal(Initializer):
         self.dtype = as_dtype(dtype)
 
     def make(self, shape: list[int], dtype: DType) -> Tensor:
-        return random.truncated_normal(shape, self.mean, self.stddev, dtype, seed=self.seed)
+        return sampling.truncated_normal(shape, self.mean, self.stddev, dtype, seed=self.seed)
 
 
 class UniformUnitScaling(Initializer):
@@ -128,7 +131,7 @@ class UniformUnitScaling(Initializer):
 
     def make(self, shape: list[int], dtype: DType) -> Tensor:
         limit = math.sqrt(3 / max(1, math.prod(shape[:-1]))) * self.factor
-        return random.random_uniform(shape, -limit, limit, dtype, seed=self.seed)
+        return sampling.random_uniform(shape, -limit, limit, dtype, seed=self.seed)
 
 
 def _fans(shape: list[int]) -> tuple[float, float]:
@@ -170,10 +173,10 @@ class VarianceScaling(Initializer):
         variance = self.scale / max(1.0, fan)
         if self.distribution == "uniform":
             limit = math.sqrt(3.0 * variance)
-            return random.random_uniform(shape, -limit, limit, dtype, seed=self.seed)
+            return sampling.random_uniform(shape, -limit, limit, dtype, seed=self.seed)
         if self.distribution == "untruncated_normal":
-            return random.random_normal(shape, 0.0, math.sqrt(variance), dtype, seed=self.seed)
-        return random.truncated_normal(shape, 0.0, math.sqrt(variance) / _TRUNCATED_STDDEV, dtype, seed=self.seed)
+            return sampling.random_normal(shape, 0.0, math.sqrt(variance), dtype, seed=self.seed)
+        return sampling.truncated_normal(shape, 0.0, math.sqrt(variance) / _TRUNCATED_STDDEV, dtype, seed=self.seed)
 
 
 class _Scaled(VarianceScaling):
@@ -223,10 +226,10 @@ class Orthogonal(Initializer):
         if len(shape) < 2:
             raise ArgumentError("The tensor to initialize must be at least two-dimensional")
         rows, columns = math.prod(shape[:-1]), shape[-1]
-        q = orthonormal(random.random_normal([max(rows, columns), min(rows, columns)], dtype=dtype, seed=self.seed))
+        q = orthonormal(sampling.random_normal([max(rows, columns), min(rows, columns)], dtype=dtype, seed=self.seed))
         if rows < columns:
-            q = array.transpose(q)
-        return array.reshape(q, shape) * self.gain
+            q = transpose(q)
+        return reshape(q, shape) * self.gain
 
 
 class Identity(Initializer):

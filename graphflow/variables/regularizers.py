@@ -10,9 +10,11 @@ from graphflow.framework.build import constant, convert_to_tensor, name_scope
 from graphflow.framework.errors import ArgumentError
 from graphflow.framework.graph import Tensor
 from graphflow.framework.graph_keys import GraphKeys
-from graphflow.ops import math
-from graphflow.ops.reduce import reduce_sum
-from graphflow.ops.statistics import l2_loss
+from graphflow.ops.math.add_n import add_n
+from graphflow.ops.math.binary import multiply
+from graphflow.ops.math.reduce import reduce_sum
+from graphflow.ops.math.statistics import l2_loss
+from graphflow.ops.math.unary import abs
 
 __all__ = ["apply_regularization", "l1_l2_regularizer", "l1_regularizer", "l2_regularizer", "sum_regularizer"]
 
@@ -35,7 +37,7 @@ def l1_regularizer(scale: float, scope: str | None = None) -> Regularizer:
         if factor == 0.0:
             return None
         with name_scope(scope, "l1_regularizer") as name:
-            return math.multiply(convert_to_tensor(reduce_sum(math.abs(weights))), factor, name=name)
+            return multiply(convert_to_tensor(reduce_sum(abs(weights))), factor, name=name)
 
     return l1
 
@@ -48,7 +50,7 @@ def l2_regularizer(scale: float, scope: str | None = None) -> Regularizer:
         if factor == 0.0:
             return None
         with name_scope(scope, "l2_regularizer") as name:
-            return math.multiply(l2_loss(weights), factor, name=name)
+            return multiply(l2_loss(weights), factor, name=name)
 
     return l2
 
@@ -65,7 +67,7 @@ def sum_regularizer(regularizers: Sequence[Regularizer | None], scope: str | Non
     def total(weights: Any) -> Tensor | None:
         with name_scope(scope, "sum_regularizer") as name:
             losses = [loss for r in kept if (loss := r(weights)) is not None]
-            return math.add_n(losses, name=name) if losses else None
+            return add_n(losses, name=name) if losses else None
 
     return total
 
@@ -78,6 +80,6 @@ def apply_regularization(regularizer: Regularizer, weights_list: Iterable[Any] |
         raise ArgumentError("No weights to regularize.")
     with name_scope("get_regularization_penalty") as name:
         losses = [constant(0.0) if (loss := regularizer(w)) is None else loss for w in weights]
-        total = math.add_n(losses, name=name)
+        total = add_n(losses, name=name)
     graph.add_to_collection(GraphKeys.REGULARIZATION_LOSSES, total)
     return total

@@ -14,8 +14,9 @@ from graphflow.framework.graph import Graph, Operation, Tensor
 from graphflow.framework.graph_keys import GraphKeys
 from graphflow.framework.shapes import TensorShape
 from graphflow.framework.tensor import _session_for
-from graphflow.ops import state, state_rows
-from graphflow.ops.array import identity
+from graphflow.ops.array.reshape import identity
+from graphflow.ops.state import rows as state_rows
+from graphflow.ops.state import variable as state
 
 __all__ = [
     "Variable", "VariableAggregation", "VariableSynchronization", "all_variables", "global_variables",
@@ -351,7 +352,7 @@ def moving_average_variables(scope: str | None = None) -> list[Any]:
 
 def variables_initializer(var_list: Iterable[Variable], name: str = "init") -> Operation:
     """An op that initialises the given variables."""
-    from graphflow.ops.control import group
+    from graphflow.ops.control_flow.control import group
 
     return group(*[v.initializer for v in var_list or ()], name=name)
 
@@ -379,9 +380,9 @@ def is_variable_initialized(variable: Any) -> Tensor:
 def report_uninitialized_variables(var_list: Any = None, name: str = "report_uninitialized_variables") -> Tensor:
     """A string vector: the names of the variables (global and local ones by default) without a value yet."""
     from graphflow.framework.build import constant
-    from graphflow.ops.gather import boolean_mask
-    from graphflow.ops.joining import stack
-    from graphflow.ops.math import logical_not
+    from graphflow.ops.array.concat import stack
+    from graphflow.ops.array.gather import boolean_mask
+    from graphflow.ops.math.compare import logical_not
 
     variables = global_variables() + local_variables() if var_list is None else list(var_list)
     with name_scope(name):

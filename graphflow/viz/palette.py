@@ -55,17 +55,17 @@ _LOOKS = {
 }
 _FAMILIES = {
     "activation": "elementwise",
-    "combine": "elementwise",
-    "logistic": "network",
+    "add_n": "elementwise",
+    "sigmoid_cross_entropy": "network",
     "softmax": "network",
     "cross_entropy": "network",
     "statistics": "reduction",
     "reduce": "reduction",
     "matmul": "product",
     "gather": "movement",
-    "slicing": "movement",
-    "array": "movement",
-    "random": "random",
+    "strided_slice": "movement",
+    "reshape": "movement",
+    "sampling": "random",
     "orthogonal": "random",
     "control": "control",
 }

@@ -1,0 +1,1 @@
+"""Symbolic differentiation: `tf.gradients`, and the gradients of the library's ops."""

@@ -1,0 +1,1 @@
+"""What defining an op takes: helpers that register nothing."""

@@ -1,0 +1,55 @@
+"""Composites that compute 16-bit floats in float32: 65,536 exponentials of 0 are more than float16 can hold, though their
+softmax is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from graphflow.framework.dtypes import HALVES, DType, float32
+from graphflow.framework.kinds import ExpandContext, TensorType
+from graphflow.framework.shapes import Shape
+from graphflow.ops.math.cast import CastAttrs
+
+
+def in_float32(expand: Callable[..., Any]) -> Callable[..., Any]:
+    """The same expansion, but 16-bit floats are made float32 on the way in, and the results 16 bits again."""
+
+    def expanded(p: ExpandContext, *values: Any) -> Any:
+        if not any(t.dtype in HALVES for t in p.inputs):
+            return expand(p, *values)
+        wide = _Widened(p)
+        found = expand(wide, *[wide.cast(v, float32) if p.type(v).dtype in HALVES else v for v in values])
+        results = found if isinstance(found, tuple) else (found,)
+        return tuple([wide.cast(v, t.dtype) for v, t in zip(results, p.outputs, strict=True)])
+
+    return expanded
+
+
+class _Widened:
+    """The context of an expansion, in which everything that is 16-bit floats is float32."""
+
+    def __init__(self, p: ExpandContext) -> None:
+        self._p = p
+        self.attrs = p.attrs
+        self.inputs, self.outputs = (
+            tuple([TensorType(float32, t.shape) if t.dtype in HALVES else t for t in types]) for types in (p.inputs, p.outputs)
+        )
+
+    def cast(self, value: Any, dtype: DType) -> Any:
+        return value if self._p.type(value).dtype is dtype else self._p.op("Cast", value, attrs=CastAttrs(dtype))
+
+    def type(self, value: Any) -> TensorType:
+        return self._p.type(value)
+
+    def op(self, name: str, *inputs: Any, attrs: Any = None, output: int = 0) -> Any:
+        return self._p.op(name, *inputs, attrs=attrs, output=output)
+
+    def const(self, value: Any, dtype: DType) -> Any:
+        return self._p.const(value, dtype)
+
+    def broadcast_to(self, value: Any, shape: Shape) -> Any:
+        return self._p.broadcast_to(value, shape)
+
+    def reshape(self, value: Any, shape: Shape) -> Any:
+        return self._p.reshape(value, shape)

@@ -1,0 +1,1 @@
+"""Sources, shapes, and elements moved, picked and put together."""

@@ -1,0 +1,143 @@
+"""Diagonals and bands of matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphflow.framework.build import constant, convert_to_tensor, name_scope
+from graphflow.framework.errors import ArgumentError, ShapeError
+from graphflow.framework.shapes import Dim, format_shape
+from graphflow.framework.tensor import Tensor
+from graphflow.ops._define.arguments import static_int
+from graphflow.ops.array.concat import concat
+from graphflow.ops.array.fill import range as range_
+from graphflow.ops.array.fill import zeros_like
+from graphflow.ops.array.reshape import expand_dims, reshape
+from graphflow.ops.array.shape import merged_shape, shape_tensor
+from graphflow.ops.array.strided_slice import strided_slice
+from graphflow.ops.math.compare import equal, less_equal, logical_and, where_v2
+from graphflow.ops.math.reduce import reduce_sum
+
+#: Up to so many elements a mask is a constant.
+_CONSTANT_SIZE = 4096
+
+
+def _matrix(x: Tensor, what: str) -> tuple[Dim, Dim]:
+    if x._shape is None or len(x._shape) < 2:
+        raise ShapeError(f"{what}: Shape must be at least rank 2, got {format_shape(x._shape)}")
+    return x._shape[-2], x._shape[-1]
+
+
+def _band(x: Tensor, lower: int, upper: int) -> Tensor | None:
+    """Whether an element of the last two axes is within the band; a negative width keeps all. None: nothing is outside."""
+    m, n = _matrix(x, "matrix_band_part")
+    if lower < 0 and upper < 0:
+        return None
+    if isinstance(m, int) and isinstance(n, int) and m * n <= _CONSTANT_SIZE:
+        below = np.arange(m)[:, None] - np.arange(n)[None, :]
+        return constant(((lower < 0) | (below <= lower)) & ((upper < 0) | (-below <= upper)))
+    sizes = shape_tensor(x)
+    rows, columns = expand_dims(range_(sizes[-2]), 1), expand_dims(range_(sizes[-1]), 0)
+    if lower == 0 and upper == 0:
+        return equal(rows, columns)
+    within = []
+    if lower >= 0:
+        within.append(less_equal(rows - columns, lower))
+    if upper >= 0:
+        within.append(less_equal(columns - rows, upper))
+    return within[0] if len(within) == 1 else logical_and(within[0], within[1])
+
+
+def matrix_band_part(input: Any, num_lower: Any, num_upper: Any, name: str | None = None) -> Tensor:
+    """The matrices with zeros outside `num_lower` diagonals below and `num_upper` above the main one (negative: all).
+
+    Raises:
+        ShapeError: the rank is below 2.
+        ArgumentError: a width is not known while the graph is built.
+    """
+    from graphflow.ops.array.reshape import identity
+
+    x = convert_to_tensor(input)
+    lower, upper = static_int(num_lower, "matrix_band_part: num_lower"), static_int(num_upper, "matrix_band_part: num_upper")
+    with name_scope(name, "MatrixBandPart", [x]) as scope:
+        mask = _band(x, lower, upper)
+        return identity(x, name=scope) if mask is None else where_v2(mask, x, zeros_like(x), name=scope)
+
+
+def matrix_diag(diagonal: Any, name: str | None = None) -> Tensor:
+    """[..., n] -> [..., n, n] with the vectors on the diagonals."""
+    d = convert_to_tensor(diagonal)
+    if not d._shape:
+        raise ShapeError(f"matrix_diag: Shape must be at least rank 1, got {format_shape(d._shape)}")
+    with name_scope(name, "MatrixDiag", [d]) as scope:
+        column = expand_dims(d, -1)
+        n = shape_tensor(d)[-1]
+        steps = range_(n)
+        return where_v2(equal(expand_dims(steps, 1), expand_dims(steps, 0)), column, zeros_like(column), name=scope)
+
+
+def matrix_diag_part(input: Any, name: str | None = None) -> Tensor:
+    """[..., m, n] -> [..., min(m, n)]: the main diagonals."""
+    x = convert_to_tensor(input)
+    m, n = _matrix(x, "matrix_diag_part")
+    assert x._shape is not None
+    rank = len(x._shape)
+    with name_scope(name, "MatrixDiagPart", [x]) as scope:
+        if not isinstance(m, int) or not isinstance(n, int):
+            if m != n:
+                raise ArgumentError(f"matrix_diag_part: matrices of open size must be square, got {format_shape(x._shape)}")
+            return reduce_sum(where_v2(_band(x, 0, 0), x, zeros_like(x)), axis=-1, name=scope)
+        flat = reshape(x, merged_shape(x, rank - 2, rank))
+        # Going down the diagonal is a step of n + 1 in row-major order.
+        end = max(min(m, n) - 1, -1) * (n + 1) + 1 if min(m, n) else 0
+        begin, ends, steps = [0] * (rank - 1), [0] * (rank - 2) + [end], [1] * (rank - 2) + [n + 1]
+        whole = (1 << (rank - 2)) - 1
+        return strided_slice(flat, begin, ends, steps, begin_mask=whole, end_mask=whole, name=scope)
+
+
+def matrix_set_diag(input: Any, diagonal: Any, name: str | None = None) -> Tensor:
+    """The matrices with other main diagonals."""
+    x, d = convert_to_tensor(input), convert_to_tensor(diagonal)
+    m, n = _matrix(x, "matrix_set_diag")
+    with name_scope(name, "MatrixSetDiag", [x]) as scope:
+        wide = not isinstance(m, int) or not isinstance(n, int) or m <= n
+        return where_v2(_band(x, 0, 0), expand_dims(d, -1 if wide else -2), x, name=scope)
+
+
+def diag(diagonal: Any, name: str | None = None) -> Tensor:
+    """A tensor of twice the rank, with `diagonal` where both halves of the index are equal and zeros elsewhere."""
+    d = convert_to_tensor(diagonal)
+    if not d._shape:
+        raise ShapeError(f"diag: Input must be at least rank 1, got {format_shape(d._shape)}")
+    with name_scope(name, "Diag", [d]) as scope:
+        if len(d._shape) == 1:
+            return matrix_diag(d, scope)
+        sizes = shape_tensor(d)
+        return reshape(matrix_diag(reshape(d, [-1])), concat([sizes, sizes], 0), name=scope)
+
+
+def diag_part(input: Any, name: str | None = None) -> Tensor:
+    """The elements of a tensor of even rank where both halves of the index are equal: what `diag` undoes.
+
+    Raises:
+        ShapeError: the rank is odd or 0.
+    """
+    x = convert_to_tensor(input)
+    if not x._shape or len(x._shape) % 2:
+        raise ShapeError(f"diag_part: Input's rank must be even and not zero, got {format_shape(x._shape)}")
+    half = len(x._shape) // 2
+    with name_scope(name, "DiagPart", [x]) as scope:
+        if half == 1:
+            return matrix_diag_part(x, scope)
+        part = reshape(x, merged_shape(x, 0, half))
+        square = reshape(part, merged_shape(part, 1, half + 1))
+        return reshape(matrix_diag_part(square), shape_tensor(x)[:half], name=scope)
+
+
+def trace(x: Any, name: str | None = None) -> Tensor:
+    """The sums of the main diagonals of the matrices in the last two axes."""
+    t = convert_to_tensor(x)
+    with name_scope(name, "Trace", [t]) as scope:
+        return reduce_sum(matrix_diag_part(t), axis=-1, name=scope)

@@ -1,0 +1,277 @@
+"""Elements picked by index: gather, gather_nd, boolean_mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphflow.framework.build import build, constant, convert_to_tensor, name_scope
+from graphflow.framework.dtypes import ALL, int32, int64
+from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.indexed_slices import IndexedSlices
+from graphflow.framework.kinds import Gather, ShapeValue, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import InferContext, OpDef, Sample, register
+from graphflow.framework.shapes import format_shape
+from graphflow.framework.tensor import Operation, Tensor
+from graphflow.ops._define.arguments import normal_axis, static_int
+from graphflow.ops.array.concat import concat
+from graphflow.ops.array.movement import transpose
+from graphflow.ops.array.one_hot_where_unique import where_indices
+from graphflow.ops.array.reshape import reshape, squeeze
+from graphflow.ops.array.scatter import row_positions, unsorted_segment_sum
+from graphflow.ops.array.shape import merged_shape, shape_tensor
+from graphflow.ops.array.strided_slice import slice_axis
+
+
+@record(frozen=True, slots=True)
+class GatherAttrs:
+    """`dense_gradient`: the gradient is a tensor, not IndexedSlices, also along axis 0 (indexing by ``x[t]``)."""
+
+    axis: int = 0
+    dense_gradient: bool = False
+
+
+def _infer(ctx: InferContext, attrs: GatherAttrs, params: TensorType, indices: TensorType) -> tuple[TensorType, ...]:
+    if indices.dtype not in (int32, int64):
+        raise DTypeError(
+            f"Value passed to parameter 'indices' has DataType {indices.dtype.name} not in list of allowed values: int32, int64"
+        )
+    if params.shape is None or indices.shape is None:
+        return (TensorType(params.dtype, None),)
+    if not params.shape:
+        raise ShapeError("Shape must be at least rank 1 but is rank 0 for 'GatherV2'")
+    if attrs.axis >= len(params.shape):
+        raise ShapeError(f"Shape must be at least rank {attrs.axis + 1} but is rank {len(params.shape)} for 'GatherV2'")
+    return (TensorType(params.dtype, params.shape[: attrs.axis] + indices.shape + params.shape[attrs.axis + 1 :]),)
+
+
+def _grad(op: Operation, grad: Tensor) -> list[Any]:
+    params, indices = op.inputs
+    axis = op.attrs.axis
+    if axis == 0 and not op.attrs.dense_gradient:
+        rows = shape_tensor(params)
+        flat = reshape(indices, [-1])
+        target = concat([shape_tensor(flat), slice_axis(rows, 0, 1, None)], 0)
+        return [IndexedSlices(reshape(grad, target), flat, rows), None]
+    if params._shape is None or indices._shape is None:
+        raise ArgumentError("the gradient of gather along an axis other than 0 needs known ranks")
+    rank, k = len(params._shape), len(indices._shape)
+    count = shape_tensor(params)[axis]
+    if axis == 0:
+        return [unsorted_segment_sum(grad, indices, count), None]
+    # The gathered axes to the front, added up by row, and the axis back to its place.
+    moved = transpose(grad, [*range(axis, axis + k), *range(axis), *range(axis + k, rank + k - 1)])
+    summed = unsorted_segment_sum(moved, indices, count)
+    return [transpose(summed, [*range(1, axis + 1), 0, *range(axis + 1, rank)]), None]
+
+
+def _reference(attrs: GatherAttrs, params: Any, indices: Any) -> Any:
+    limit = params.shape[attrs.axis]
+    found = np.asarray(indices)
+    bad = (found < 0) | (found >= limit)
+    if np.any(bad):
+        where = tuple(np.argwhere(bad)[0])
+        at = ",".join(map(str, where))
+        raise ValueError(f"indices[{at}] = {found[where]} is not in [0, {limit})")
+    return np.take(params, found, attrs.axis)
+
+
+def _samples() -> list[Sample]:
+    rng = np.random.default_rng(13)
+    cases: list[tuple[tuple[int, ...], Any, int]] = [
+        ((5,), 3, 0), ((5,), [0, 4, 4], 0), ((4, 3), [[1, 0], [3, 3]], 0), ((2, 5, 3), [4, 0], 1), ((3, 4), [], 0),
+        ((2, 3), [2, 2, 0, 1], 1), ((2, 3, 2), 1, 2), ((2, 0), [1, 1], 0),
+    ]  # fmt: skip
+    found = [Sample((rng.normal(size=s).astype(np.float32), np.array(i, np.int32)), GatherAttrs(a)) for s, i, a in cases]
+    wide = np.array([2, 0], np.int64)
+    return [*found, Sample((rng.normal(size=(3, 2)).astype(np.float32), wide), GatherAttrs(0, dense_gradient=True))]
+
+
+def _value(attrs: GatherAttrs, types: Any, values: Sequence[ShapeValue | None]) -> ShapeValue | None:
+    x, i = values
+    if not isinstance(x, tuple) or i is None:
+        return None
+    picks = [k for k in (i if isinstance(i, tuple) else (i,)) if isinstance(k, int) and 0 <= k < len(x)]
+    if len(picks) != (len(i) if isinstance(i, tuple) else 1):
+        return None
+    return tuple(x[k] for k in picks) if isinstance(i, tuple) else x[picks[0]]
+
+
+GATHER = register(
+    OpDef(
+        "GatherV2",
+        Gather(),
+        _infer,
+        _grad,
+        _reference,
+        _samples,
+        attrs=GatherAttrs,
+        shape_value=_value,
+        dtypes=ALL,
+        onnx="Gather",
+        doc="Slices of a tensor along an axis, picked by index.",
+    )
+)
+
+
+def gather(
+    params: Any,
+    indices: Any,
+    validate_indices: Any = None,
+    name: str | None = None,
+    axis: Any = None,
+    batch_dims: Any = 0,
+) -> Tensor:
+    """Slices of `params` along `axis` (default `batch_dims`), picked by `indices` (int32 or int64, any shape).
+
+    Raises:
+        ShapeError: params is a scalar.
+        InvalidArgumentError: (in a run) an index is negative or too large.
+    """
+    p, i = convert_to_tensor(params, name="params"), convert_to_tensor(indices, name="indices")
+    if i._shape is not None and 0 in i._shape and i.op.type == "Const" and i.base_dtype.is_floating:
+        i = constant(np.zeros([int(d) for d in i.shape], np.int32))  # an empty list has no dtype of its own
+    batch = static_int(batch_dims, "gather: batch_dims")
+    where = static_int(batch if axis is None else axis, "gather: axis")
+    if p._shape:
+        where = normal_axis("GatherV2", where, len(p._shape))
+    elif where < 0:
+        raise ArgumentError("gather: a negative axis needs params of known rank")
+    if batch:
+        return _batched(p, i, where, batch, name)
+    return build(GATHER, (p, i), GatherAttrs(where), name)
+
+
+def gather_dense(params: Tensor, indices: Tensor, axis: int, name: str | None = None) -> Tensor:
+    """As `gather`, with a gradient that is a tensor."""
+    return build(GATHER, (params, indices), GatherAttrs(axis, dense_gradient=True), name)
+
+
+def _batched(p: Tensor, i: Tensor, axis: int, batch_dims: int, name: str | None) -> Tensor:
+    """Each batch gathers from its own params: indices become positions in the flattened batch."""
+    from graphflow.ops.array.fill import range as range_
+    from graphflow.ops.math.cast import cast
+    from graphflow.ops.math.reduce import reduce_prod
+
+    if p._shape is None or i._shape is None:
+        raise ArgumentError("gather: with batch_dims, ranks must be known")
+    if batch_dims < 0:
+        batch_dims += len(i._shape)
+    if not 0 < batch_dims <= min(axis, len(i._shape)):
+        raise ArgumentError(f"gather: batch_dims {batch_dims} must be at most axis {axis} and the rank of indices")
+    rank, kept = len(p._shape), len(i._shape) - batch_dims
+    with name_scope(name, "GatherV2", [p]) as scope:
+        # The gathered axis right behind the batch, and back when it has become `kept` axes.
+        between = axis - batch_dims
+        p = transpose(p, [*range(batch_dims), axis, *range(batch_dims, axis), *range(axis + 1, rank)]) if between else p
+        sizes = shape_tensor(p)
+        batch = slice_axis(sizes, 0, 0, batch_dims)
+        first = reshape(range_(reduce_prod(batch)), concat([batch, [1] * kept], 0))
+        size = cast(sizes[batch_dims], i.base_dtype)
+        rows = row_positions([cast(first, i.base_dtype), i], [None, size])
+        flat = reshape(p, merged_shape(p, 0, batch_dims + 1))
+        if not between:
+            return build(GATHER, (flat, rows), GatherAttrs(0), scope)
+        found = build(GATHER, (flat, rows), GatherAttrs(0))
+        end = batch_dims + kept
+        order = [
+            *range(batch_dims),
+            *range(end, end + between),
+            *range(batch_dims, end),
+            *range(end + between, rank - 1 + kept),
+        ]
+        return transpose(found, order, scope)
+
+
+def embedding_lookup(
+    params: Any,
+    ids: Any,
+    partition_strategy: str = "mod",
+    name: str | None = None,
+    validate_indices: bool = True,
+    max_norm: float | None = None,
+) -> Tensor:
+    """Rows of the table `params` picked by `ids` (any shape): the result has shape ids.shape + params.shape[1:].
+
+    Args:
+        params: one tensor or variable (a list of one is taken as that; a table split into several is not supported).
+        max_norm: rows longer than this are scaled down to it.
+
+    Raises:
+        ArgumentError: several tables. InvalidArgumentError (at run time): an id out of range.
+    """
+    if isinstance(params, (list, tuple)):
+        if len(params) != 1:
+            raise ArgumentError(f"embedding_lookup: a table in {len(params)} parts is not supported; concatenate them")
+        params = params[0]
+    with name_scope(name, "embedding_lookup"):
+        rows = gather(params, ids)
+        if max_norm is None:
+            return rows
+        from graphflow.ops.math.clip import clip_by_norm
+
+        kept = len(convert_to_tensor(ids)._shape or ())
+        clipped: Tensor = clip_by_norm(rows, max_norm, axes=list(range(kept, len(rows._shape or ()))))
+        return clipped
+
+
+def batch_gather(params: Any, indices: Any, name: str | None = None) -> Tensor:
+    """Along the last axis of `indices`, from the params of the same batch."""
+    p, i = convert_to_tensor(params), convert_to_tensor(indices)
+    if i._shape is None:
+        raise ArgumentError("batch_gather: the rank of indices must be known")
+    return gather(p, i, name=name, batch_dims=len(i._shape) - 1)
+
+
+def gather_nd(params: Any, indices: Any, name: str | None = None, batch_dims: int = 0) -> Tensor:
+    """``params[indices[..., 0], indices[..., 1], ...]``: the last axis of `indices` is a position in `params`.
+
+    Raises:
+        ShapeError: a position has more entries than params has axes.
+        InvalidArgumentError: (in a run) a position outside params.
+    """
+    from graphflow.ops.array.movement import broadcast_to
+    from graphflow.ops.array.split import unstack
+    from graphflow.ops.math.cast import cast
+
+    p, i = convert_to_tensor(params, name="params"), convert_to_tensor(indices, name="indices")
+    if batch_dims:
+        raise ArgumentError("gather_nd: batch_dims other than 0 are not supported; use tf.gather with batch_dims")
+    if p._shape is None or not i._shape or not isinstance(i._shape[-1], int):
+        raise ArgumentError("gather_nd: ranks, and the last dimension of indices, must be known")
+    depth, outer = i._shape[-1], len(i._shape) - 1
+    if depth > len(p._shape):
+        raise ShapeError(f"index innermost dimension length must be <= params rank; saw: {depth} vs. {len(p._shape)}")
+    with name_scope(name, "GatherNd", [p]) as scope:
+        sizes = shape_tensor(p)
+        if depth == 0:
+            return broadcast_to(p, concat([slice_axis(shape_tensor(i), 0, 0, outer), sizes], 0), name=scope)
+        limits = cast(sizes, i.base_dtype)
+        rows = row_positions(unstack(i, depth, axis=-1), [limits[k] for k in range(depth)])
+        return build(GATHER, (reshape(p, merged_shape(p, 0, depth)), rows), GatherAttrs(0, True), scope)
+
+
+def boolean_mask(tensor: Any, mask: Any, name: str | None = "boolean_mask", axis: Any = None) -> Tensor:
+    """The slices of `tensor` where `mask` is true, along the axes the mask covers (starting at `axis`).
+
+    Raises:
+        ArgumentError: the mask is a scalar, or its rank is not known.
+        ShapeError: the mask does not have the shape of those axes.
+    """
+    x, m = convert_to_tensor(tensor), convert_to_tensor(mask)
+    if m._shape is None or x._shape is None:
+        raise ArgumentError("Number of mask dimensions must be specified, even if some dimensions are None.")
+    if not m._shape:
+        raise ArgumentError("mask cannot be scalar.")
+    where = 0 if axis is None else normal_axis("boolean_mask", static_int(axis, "boolean_mask: axis"), len(x._shape))
+    covered = x._shape[where : where + len(m._shape)]
+    if len(covered) < len(m._shape) or any(
+        a != b for a, b in zip(covered, m._shape, strict=True) if isinstance(a, int) and isinstance(b, int)
+    ):
+        raise ShapeError(f"Shapes {format_shape(covered)} and {format_shape(m._shape)} are incompatible")
+    with name_scope(name, "boolean_mask", [x]):
+        flat = reshape(x, merged_shape(x, where, where + len(m._shape)))
+        return gather(flat, squeeze(where_indices(reshape(m, [-1])), [1]), axis=where)

@@ -1,0 +1,148 @@
+"""Python's indexing of tensors: ``x[1]``, ``x[..., 0]``, ``x[:, None]``, ``x[::-1]``, ``x[i:j]``, ``x[t]``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphflow.framework.build import build, convert_to_tensor, is_tensor_like, name_scope
+from graphflow.framework.dtypes import int32, int64
+from graphflow.framework.errors import ArgumentError
+from graphflow.framework.shapes import Dimension
+from graphflow.framework.tensor import Tensor
+from graphflow.ops._define.arguments import static_int, whole
+from graphflow.ops.array.strided_slice import STRIDED_SLICE, StridedSliceAttrs
+
+_WHOLE = slice(None)
+
+
+def getitem(x: Tensor, key: Any) -> Tensor:
+    """``x[key]`` for integers, slices, Ellipsis, tf.newaxis and scalar integer tensors. A list is read as a tuple.
+
+    Raises:
+        TypeError: anything else; there is no indexing by arrays (use tf.gather or tf.boolean_mask).
+        ShapeError: too many indices, or one out of bounds.
+    """
+    items = list(key) if isinstance(key, (tuple, list)) else [key]
+    if sum(1 for item in items if item is Ellipsis) > 1:
+        raise ArgumentError("Multiple ellipses in slice spec not allowed")
+    for item in items:
+        _check(item)
+    with name_scope("strided_slice", values=[x]) as scope:
+        if any(_runtime(item) for item in items):
+            return _picked(x, items, scope)
+        if any(isinstance(item, slice) and (_runtime(item.start) or _runtime(item.stop)) for item in items):
+            return _windows(x, items, scope)
+        return _strided(x, items, scope)
+
+
+def _check(item: Any) -> None:
+    if isinstance(item, slice):
+        for bound in (item.start, item.stop, item.step):
+            if bound is not None:
+                _check_integer(bound)
+    elif item is not None and item is not Ellipsis:
+        _check_integer(item)
+
+
+def _check_integer(item: Any) -> None:
+    if is_tensor_like(item):
+        t = convert_to_tensor(item)
+        valid = t.base_dtype in (int32, int64) and t._shape in ((), None)
+    elif isinstance(item, Dimension):
+        valid = item.value is not None
+    else:
+        valid = not isinstance(item, (bool, np.bool_, np.ndarray)) and hasattr(item, "__index__")
+    if valid:
+        return
+    raise TypeError(
+        "Only integers, slices (`:`), ellipsis (`...`), tf.newaxis (`None`) and scalar tf.int32/tf.int64 tensors are "
+        f"valid indices, got {item!r}"
+    )
+
+
+def _runtime(item: Any) -> bool:
+    """Whether it is a number that only a run knows."""
+    return is_tensor_like(item) and convert_to_tensor(item).static_value() is None
+
+
+def _trivial(item: Any) -> bool:
+    return item is Ellipsis or (isinstance(item, slice) and item == _WHOLE)
+
+
+def _strided(x: Tensor, items: list[Any], scope: str) -> Tensor:
+    """The index as one strided slice: its bounds are known, perhaps in terms of sizes."""
+    begin: list[Any] = []
+    end: list[Any] = []
+    strides: list[Any] = []
+    masks = {"begin_mask": 0, "end_mask": 0, "ellipsis_mask": 0, "new_axis_mask": 0, "shrink_axis_mask": 0}
+    for k, item in enumerate(items):
+        b, e, s = 0, 0, 1
+        if isinstance(item, slice):
+            masks["begin_mask"] |= (item.start is None) << k
+            masks["end_mask"] |= (item.stop is None) << k
+            b, e = 0 if item.start is None else item.start, 0 if item.stop is None else item.stop
+            s = 1 if item.step is None else static_int(item.step, "the step of a slice")
+        elif item is Ellipsis:
+            masks["ellipsis_mask"] |= 1 << k
+        elif item is None:
+            masks["new_axis_mask"] |= 1 << k
+        else:
+            b, e = item, item + 1
+            masks["shrink_axis_mask"] |= 1 << k
+        begin.append(b)
+        end.append(e)
+        strides.append(s)
+    vectors = [_vector(v) for v in (begin, end, strides)]
+    return build(STRIDED_SLICE, (x, *vectors), StridedSliceAttrs(**masks), scope)
+
+
+def _vector(items: list[Any]) -> Tensor:
+    if any(is_tensor_like(i) for i in items):
+        from graphflow.ops.array.concat import stack
+        from graphflow.ops.math.cast import cast
+
+        return stack([cast(i, int32) if is_tensor_like(i) else whole(i, "a bound") for i in items])
+    numbers = [whole(i, "a bound") for i in items]
+    wide = any(not -(2**31) <= n < 2**31 for n in numbers)
+    return convert_to_tensor(np.array(numbers, np.int64 if wide else np.int32), name="stack")
+
+
+def _axis_of(x: Tensor, items: list[Any], k: int) -> int:
+    """The axis of x that items[k] speaks of."""
+    before = [item for item in items[:k] if item is not None]
+    if not any(item is Ellipsis for item in before):
+        return len(before)
+    if x._shape is None:
+        raise ArgumentError("an index known only at run time cannot stand behind an ellipsis where the rank is unknown")
+    return len(x._shape) - sum(1 for item in items[k:] if item is not None)
+
+
+def _picked(x: Tensor, items: list[Any], scope: str) -> Tensor:
+    """Axes with an index that only a run knows are gathered, last axis first; the other items follow as usual."""
+    from graphflow.ops.array.gather import gather_dense
+    from graphflow.ops.array.shape import shape
+    from graphflow.ops.math.compare import less, where_v2
+
+    picks = [k for k, item in enumerate(items) if _runtime(item)]
+    rest = [item for k, item in enumerate(items) if k not in picks]
+    last = all(_trivial(item) for item in rest)
+    for k in reversed(picks):
+        axis = _axis_of(x, items[: k + 1] + [i for i in items[k + 1 :] if not _runtime(i)], k)
+        t = convert_to_tensor(items[k])
+        size = shape(x, out_type=t.base_dtype)[axis]
+        from_front = where_v2(less(t, 0), t + size, t)
+        x = gather_dense(x, from_front, axis, scope if last and k == picks[0] else None)
+    return x if last else getitem(x, tuple(rest))
+
+
+def _windows(x: Tensor, items: list[Any], scope: str) -> Tensor:
+    """Slices between bounds that only a run knows, after everything else, so that the other axes keep their static sizes."""
+    late = [k for k, i in enumerate(items) if isinstance(i, slice) and (_runtime(i.start) or _runtime(i.stop))]
+    early = [_WHOLE if k in late else item for k, item in enumerate(items)]
+    if all(_trivial(item) or item is None for item in early):
+        return _strided(x, items, scope)
+    kept = [k for k, item in enumerate(items) if item is Ellipsis or item is None or isinstance(item, slice)]
+    rest = [items[k] if k in late or items[k] is Ellipsis else _WHOLE for k in kept]
+    return _strided(getitem(x, tuple(early)), rest, scope)

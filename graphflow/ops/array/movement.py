@@ -1,0 +1,293 @@
+"""Elements moved or repeated: transpose, broadcast_to, tile, reverse, roll."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphflow.framework.build import build, convert_to_tensor, name_scope
+from graphflow.framework.dtypes import ALL
+from graphflow.framework.errors import ArgumentError, ShapeError
+from graphflow.framework.kinds import IndexMap, LowerContext, Piece, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, register, same_shape_infer
+from graphflow.framework.shapes import Shape, format_shape, fresh_dim
+from graphflow.framework.tensor import Operation, Tensor
+from graphflow.ops._define.arguments import normal_axis, shape_operand, static_ints
+from graphflow.ops.array.shape import shape_tensor
+
+
+def _random(seed: int, s: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(seed).normal(size=s).astype(np.float32)
+
+
+# ---------------------------------------------------------------------------------------------- transpose
+
+
+@record(frozen=True, slots=True)
+class TransposeAttrs:
+    perm: tuple[int, ...]
+
+
+def _transpose_infer(ctx: InferContext, attrs: TransposeAttrs, x: TensorType) -> tuple[TensorType, ...]:
+    if x.shape is None:
+        return (TensorType(x.dtype, tuple(fresh_dim() for _ in attrs.perm)),)
+    if len(attrs.perm) != len(x.shape):
+        raise ShapeError(
+            f"Dimension must be {len(attrs.perm)} but is {len(x.shape)} for 'transpose': perm {list(attrs.perm)} does not fit "
+            f"shape {format_shape(x.shape)}"
+        )
+    if sorted(attrs.perm) != list(range(len(x.shape))):
+        raise ShapeError(f"transpose: perm {list(attrs.perm)} is no permutation of the axes of shape {format_shape(x.shape)}")
+    return (TensorType(x.dtype, tuple(x.shape[p] for p in attrs.perm)),)
+
+
+def _inverse(perm: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(perm.index(k) for k in range(len(perm)))
+
+
+def _transpose_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
+    return [Piece(0, tuple(index[k] for k in _inverse(ctx.attrs.perm)))]
+
+
+TRANSPOSE = register(
+    OpDef(
+        "Transpose",
+        IndexMap(_transpose_pieces),
+        _transpose_infer,
+        lambda op, grad: [transpose(grad, _inverse(op.attrs.perm))],
+        lambda attrs, x: np.array(np.transpose(x, attrs.perm), order="C"),
+        lambda: [
+            Sample((_random(5, s),), TransposeAttrs(p))
+            for s, p in (
+                ((), ()), ((3,), (0,)), ((2, 3), (1, 0)), ((2, 3, 4), (2, 0, 1)), ((0, 3), (1, 0)), ((1, 5), (1, 0)),
+            )
+        ],
+        attrs=TransposeAttrs,
+        dtypes=ALL,
+        onnx="Transpose",
+        doc="Permutes the axes.",
+    )
+)  # fmt: skip
+
+
+def transpose(a: Any, perm: Any = None, name: str | None = "transpose", conjugate: bool = False) -> Tensor:
+    """Permutes the axes of `a`: result axis k is axis ``perm[k]``; without perm they are reversed.
+
+    Raises:
+        ShapeError: perm is no permutation of the axes.
+        ArgumentError: perm, or without perm the rank, is not known while the graph is built.
+    """
+    x = convert_to_tensor(a)
+    if perm is None:
+        if x._shape is None:
+            raise ArgumentError("transpose: the rank is unknown, so perm must be given")
+        order = tuple(reversed(range(len(x._shape))))
+    else:
+        order = static_ints(perm, "transpose: perm")
+        order = tuple(p + len(order) if p < 0 else p for p in order)
+    return build(TRANSPOSE, (x,), TransposeAttrs(order), name or "transpose")
+
+
+def matrix_transpose(a: Any, name: str | None = "matrix_transpose", conjugate: bool = False) -> Tensor:
+    """Swaps the last two axes. ArgumentError for a rank below 2."""
+    x = convert_to_tensor(a)
+    if x._shape is None or len(x._shape) < 2:
+        raise ArgumentError(f"Argument 'a' should be a (batch) matrix with rank >= 2. Found: {x.shape}")
+    n = len(x._shape)
+    return transpose(x, [*range(n - 2), n - 1, n - 2], name or "matrix_transpose")
+
+
+# ---------------------------------------------------------------------------------------------- repeating
+
+
+def _broadcast_infer(ctx: InferContext, attrs: Any, x: TensorType, target: TensorType) -> tuple[TensorType, ...]:
+    wanted = ctx.vector(1)
+    if wanted is None:
+        known = target.shape and target.shape[0]
+        return (TensorType(x.dtype, tuple(fresh_dim() for _ in range(known)) if isinstance(known, int) else None),)
+    if any(isinstance(d, int) and d < 0 for d in wanted):
+        raise ShapeError(f"broadcast_to: dimensions must be non-negative, got {format_shape(wanted)}")
+    if x.shape is None:
+        return (TensorType(x.dtype, wanted),)
+
+    def message() -> str:
+        return f"Incompatible shapes: {format_shape(x.shape)} cannot be broadcast to {format_shape(wanted)}"
+
+    if len(x.shape) > len(wanted):
+        raise ShapeError(message())
+    for d, w in zip(x.shape, wanted[len(wanted) - len(x.shape) :], strict=True):
+        if d != 1:
+            ctx.unify(d, w, message)
+    return (TensorType(x.dtype, wanted),)
+
+
+def _broadcast_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
+    source: Shape = ctx.inputs[0].shape or ()
+    aligned = index[len(index) - len(source) :]
+    return [Piece(0, tuple(ix.mul(i, 0) if d == 1 else i for d, i in zip(source, aligned, strict=True)))]
+
+
+def _broadcast_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    from graphflow.ops.math.reduce import sum_to_like
+
+    return [sum_to_like(grad, op.inputs[0]), None]
+
+
+BROADCAST_TO = register(
+    OpDef(
+        "BroadcastTo",
+        IndexMap(_broadcast_pieces),
+        _broadcast_infer,
+        _broadcast_grad,
+        lambda attrs, x, target: np.array(np.broadcast_to(x, tuple(int(d) for d in np.atleast_1d(target)))),
+        lambda: [
+            Sample((_random(6, s), np.array(t, np.int32)))
+            for s, t in (((), (2, 3)), ((3,), (2, 3)), ((2, 1), (2, 3)), ((1,), (0,)), ((), ()))
+        ],
+        shape_operands=(1,),
+        dtypes=ALL,
+        onnx="Expand",
+        doc="Repeats axes of size 1, and adds leading axes, to a given shape.",
+    )
+)
+
+
+def broadcast_to(input: Any, shape: Any, name: str | None = None) -> Tensor:
+    """`input` repeated along its axes of size 1, and along new leading ones, to `shape`."""
+    x = convert_to_tensor(input)
+    with name_scope(name, "BroadcastTo", [x]) as scope:
+        return build(BROADCAST_TO, (x, shape_operand(shape)), NO_ATTRS, scope)
+
+
+def _tile_infer(ctx: InferContext, attrs: Any, x: TensorType, multiples: TensorType) -> tuple[TensorType, ...]:
+    times = ctx.vector(1)
+    if times is None or x.shape is None:
+        rank = x.shape if x.shape is not None else times
+        return (TensorType(x.dtype, None if rank is None else tuple(fresh_dim() for _ in rank)),)
+    if len(times) != len(x.shape):
+        raise ShapeError(f"Expected multiples argument to be a vector of length {len(x.shape)} but got length {len(times)}")
+    if any(isinstance(t, int) and t < 0 for t in times):
+        raise ShapeError(f"tile: Expected multiples to be non-negative, got {list(times)}")
+    return (TensorType(x.dtype, tuple(d * t for d, t in zip(x.shape, times, strict=True))),)
+
+
+def _tile_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
+    source, times = ctx.inputs[0].shape or (), ctx.values[1]
+    assert isinstance(times, tuple)
+    # An axis that is not repeated keeps its plain index, so that its loads stay contiguous.
+    return [Piece(0, tuple(i if t == 1 else ix.mod(i, d) for i, d, t in zip(index, source, times, strict=True)))]
+
+
+def _tile_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    from graphflow.ops.array.concat import stack
+    from graphflow.ops.array.reshape import reshape
+    from graphflow.ops.math.reduce import reduce_sum
+
+    x, multiples = op.inputs
+    if x._shape is None:
+        raise ArgumentError("the gradient of tile needs an input of known rank")
+    count = len(x._shape)
+    if not count:
+        return [grad, None]
+    # Split every axis into (repetition, element) and add the repetitions up.
+    sizes = shape_tensor(x)
+    parts = [p for k in range(count) for p in (multiples[k], sizes[k])]
+    return [reduce_sum(reshape(grad, stack(parts)), axis=[2 * k for k in range(count)]), None]
+
+
+TILE = register(
+    OpDef(
+        "Tile",
+        IndexMap(_tile_pieces),
+        _tile_infer,
+        _tile_grad,
+        lambda attrs, x, multiples: np.tile(x, tuple(int(m) for m in multiples)),
+        lambda: [
+            Sample((_random(7, s), np.array(m, np.int32)))
+            for s, m in (((3,), (2,)), ((2, 3), (1, 2)), ((2, 1), (3, 2)), ((2,), (0,)))
+        ],
+        shape_operands=(1,),
+        dtypes=ALL,
+        onnx="Tile",
+        doc="Repeats the whole tensor along each axis.",
+    )
+)
+
+
+def tile(input: Any, multiples: Any, name: str | None = None) -> Tensor:
+    """`input` repeated ``multiples[k]`` times along axis k."""
+    x = convert_to_tensor(input)
+    with name_scope(name, "Tile", [x]) as scope:
+        return build(TILE, (x, shape_operand(multiples, "multiples")), NO_ATTRS, scope)
+
+
+# ---------------------------------------------------------------------------------------------- reverse and roll
+
+
+@record(frozen=True, slots=True)
+class ReverseAttrs:
+    axis: tuple[int, ...]
+
+
+def _reverse_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
+    dims = ctx.inputs[0].shape or ()
+    turned = ctx.attrs.axis
+    return [Piece(0, tuple(ix.sub(dims[k] - 1, i) if k in turned else i for k, i in enumerate(index)))]
+
+
+REVERSE = register(
+    OpDef(
+        "ReverseV2",
+        IndexMap(_reverse_pieces),
+        same_shape_infer,
+        lambda op, grad: [reverse(grad, op.attrs.axis)],
+        lambda attrs, x: np.array(np.flip(x, attrs.axis), order="C"),
+        lambda: [
+            Sample((_random(8, s),), ReverseAttrs(a))
+            for s, a in (((), ()), ((4,), (0,)), ((2, 3), (1,)), ((2, 3), (0, 1)), ((0, 2), (1,)))
+        ],
+        attrs=ReverseAttrs,
+        dtypes=ALL,
+        doc="Turns axes around.",
+    )
+)
+
+
+def _axes(op: str, x: Tensor, axis: Any) -> tuple[int, ...]:
+    if x._shape is None:
+        raise ArgumentError(f"{op}: the rank of {x.name} must be known")
+    return tuple(normal_axis(op, a, len(x._shape)) for a in static_ints(axis, f"{op}: axis"))
+
+
+def reverse(tensor: Any, axis: Any, name: str | None = None) -> Tensor:
+    """Turns the given axes around."""
+    x = convert_to_tensor(tensor)
+    axes = _axes("reverse", x, axis)
+    if len(set(axes)) != len(axes):
+        raise ArgumentError(f"reverse: axis {axes} specified more than once")
+    return build(REVERSE, (x,), ReverseAttrs(tuple(sorted(axes))), name)
+
+
+def roll(input: Any, shift: Any, axis: Any, name: str | None = None) -> Tensor:
+    """Moves the elements by `shift` places along `axis`; what leaves at the end comes in at the front."""
+    from graphflow.ops.array.concat import concat
+    from graphflow.ops.array.reshape import identity
+    from graphflow.ops.array.strided_slice import slice_axis
+
+    x = convert_to_tensor(input)
+    axes: Sequence[int] = _axes("roll", x, axis)
+    shifts = static_ints(shift, "roll: shift")
+    if len(shifts) != len(axes):
+        raise ArgumentError(f"roll: shift {shifts} and axis {tuple(axes)} must have as many entries")
+    with name_scope(name, "Roll", [x]) as scope:
+        for by, where in zip(shifts, axes, strict=True):
+            d = (x._shape or ())[where]
+            if not isinstance(d, int):
+                raise ArgumentError(f"roll: dimension {where} of {x.name} must be known")
+            middle = -by % d if d else 0
+            if middle:
+                x = concat([slice_axis(x, where, middle, None), slice_axis(x, where, 0, middle)], where)
+        return identity(x, name=scope)

@@ -1,0 +1,281 @@
+"""Rows put back by index: segment sums, scatter_nd, tensor_scatter_*, and dense tensors from IndexedSlices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphflow.framework.build import build, convert_to_tensor, name_scope, register_tensor_conversion
+from graphflow.framework.dtypes import FLOATS, INTEGERS, DType, int32
+from graphflow.framework.errors import ArgumentError, ShapeError
+from graphflow.framework.indexed_slices import IndexedSlices
+from graphflow.framework.kinds import Composite, Scatter, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, register
+from graphflow.framework.shapes import Dim, format_shape, fresh_dim, product
+from graphflow.framework.tensor import Operation, Tensor
+from graphflow.ops._define.arguments import shape_operand
+from graphflow.ops.array.shape import merged_shape, shape, shape_tensor
+
+
+@record(frozen=True, slots=True)
+class SegmentAddAttrs:
+    """Whether rows of negative index are left out instead of being an error."""
+
+    drop_negative: bool = False
+
+
+def _add_infer(
+    ctx: InferContext, attrs: SegmentAddAttrs, base: TensorType, indices: TensorType, updates: TensorType
+) -> tuple[TensorType, ...]:
+    return (base,)
+
+
+def _add_reference(attrs: SegmentAddAttrs, base: Any, indices: Any, updates: Any) -> Any:
+    result = np.array(base, copy=True)
+    found, limit = np.asarray(indices), result.shape[0]
+    keep = found >= 0 if attrs.drop_negative else np.ones(found.shape, bool)
+    bad = keep & ((found < 0) | (found >= limit))
+    if np.any(bad):
+        where = tuple(np.argwhere(bad)[0])
+        raise ValueError(f"segment_ids[{','.join(map(str, where))}] = {found[where]} is out of range [0, {limit})")
+    np.add.at(result, found[keep], np.asarray(updates)[keep])
+    return result
+
+
+def _add_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    return [grad, None, _rows_of(grad, op.inputs[1])]
+
+
+def _add_samples() -> list[Sample]:
+    updates = np.arange(6, dtype=np.float32).reshape(3, 2)
+    ids = [([1, 3, 1], False), ([0, -1, 2], True)]
+    return [Sample((np.ones((4, 2), np.float32), np.array(i, np.int32), updates), SegmentAddAttrs(d)) for i, d in ids]
+
+
+SEGMENT_ADD = register(
+    OpDef(
+        "SegmentAdd",
+        Scatter("add"),
+        _add_infer,
+        _add_grad,
+        _add_reference,
+        _add_samples,
+        attrs=SegmentAddAttrs,
+        dtypes=(*FLOATS, *INTEGERS),
+        doc="A tensor with rows added to it by index, in order.",
+    )
+)
+
+
+# ---------------------------------------------------------------------------------------------- segment sums
+
+
+def _segment_infer(
+    ctx: InferContext, attrs: Any, data: TensorType, ids: TensorType, number: TensorType
+) -> tuple[TensorType, ...]:
+    count = ctx.value(2)
+    if data.shape is None or ids.shape is None:
+        return (TensorType(data.dtype, None),)
+    message = f"data.shape = {format_shape(data.shape)} does not start with segment_ids.shape = {format_shape(ids.shape)}"
+    if len(ids.shape) > len(data.shape):
+        raise ShapeError(message)
+    for a, b in zip(data.shape, ids.shape, strict=False):
+        ctx.unify(a, b, message)
+    rows: Dim = fresh_dim() if count is None or isinstance(count, tuple) else count
+    if isinstance(rows, int) and rows < 0:
+        raise ShapeError(f"unsorted_segment_sum: num_segments must be non-negative, got {rows}")
+    return (TensorType(data.dtype, (rows, *data.shape[len(ids.shape) :])),)
+
+
+def _segment_expand(p: Any, data: Any, ids: Any, number: Any) -> Any:
+    out = p.outputs[0]
+    k = product(p.type(ids).shape)
+    zero = p.broadcast_to(p.const(0, out.dtype), out.shape)
+    rows = p.reshape(data, (k, *out.shape[1:]))
+    return p.op("SegmentAdd", zero, p.reshape(ids, (k,)), rows, attrs=SegmentAddAttrs(drop_negative=True))
+
+
+def _segment_reference(attrs: Any, data: Any, ids: Any, number: Any) -> Any:
+    ids = np.asarray(ids)
+    zero = np.zeros((int(number), *data.shape[ids.ndim :]), data.dtype)
+    return _add_reference(SegmentAddAttrs(True), zero, ids.reshape(-1), data.reshape(-1, *data.shape[ids.ndim :]))
+
+
+def _rows_of(grad: Tensor, ids: Tensor) -> Tensor:
+    """The rows of `grad` at `ids`; zeros where the id is negative."""
+    from graphflow.ops.array.fill import zeros_like
+    from graphflow.ops.array.gather import gather_dense
+    from graphflow.ops.array.reshape import expand_dims
+    from graphflow.ops.math.binary import maximum
+    from graphflow.ops.math.compare import greater_equal, where_v2
+
+    found = gather_dense(grad, maximum(ids, 0), 0)
+    keep = greater_equal(ids, 0)
+    if found._shape is None or ids._shape is None:
+        raise ArgumentError("the gradient of a segment sum needs known ranks")
+    for _ in range(len(found._shape) - len(ids._shape)):
+        keep = expand_dims(keep, -1)
+    return where_v2(keep, found, zeros_like(found))
+
+
+def _segment_samples() -> list[Sample]:
+    data = np.arange(6, dtype=np.float32).reshape(3, 2)
+    four = np.array(4, np.int32)
+    return [
+        Sample((data, np.array([0, 3, 0], np.int32), four)),
+        Sample((data, np.array([1, -1, 2], np.int32), four)),
+        Sample((data, np.array([[0, 3], [1, 1], [0, -2]], np.int64), four)),
+        Sample((data[0], np.array(2, np.int32), four)),
+        Sample((data[:0], np.zeros((0,), np.int32), np.array(2, np.int32))),
+    ]
+
+
+UNSORTED_SEGMENT_SUM = register(
+    OpDef(
+        "UnsortedSegmentSum",
+        Composite(_segment_expand),
+        _segment_infer,
+        lambda op, grad: [_rows_of(grad, op.inputs[1]), None, None],
+        _segment_reference,
+        _segment_samples,
+        shape_operands=(2,),
+        dtypes=(*FLOATS, *INTEGERS),
+        doc="Sums of the rows that share a segment; rows of negative segment are left out.",
+    )
+)
+
+
+def unsorted_segment_sum(data: Any, segment_ids: Any, num_segments: Any, name: str | None = None) -> Tensor:
+    """Row s of the result is the sum of the rows of `data` whose segment id is s; negative ids are dropped.
+
+    Raises:
+        ShapeError: the shape of `data` does not start with that of `segment_ids`.
+        InvalidArgumentError: (in a run) an id is num_segments or more.
+    """
+    d, i = convert_to_tensor(data), convert_to_tensor(segment_ids)
+    count = convert_to_tensor(num_segments, name="num_segments")
+    return build(UNSORTED_SEGMENT_SUM, (d, i, count), NO_ATTRS, name)
+
+
+def segment_sum(data: Any, segment_ids: Any, name: str | None = None) -> Tensor:
+    """As `unsorted_segment_sum` with ids in ascending order; there are as many segments as the last id says."""
+    from graphflow.ops.math.reduce import reduce_max
+
+    d, i = convert_to_tensor(data), convert_to_tensor(segment_ids)
+    with name_scope(name, "SegmentSum", [d]) as scope:
+        known = i.static_value()
+        count: Any = reduce_max(i) + 1
+        if isinstance(known, tuple) and known and all(isinstance(k, int) for k in known):
+            count = max(k for k in known if isinstance(k, int)) + 1
+        return unsorted_segment_sum(d, i, count, name=scope)
+
+
+def _densify(value: IndexedSlices, dtype: DType | None, name: str | None) -> Tensor:
+    if value.dense_shape is None:
+        raise ArgumentError(f"Tensor conversion requested for IndexedSlices without dense_shape: {value!r}")
+    return unsorted_segment_sum(value.values, value.indices, value.dense_shape[0], name=name)
+
+
+register_tensor_conversion(IndexedSlices, _densify)
+
+# ---------------------------------------------------------------------------------------------- positions
+
+
+def row_positions(parts: Sequence[Tensor], sizes: Sequence[Tensor | None]) -> Tensor:
+    """Row-major offset of the position whose coordinates are `parts`, in a box of `sizes` (None: not checked).
+
+    A coordinate out of its range gives -1, so that a gather or scatter by it is still refused.
+    """
+    from graphflow.ops.math.binary import add, multiply
+    from graphflow.ops.math.compare import greater_equal, less, logical_or, where_v2
+
+    total = parts[0]
+    outside: Tensor | None = None
+    for k, (part, size) in enumerate(zip(parts, sizes, strict=True)):
+        if size is None:
+            continue
+        total = part if k == 0 else add(multiply(total, size), part)
+        bad = logical_or(less(part, 0), greater_equal(part, size))
+        outside = bad if outside is None else logical_or(outside, bad)
+    return total if outside is None else where_v2(outside, convert_to_tensor(-1, total.base_dtype), total)
+
+
+def _rows_at(base: Tensor, indices: Tensor, updates: Tensor, what: str) -> tuple[Tensor, Tensor, Tensor]:
+    """base, positions and updates flattened so that a position is one row."""
+    from graphflow.ops.array.concat import concat
+    from graphflow.ops.array.reshape import reshape
+    from graphflow.ops.array.split import unstack
+    from graphflow.ops.array.strided_slice import slice_axis
+    from graphflow.ops.math.cast import cast
+
+    if not indices._shape or not isinstance(indices._shape[-1], int) or indices._shape[-1] < 1:
+        raise ArgumentError(f"{what}: the rank and last dimension of indices must be known, and at least 1")
+    depth = indices._shape[-1]
+    if base._shape is not None and depth > len(base._shape):
+        raise ShapeError(f"{what}: indices of depth {depth} into a tensor of shape {format_shape(base._shape)}")
+    sizes = shape_tensor(base)
+    limits = cast(sizes, indices.base_dtype)
+    rows = row_positions(unstack(indices, depth, axis=-1), [limits[k] for k in range(depth)])
+    flat = reshape(rows, [-1])
+    row = slice_axis(sizes, 0, depth, None)
+    return reshape(base, merged_shape(base, 0, depth)), flat, reshape(updates, concat([shape_tensor(flat), row], 0))
+
+
+def scatter_nd(indices: Any, updates: Any, shape: Any, name: str | None = None) -> Tensor:
+    """Zeros of `shape` with `updates` added at the positions `indices` (last axis: a position).
+
+    Raises:
+        InvalidArgumentError: (in a run) a position outside the shape.
+    """
+    from graphflow.ops.array.fill import zeros
+    from graphflow.ops.array.reshape import reshape
+
+    i, u = convert_to_tensor(indices, name="indices"), convert_to_tensor(updates, name="updates")
+    with name_scope(name, "ScatterNd", [u]) as scope:
+        target = shape_operand(shape)
+        base, rows, values = _rows_at(zeros(target, u.base_dtype), i, u, "scatter_nd")
+        return reshape(build(SEGMENT_ADD, (base, rows, values), SegmentAddAttrs()), target, name=scope)
+
+
+def tensor_scatter_add(tensor: Any, indices: Any, updates: Any, name: str | None = None) -> Tensor:
+    """`tensor` with `updates` added at the positions `indices` (last axis: a position)."""
+    return _tensor_scatter(SEGMENT_ADD, SegmentAddAttrs(), tensor, indices, updates, name, "TensorScatterAdd")
+
+
+def tensor_scatter_sub(tensor: Any, indices: Any, updates: Any, name: str | None = None) -> Tensor:
+    """`tensor` with `updates` subtracted at the positions `indices`."""
+    u = convert_to_tensor(updates)
+    return _tensor_scatter(SEGMENT_ADD, SegmentAddAttrs(), tensor, indices, -u, name, "TensorScatterSub")
+
+
+def tensor_scatter_update(tensor: Any, indices: Any, updates: Any, name: str | None = None) -> Tensor:
+    """`tensor` with the elements at the positions `indices` replaced; the last one wins. It has no gradient."""
+    return _tensor_scatter("RowsUpdate", None, tensor, indices, updates, name, "TensorScatterUpdate")
+
+
+def _tensor_scatter(
+    op: OpDef | str, attrs: Any, tensor: Any, indices: Any, updates: Any, name: str | None, default: str
+) -> Tensor:
+    from graphflow.ops.array.reshape import reshape
+
+    x, i = convert_to_tensor(tensor), convert_to_tensor(indices)
+    u = convert_to_tensor(updates, x.base_dtype)
+    with name_scope(name, default, [x]) as scope:
+        rows = build(op, _rows_at(x, i, u, default), NO_ATTRS if attrs is None else attrs)
+        return reshape(rows, shape_tensor(x), name=scope)
+
+
+def invert_permutation(x: Any, name: str | None = None) -> Tensor:
+    """The permutation that undoes x. InvalidArgumentError (in a run) where an entry is out of range."""
+    from graphflow.ops.array.fill import range as range_
+    from graphflow.ops.math.cast import cast
+
+    t = convert_to_tensor(x)
+    if t._shape is not None and len(t._shape) != 1:
+        raise ShapeError(f"invert_permutation expects a 1D vector: Shape must be rank 1 but is rank {len(t._shape)}")
+    with name_scope(name, "InvertPermutation", [t]) as scope:
+        count = shape(t)[0]
+        return unsorted_segment_sum(cast(range_(count), t.base_dtype), t, cast(count, int32), name=scope)

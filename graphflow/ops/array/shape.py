@@ -1,0 +1,115 @@
+"""Sizes as tensors: shape, size, rank."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphflow.framework.build import build, constant, convert_to_tensor
+from graphflow.framework.dtypes import ALL, DType, as_dtype, int32
+from graphflow.framework.kinds import ShapeOf, ShapeValue, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.shapes import fresh_dim, product, static_shape
+from graphflow.framework.tensor import Tensor
+
+
+@record(frozen=True, slots=True)
+class OutTypeAttrs:
+    out_type: DType = int32
+
+
+_WHY = not_differentiable("sizes are integers")
+
+
+def _samples() -> list[Sample]:
+    return [Sample((np.ones(s, np.float32),), OutTypeAttrs(), gradient=False) for s in ((), (0,), (3,), (2, 1, 4))]
+
+
+def _shape_infer(ctx: InferContext, attrs: OutTypeAttrs, x: TensorType) -> tuple[TensorType, ...]:
+    return (TensorType(attrs.out_type, (fresh_dim() if x.shape is None else len(x.shape),)),)
+
+
+def _scalar(ctx: InferContext, attrs: OutTypeAttrs, x: TensorType) -> tuple[TensorType, ...]:
+    return (TensorType(attrs.out_type, ()),)
+
+
+def _shape_value(attrs: Any, types: Sequence[TensorType], values: Any) -> ShapeValue | None:
+    return types[0].shape
+
+
+def _size_value(attrs: Any, types: Sequence[TensorType], values: Any) -> ShapeValue | None:
+    return None if types[0].shape is None else product(types[0].shape)
+
+
+def _rank_value(attrs: Any, types: Sequence[TensorType], values: Any) -> ShapeValue | None:
+    return None if types[0].shape is None else len(types[0].shape)
+
+
+SHAPE = register(
+    OpDef(
+        "Shape", ShapeOf(), _shape_infer, _WHY,
+        lambda attrs, x: np.array(np.shape(x), attrs.out_type.numpy_dtype), _samples, attrs=OutTypeAttrs,
+        shape_value=_shape_value, dtypes=ALL, onnx="Shape", doc="The sizes of a tensor's axes.",
+    )
+)  # fmt: skip
+SIZE = register(
+    OpDef(
+        "Size", ShapeOf(), _scalar, _WHY, lambda attrs, x: np.array(np.size(x), attrs.out_type.numpy_dtype), _samples,
+        attrs=OutTypeAttrs, shape_value=_size_value, dtypes=ALL, onnx="Size", doc="The number of a tensor's elements.",
+    )
+)  # fmt: skip
+RANK = register(
+    OpDef(
+        "Rank", ShapeOf(), _scalar, _WHY, lambda attrs, x: np.array(np.ndim(x), attrs.out_type.numpy_dtype), _samples,
+        attrs=OutTypeAttrs, shape_value=_rank_value, dtypes=ALL, doc="The number of a tensor's axes.",
+    )
+)  # fmt: skip
+
+
+def shape(input: Any, name: str | None = None, out_type: Any = int32) -> Tensor:
+    """The sizes of `input`'s axes, an integer vector; also those known only at run time."""
+    return build(SHAPE, (convert_to_tensor(input),), OutTypeAttrs(as_dtype(out_type)), name)
+
+
+def size(input: Any, name: str | None = None, out_type: Any = int32) -> Tensor:
+    """The number of elements of `input`."""
+    return build(SIZE, (convert_to_tensor(input),), OutTypeAttrs(as_dtype(out_type)), name)
+
+
+def rank(input: Any, name: str | None = None) -> Tensor:
+    """The number of axes of `input`."""
+    return build(RANK, (convert_to_tensor(input),), OutTypeAttrs(), name)
+
+
+def shape_n(input: Sequence[Any], out_type: Any = int32, name: str | None = None) -> list[Tensor]:
+    """`shape` of each."""
+    return [shape(x, name, out_type) for x in input]
+
+
+def shape_tensor(x: Tensor, out_type: DType = int32) -> Tensor:
+    """The shape of x for use as an operand: a constant where it is static."""
+    static = None if x._shape is None else static_shape(x._shape)
+    if static is None:
+        return shape(x, out_type=out_type)
+    with x.graph.as_default():
+        return constant(np.array(static, out_type.numpy_dtype), name="Shape")
+
+
+def merged_shape(x: Tensor, start: int, stop: int) -> Tensor:
+    """The shape of x with its axes start, ..., stop - 1 merged into one. (-1 would not do: other sizes may be 0.)"""
+    from graphflow.ops.array.concat import concat
+    from graphflow.ops.array.strided_slice import slice_axis
+
+    static = None if x._shape is None else static_shape(x._shape)
+    if static is not None:
+        with x.graph.as_default():
+            return constant(np.array([*static[:start], math.prod(static[start:stop]), *static[stop:]], np.int32), name="Shape")
+    sizes = shape_tensor(x)
+    count: Any = 1
+    for k in range(start, stop):
+        count = sizes[k] * count
+    return concat([slice_axis(sizes, 0, 0, start), [count], slice_axis(sizes, 0, stop, None)], 0)

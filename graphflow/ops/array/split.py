@@ -1,0 +1,274 @@
+"""Tensors taken apart: split and unstack, each one op with as many outputs as there are parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphflow.framework.build import build_op, convert_to_tensor, is_tensor_like
+from graphflow.framework.dtypes import ALL
+from graphflow.framework.errors import ArgumentError, ShapeError
+from graphflow.framework.kinds import Composite, IndexMap, LowerContext, Piece, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.shapes import Dim, Shape
+from graphflow.framework.tensor import Operation, Tensor
+from graphflow.ops._define.arguments import normal_axis, static_int, static_ints
+
+# ---------------------------------------------------------------------------------------------- one part
+
+
+@record(frozen=True, slots=True)
+class PartAttrs:
+    """Elements start to start + size of one axis. Dims, where the axis is as long as a run says."""
+
+    axis: int
+    start: tuple[Dim]
+    size: tuple[Dim]
+
+
+def _part_infer(ctx: InferContext, attrs: PartAttrs, x: TensorType) -> tuple[TensorType, ...]:
+    assert x.shape is not None
+    return (TensorType(x.dtype, (*x.shape[: attrs.axis], attrs.size[0], *x.shape[attrs.axis + 1 :])),)
+
+
+def _part_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
+    axis, start = ctx.attrs.axis, ctx.attrs.start[0]
+    return [Piece(0, tuple(ix.add(i, start) if k == axis else i for k, i in enumerate(index)))]
+
+
+def _part_reference(attrs: PartAttrs, x: Any) -> Any:
+    start, size = int(attrs.start[0]), int(attrs.size[0])  # type: ignore[arg-type]
+    return np.take(x, np.arange(start, start + size), attrs.axis)
+
+
+def _array(*shape: int) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(15).normal(size=shape).astype(np.float32)
+
+
+PART = register(
+    OpDef(
+        "Part",
+        IndexMap(_part_pieces),
+        _part_infer,
+        not_differentiable("it appears only where Split and Unpack, which have gradients, are expanded"),
+        _part_reference,
+        lambda: [
+            Sample((_array(*s),), PartAttrs(a, (b,), (n,)), gradient=False)
+            for s, a, b, n in (((5,), 0, 1, 3), ((3, 4), 1, 2, 2), ((2, 3), 0, 2, 0))
+        ],
+        attrs=PartAttrs,
+        dtypes=ALL,
+        doc="A range of one axis.",
+    )
+)
+
+
+# ---------------------------------------------------------------------------------------------- split
+
+
+@record(frozen=True, slots=True)
+class SplitAttrs:
+    """`num` equal parts, or parts of the given sizes (then num is how many)."""
+
+    axis: int
+    num: int
+    sizes: tuple[int, ...] = ()
+
+
+def _split_infer(ctx: InferContext, attrs: SplitAttrs, x: TensorType) -> tuple[TensorType, ...]:
+    if x.shape is None:
+        return (x,) * attrs.num
+    axis = normal_axis("split", attrs.axis, len(x.shape))
+    whole = x.shape[axis]
+    parts: Sequence[Dim]
+    if attrs.sizes:
+        parts = attrs.sizes
+        total = sum(attrs.sizes)
+        ctx.unify(
+            whole,
+            total,
+            f"split: Determined shape must either match input shape along split_dim exactly if fully specified, or be less "
+            f"than the size of the input along split_dim if not fully specified. Got: {total} for dimension {axis} of size "
+            f"{whole}",
+        )
+    else:
+        message = f"Dimension size must be evenly divisible by {attrs.num} but is {whole} for 'split'"
+        if isinstance(whole, int) and whole % attrs.num:
+            raise ShapeError(message)
+        part = whole // attrs.num
+        ctx.unify(whole, part * attrs.num, message)
+        parts = [part] * attrs.num
+    return tuple(TensorType(x.dtype, (*x.shape[:axis], d, *x.shape[axis + 1 :])) for d in parts)
+
+
+def _parts(p: Any, x: Any, axis: int, sizes: Sequence[Dim]) -> list[Any]:
+    found = []
+    start: Dim = 0
+    for d in sizes:
+        found.append(p.op("Part", x, attrs=PartAttrs(axis, (start,), (d,))))
+        start = start + d
+    return found
+
+
+def _split_expand(p: Any, x: Any) -> Any:
+    axis = p.attrs.axis % len(p.outputs[0].shape)
+    return tuple(_parts(p, x, axis, [t.shape[axis] for t in p.outputs]))
+
+
+def _split_reference(attrs: SplitAttrs, x: Any) -> Any:
+    boundaries: Any = np.cumsum(attrs.sizes)[:-1] if attrs.sizes else attrs.num
+    return tuple(np.array(part) for part in np.split(x, boundaries, attrs.axis))
+
+
+def _joined_grads(op: Operation, grads: Sequence[Tensor | None]) -> list[Tensor]:
+    from graphflow.ops.array.fill import zeros_like
+
+    return [zeros_like(t) if g is None else g for g, t in zip(grads, op.outputs, strict=True)]
+
+
+def _split_grad(op: Operation, *grads: Tensor | None) -> list[Tensor]:
+    from graphflow.ops.array.concat import concat
+
+    return [concat(_joined_grads(op, grads), op.attrs.axis)]
+
+
+SPLIT = register(
+    OpDef(
+        "Split",
+        Composite(_split_expand),
+        _split_infer,
+        _split_grad,
+        _split_reference,
+        lambda: [
+            Sample((_array(6),), SplitAttrs(0, 3)),
+            Sample((_array(2, 4),), SplitAttrs(-1, 2)),
+            Sample((_array(2, 4),), SplitAttrs(1, 3, (1, 0, 3))),
+            Sample((_array(0, 4),), SplitAttrs(0, 2)),
+        ],
+        attrs=SplitAttrs,
+        dtypes=ALL,
+        onnx="Split",
+        doc="A tensor split into parts along an axis.",
+    )
+)
+
+
+def split(
+    value: Any, num_or_size_splits: Any, axis: Any = 0, num: int | None = None, name: str | None = "split"
+) -> list[Tensor]:
+    """`value` split along `axis` into equal parts, or into parts of the given sizes (one may be -1).
+
+    Raises:
+        ShapeError: the parts do not make up the axis.
+    """
+    x = convert_to_tensor(value)
+    where = static_int(axis, "split: axis")
+    given = num_or_size_splits
+    if is_tensor_like(given):
+        t = convert_to_tensor(given)
+        several = t._shape is None or len(t._shape) == 1
+    else:
+        several = isinstance(given, (list, tuple, np.ndarray)) and np.ndim(given) == 1
+    if not several:
+        count = static_int(given, "split: the number of parts")
+        if count < 1:
+            raise ArgumentError(f"split: the number of parts must be positive, got {count}")
+        attrs = SplitAttrs(where, count)
+    else:
+        sizes = list(static_ints(given, "split: the sizes"))
+        if not sizes:
+            raise ArgumentError("split: needs at least one size")
+        attrs = SplitAttrs(where, len(sizes), _completed(x, where, sizes))
+    return list(build_op(SPLIT, (x,), attrs, name or "split").outputs)
+
+
+def split_by(x: Tensor, sizes: Sequence[int], axis: int) -> list[Tensor]:
+    """Parts of the given sizes."""
+    return list(build_op(SPLIT, (x,), SplitAttrs(axis, len(sizes), tuple(sizes)), "split").outputs)
+
+
+def _completed(x: Tensor, axis: int, sizes: list[int]) -> tuple[int, ...]:
+    """The sizes, with the one that is -1 worked out."""
+    if sizes.count(-1) > 1 or min(sizes) < -1:
+        raise ArgumentError(f"split: sizes must be non-negative, and only one may be -1, got {sizes}")
+    if -1 in sizes:
+        whole = None if x._shape is None else x._shape[normal_axis("split", axis, len(x._shape))]
+        rest = sum(s for s in sizes if s != -1)
+        if not isinstance(whole, int) or whole < rest:
+            raise ShapeError(f"split: sizes {sizes} do not fit dimension {axis} of shape {x.shape}")
+        sizes[sizes.index(-1)] = whole - rest
+    return tuple(sizes)
+
+
+# ---------------------------------------------------------------------------------------------- unstack
+
+
+@record(frozen=True, slots=True)
+class UnpackAttrs:
+    axis: int
+    num: int
+
+
+def _without(s: Shape, axis: int) -> Shape:
+    return (*s[:axis], *s[axis + 1 :])
+
+
+def _unpack_infer(ctx: InferContext, attrs: UnpackAttrs, x: TensorType) -> tuple[TensorType, ...]:
+    if x.shape is None:
+        return (x,) * attrs.num
+    axis = normal_axis("unstack", attrs.axis, len(x.shape))
+    ctx.unify(x.shape[axis], attrs.num, f"unstack: Dimension must be {attrs.num} but is {x.shape[axis]} for 'unstack'")
+    return (TensorType(x.dtype, _without(x.shape, axis)),) * attrs.num
+
+
+def _unpack_expand(p: Any, x: Any) -> Any:
+    axis = p.attrs.axis % len(p.type(x).shape)
+    parts = _parts(p, x, axis, [1] * p.attrs.num)
+    return tuple(p.reshape(part, t.shape) for part, t in zip(parts, p.outputs, strict=True))
+
+
+def _unpack_grad(op: Operation, *grads: Tensor | None) -> list[Tensor]:
+    from graphflow.ops.array.concat import stack
+
+    return [stack(_joined_grads(op, grads), op.attrs.axis)]
+
+
+UNPACK = register(
+    OpDef(
+        "Unpack",
+        Composite(_unpack_expand),
+        _unpack_infer,
+        _unpack_grad,
+        lambda attrs, x: tuple(np.array(np.take(x, k, attrs.axis)) for k in range(attrs.num)),
+        lambda: [
+            Sample((_array(3),), UnpackAttrs(0, 3)),
+            Sample((_array(2, 3),), UnpackAttrs(-1, 3)),
+            Sample((_array(2, 1, 4),), UnpackAttrs(1, 1)),
+            Sample((_array(2, 0),), UnpackAttrs(0, 2)),
+        ],
+        attrs=UnpackAttrs,
+        dtypes=ALL,
+        doc="The slices of a tensor along an axis, without that axis.",
+    )
+)
+
+
+def unstack(value: Any, num: int | None = None, axis: int = 0, name: str | None = "unstack") -> list[Tensor]:
+    """The slices of `value` along `axis`, without that axis. Its size must be known, or given as `num`.
+
+    Raises:
+        ArgumentError: the size is neither known nor given.
+    """
+    x = convert_to_tensor(value)
+    where = static_int(axis, "unstack: axis")
+    if num is None:
+        count = None if x._shape is None else x._shape[normal_axis("unstack", where, len(x._shape))]
+        if not isinstance(count, int):
+            raise ArgumentError(f"Cannot infer argument `num` from shape {x.shape}")
+        num = count
+    if num == 0:
+        return []
+    return list(build_op(UNPACK, (x,), UnpackAttrs(where, num), name or "unstack").outputs)

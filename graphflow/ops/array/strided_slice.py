@@ -1,0 +1,390 @@
+"""Parts of a tensor: slice and strided_slice. Python's indexing, made of them, is in `indexing`."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphflow.framework.build import build, convert_to_tensor, is_tensor_like, name_scope
+from graphflow.framework.dtypes import ALL
+from graphflow.framework.errors import ArgumentError, ShapeError
+from graphflow.framework.kinds import IndexMap, LowerContext, Piece, ShapeValue, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, register
+from graphflow.framework.shapes import Dim, Shape, format_shape, fresh_dim, maximum, minimum, never_negative
+from graphflow.framework.tensor import Operation, Tensor
+from graphflow.ops._define.arguments import shape_operand, static_int
+from graphflow.ops.array.shape import shape_tensor
+
+newaxis = None
+
+
+@record(frozen=True, slots=True)
+class StridedSliceAttrs:
+    """Bit k of a mask speaks of entry k of begin, end and strides, as in TensorFlow."""
+
+    begin_mask: int = 0
+    end_mask: int = 0
+    ellipsis_mask: int = 0
+    new_axis_mask: int = 0
+    shrink_axis_mask: int = 0
+
+
+@record(frozen=True, slots=True)
+class AxisSlice:
+    """What is taken from one input axis: `size` elements from `start` in steps of `stride`; start None: not known yet."""
+
+    start: Dim | None
+    stride: int
+    size: Dim
+    shrink: bool = False
+
+
+def resolved_slices(dims: Shape, attrs: StridedSliceAttrs, bounds: Sequence[Sequence[Dim | None]]) -> list[AxisSlice | None]:
+    """One entry per item: an AxisSlice for each input axis in order, None for each new axis.
+
+    `bounds` are begin, end and strides, entry by entry; None stands for a value that only a run knows.
+    """
+    begin, end, strides = bounds
+    count = len(begin)
+    used = sum(1 for k in builtins.range(count) if not (attrs.ellipsis_mask | attrs.new_axis_mask) >> k & 1)
+    if used > len(dims):
+        raise ShapeError(f"Index out of range using input dim {len(dims)}; input has only {len(dims)} dims for strided_slice")
+    result: list[AxisSlice | None] = []
+    axis = 0
+    for k in builtins.range(count):
+        if attrs.ellipsis_mask >> k & 1:
+            rest = sum(1 for j in builtins.range(k + 1, count) if not attrs.new_axis_mask >> j & 1)
+            while axis < len(dims) - rest:
+                result.append(AxisSlice(0, 1, dims[axis]))
+                axis += 1
+            continue
+        if attrs.new_axis_mask >> k & 1:
+            result.append(None)
+            continue
+        d, stride = dims[axis], strides[k]
+        axis += 1
+        if not isinstance(stride, int):
+            raise ArgumentError("strided_slice: strides must be known while the graph is built")
+        if stride == 0:
+            raise ArgumentError(f"slice step cannot be zero: strides[{k}] must be non-zero")
+        if attrs.shrink_axis_mask >> k & 1:
+            b = begin[k]
+            if isinstance(b, int) and isinstance(d, int) and not -d <= b < d:
+                raise ShapeError(f"slice index {b} of dimension {axis - 1} out of bounds.")
+            result.append(AxisSlice(None if b is None else from_front(b, d), 1, 1, shrink=True))
+            continue
+        open_begin, open_end = bool(attrs.begin_mask >> k & 1), bool(attrs.end_mask >> k & 1)
+        result.append(_one_axis(d, begin[k], end[k], stride, open_begin, open_end))
+    result += [AxisSlice(0, 1, d) for d in dims[axis:]]
+    return result
+
+
+def from_front(v: Dim, d: Dim) -> Dim:
+    """A bound counted from the front of an axis of size d: ``v + d`` where v is negative, else v."""
+    if isinstance(v, int):
+        return v + d if v < 0 else v
+    # n - 1 is negative only where n is 0, and then it is clamped to 0 either way.
+    if never_negative(v + 1):
+        return v
+    return v + d * minimum(maximum(v * -1, 0), 1)
+
+
+def _one_axis(d: Dim, b: Dim | None, e: Dim | None, stride: int, open_begin: bool, open_end: bool) -> AxisSlice:
+    if (b is None and not open_begin) or (e is None and not open_end):
+        return AxisSlice(None, stride, fresh_dim())
+    if stride > 0:
+        start = 0 if open_begin or b is None else maximum(from_front(b, d), 0)
+        stop = d if open_end or e is None else minimum(from_front(e, d), d)
+        span = stop - start
+        if stop == d and isinstance(b, int) and b < 0 and not open_begin:
+            span = minimum(-b, d)  # the same, without the clamp inside the clamp
+    else:
+        start = d - 1 if open_begin or b is None else minimum(from_front(b, d), d - 1)
+        stop = -1 if open_end or e is None else maximum(from_front(e, d), -1)
+        span = start - stop
+    return AxisSlice(start, stride, maximum((span + (abs(stride) - 1)) // abs(stride), 0))
+
+
+def _bounds(values: Sequence[ShapeValue | None], types: Sequence[TensorType]) -> list[list[Dim | None]]:
+    """begin, end and strides (inputs 1 to 3), entry by entry; unknown operands give unknown entries."""
+    count = next(
+        (len(v) for v in values[1:4] if isinstance(v, tuple)),
+        next((s[0] for t in types[1:4] if (s := t.shape) and isinstance(s[0], int)), 0),
+    )
+    return [list(v) if isinstance(v, tuple) else [None] * count for v in values[1:4]]
+
+
+def _strided_infer(
+    ctx: InferContext, attrs: StridedSliceAttrs, x: TensorType, b: TensorType, e: TensorType, s: TensorType
+) -> tuple[TensorType, ...]:
+    if x.shape is None:
+        return (TensorType(x.dtype, None),)
+    slices = resolved_slices(x.shape, attrs, _bounds([None, *(ctx.vector(k) for k in (1, 2, 3))], (x, b, e, s)))
+    axis = 0
+    for p in slices:
+        if p is None:
+            continue
+        if p.shrink and p.start is not None:
+            inside = maximum(minimum(p.start, x.shape[axis] - 1), 0)
+            ctx.unify(p.start, inside, f"slice index {p.start} of dimension {axis} out of bounds.")
+        axis += 1
+    return (TensorType(x.dtype, tuple(1 if p is None else p.size for p in slices if p is None or not p.shrink)),)
+
+
+def _strided_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
+    at = []
+    position = 0
+    for p in resolved_slices(ctx.inputs[0].shape or (), ctx.attrs, _bounds(ctx.values, ctx.inputs)):
+        if p is None:
+            position += 1
+            continue
+        if p.start is None:
+            raise ArgumentError("strided_slice: begin and end must be known while the graph is compiled")
+        if p.shrink:
+            at.append(ix.add(p.start, 0))
+            continue
+        at.append(ix.add(ix.mul(index[position], p.stride), p.start))
+        position += 1
+    return [Piece(0, tuple(at))]
+
+
+def numpy_index(attrs: StridedSliceAttrs, begin: Any, end: Any, strides: Any) -> tuple[Any, ...]:
+    """The numpy index that means the same."""
+    items: list[Any] = []
+    for k in builtins.range(len(begin)):
+        if attrs.ellipsis_mask >> k & 1:
+            items.append(Ellipsis)
+        elif attrs.new_axis_mask >> k & 1:
+            items.append(None)
+        elif attrs.shrink_axis_mask >> k & 1:
+            items.append(int(begin[k]))
+        else:
+            b = None if attrs.begin_mask >> k & 1 else int(begin[k])
+            e = None if attrs.end_mask >> k & 1 else int(end[k])
+            items.append(slice(b, e, int(strides[k])))
+    return tuple(items)
+
+
+def _strided_reference(attrs: StridedSliceAttrs, x: Any, begin: Any, end: Any, strides: Any) -> Any:
+    try:
+        return np.array(x[numpy_index(attrs, begin, end, strides)])
+    except IndexError as e:
+        raise ValueError(f"slice index out of bounds: {e}") from None
+
+
+def _strided_value(attrs: StridedSliceAttrs, types: Any, values: Sequence[ShapeValue | None]) -> ShapeValue | None:
+    x, *bounds = values
+    if not isinstance(x, tuple) or attrs.new_axis_mask:
+        return None
+    numbers = [v[0] for v in bounds if isinstance(v, tuple) and len(v) == 1]
+    if len(numbers) != 3 or not all(isinstance(n, int) for n in numbers):
+        return None
+    try:
+        found: ShapeValue = x[numpy_index(attrs, *([n] for n in numbers))[0]]
+    except (IndexError, TypeError):
+        return None
+    return found
+
+
+def _strided_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    from graphflow.ops.array.slice_gradient import strided_slice_grad
+
+    x, begin, end, strides = op.inputs
+    return [strided_slice_grad(shape_tensor(x), begin, end, strides, grad, op.attrs), None, None, None]
+
+
+def strided_samples() -> list[Sample]:
+    rng = np.random.default_rng(12)
+
+    def case(s: tuple[int, ...], begin: Any, end: Any, strides: Any, **masks: int) -> Sample:
+        vectors = tuple(np.array(v, np.int32) for v in (begin, end, strides))
+        return Sample((rng.normal(size=s).astype(np.float32), *vectors), StridedSliceAttrs(**masks))
+
+    return [
+        case((5,), [1], [4], [1]),
+        case((7,), [0], [0], [2], begin_mask=1, end_mask=1),
+        case((7,), [0], [0], [-1], begin_mask=1, end_mask=1),
+        case((4, 5), [1, 0], [2, 4], [1, 1], shrink_axis_mask=1),
+        case((4, 5), [0, -1], [0, 0], [1, 1], ellipsis_mask=1, shrink_axis_mask=2),
+        case((3, 4), [0, 0, 1], [0, 0, 3], [1, 1, 1], new_axis_mask=2, begin_mask=1, end_mask=1),
+        case((3,), [2], [1], [1]),
+        case((9,), [7], [0], [-3]),
+        case((6, 4), [-4, -9], [-1, 9], [1, 2]),
+        case((0, 2), [0], [3], [1]),
+    ]
+
+
+STRIDED_SLICE = register(
+    OpDef(
+        "StridedSlice",
+        IndexMap(_strided_pieces),
+        _strided_infer,
+        _strided_grad,
+        _strided_reference,
+        strided_samples,
+        attrs=StridedSliceAttrs,
+        shape_operands=(1, 2, 3),
+        shape_value=_strided_value,
+        dtypes=ALL,
+        onnx="Slice",
+        doc="Python's indexing with integers, slices, an ellipsis and new axes.",
+    )
+)
+
+
+def strided_slice(
+    input_: Any,
+    begin: Any,
+    end: Any,
+    strides: Any = None,
+    begin_mask: int = 0,
+    end_mask: int = 0,
+    ellipsis_mask: int = 0,
+    new_axis_mask: int = 0,
+    shrink_axis_mask: int = 0,
+    var: Any = None,
+    name: str | None = None,
+) -> Tensor:
+    """Elements begin, begin + stride, ... before end of each axis; bit k of a mask changes what entry k means."""
+    x = convert_to_tensor(input_)
+    with name_scope(name, "StridedSlice", [x]) as scope:
+        first = shape_operand(begin, "begin")
+        if strides is None:
+            if first._shape is None or not isinstance(first._shape[0], int):
+                raise ArgumentError("strided_slice: strides must be given where the number of entries is not known")
+            strides = np.ones(first._shape[0], np.int32)
+        attrs = StridedSliceAttrs(begin_mask, end_mask, ellipsis_mask, new_axis_mask, shrink_axis_mask)
+        inputs = (x, first, shape_operand(end, "end"), shape_operand(strides, "strides"))
+        return build(STRIDED_SLICE, inputs, attrs, scope)
+
+
+def slice_axis(x: Tensor, axis: int, start: Any, stop: Any) -> Tensor:
+    """Elements start to stop (None: the end) of one axis, all of the others. Bounds may be scalar tensors."""
+    others = (1 << axis) - 1
+    end_mask = others | (1 << axis if stop is None else 0)
+    begin, end = [0] * axis + [start], [0] * axis + [0 if stop is None else stop]
+    return strided_slice(x, begin, end, [1] * (axis + 1), begin_mask=others, end_mask=end_mask)
+
+
+# ---------------------------------------------------------------------------------------------- slice
+
+
+def _slice_infer(ctx: InferContext, attrs: Any, x: TensorType, begin: TensorType, size: TensorType) -> tuple[TensorType, ...]:
+    starts, sizes = ctx.vector(1), ctx.vector(2)
+    rank = len(x.shape) if x.shape is not None else len(sizes) if sizes is not None else None
+    if rank is None:
+        return (TensorType(x.dtype, None),)
+    for what, given in (("begin", starts), ("size", sizes)):
+        if given is not None and len(given) != rank:
+            raise ShapeError(
+                f"slice: Expected {what} to be a vector of length {rank} for shape {format_shape(x.shape)}, got {len(given)}"
+            )
+    if x.shape is None or starts is None or sizes is None:
+        known = sizes if sizes is not None else (-1,) * rank
+        return (TensorType(x.dtype, tuple(fresh_dim() if s == -1 else s for s in known)),)
+    out: list[Dim] = []
+    for k, (d, b, s) in enumerate(zip(x.shape, starts, sizes, strict=True)):
+        taken = d - b if s == -1 else s
+        outside = f"slice: Expected begin[{k}] and size[{k}] in [0, {d}], but got {b} and {taken}"
+        # 0 <= begin, 0 <= size and begin + size <= d, as equations of sizes.
+        for value, inside in ((b, maximum(b, 0)), (taken, maximum(taken, 0)), (b + taken, minimum(b + taken, d))):
+            ctx.unify(value, inside, outside)
+        out.append(taken)
+    return (TensorType(x.dtype, tuple(out)),)
+
+
+def _slice_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
+    starts = ctx.values[1]
+    if not isinstance(starts, tuple):
+        raise ArgumentError("slice: begin must be known while the graph is compiled")
+    return [Piece(0, tuple(ix.add(i, b) for i, b in zip(index, starts, strict=True)))]
+
+
+def _slice_reference(attrs: Any, x: Any, begin: Any, size: Any) -> Any:
+    taken = [int(d) - int(b) if s == -1 else int(s) for d, b, s in zip(x.shape, begin, size, strict=True)]
+    for k, (d, b, s) in enumerate(zip(x.shape, begin, taken, strict=True)):
+        if not (0 <= b <= d and 0 <= s <= d - b):
+            raise ValueError(f"slice: Expected begin[{k}] and size[{k}] in [0, {d}], but got {b} and {s}")
+    return np.array(x[tuple(slice(int(b), int(b) + s) for b, s in zip(begin, taken, strict=True))])
+
+
+def _slice_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    from graphflow.ops.array.slice_gradient import strided_slice_grad
+
+    x, begin, _ = op.inputs
+    ones = np.ones(len(grad._shape or ()), np.int32)
+    end = begin + shape_tensor(grad, begin.base_dtype)
+    return [strided_slice_grad(shape_tensor(x), begin, end, shape_operand(ones), grad, StridedSliceAttrs()), None, None]
+
+
+def _slice_samples() -> list[Sample]:
+    rng = np.random.default_rng(14)
+    cases: list[tuple[tuple[int, ...], list[int], list[int]]] = [
+        ((), [], []), ((5,), [1], [3]), ((4, 3), [1, 0], [-1, 2]), ((2, 3), [2, 0], [0, 3]), ((0, 2), [0, 1], [-1, 1]),
+    ]  # fmt: skip
+    return [Sample((rng.normal(size=s).astype(np.float32), np.array(b, np.int32), np.array(n, np.int32))) for s, b, n in cases]
+
+
+SLICE = register(
+    OpDef(
+        "Slice",
+        IndexMap(_slice_pieces),
+        _slice_infer,
+        _slice_grad,
+        _slice_reference,
+        _slice_samples,
+        shape_operands=(1, 2),
+        shape_value=lambda attrs, types, values: _slice_value(values),
+        dtypes=ALL,
+        onnx="Slice",
+        doc="A box: so many elements from so far along each axis.",
+    )
+)
+
+
+def _slice_value(values: Sequence[ShapeValue | None]) -> ShapeValue | None:
+    x, begin, size = (v if isinstance(v, tuple) else None for v in values)
+    if x is None or begin is None or size is None or len(begin) != 1 or len(size) != 1:
+        return None
+    b, s = begin[0], size[0]
+    if not isinstance(b, int) or not isinstance(s, int):
+        return None
+    return x[b:] if s == -1 else x[b : b + s]
+
+
+def slice_(input_: Any, begin: Any, size: Any, name: str | None = None) -> Tensor:
+    """``size[k]`` elements from ``begin[k]`` of each axis; a size of -1 takes the rest.
+
+    Raises:
+        ShapeError: the box is not inside the tensor.
+    """
+    x = convert_to_tensor(input_)
+    with name_scope(name, "Slice", [x]) as scope:
+        starts, sizes = shape_operand(begin, "begin"), shape_operand(size, "size")
+        window = _moving_window(x, begin, starts, sizes, scope) if starts.static_value() is None else None
+        return build(SLICE, (x, starts, sizes), NO_ATTRS, scope) if window is None else window
+
+
+def _moving_window(x: Tensor, begin: Any, starts: Tensor, sizes: Tensor, scope: str) -> Tensor | None:
+    """A box of known size at a place that only a run knows is gathered, so that its shape is known all the same."""
+    from graphflow.ops.array.fill import range as range_
+    from graphflow.ops.array.gather import gather_dense
+    from graphflow.ops.array.reshape import identity
+
+    known = sizes.static_value()
+    if not isinstance(known, tuple) or x._shape is None:
+        return None
+    for axis, s in enumerate(known):
+        b = begin[axis] if isinstance(begin, (list, tuple)) else starts[axis]
+        fixed = not is_tensor_like(b)
+        if s == -1 and not fixed:
+            return None
+        if fixed and static_int(b, "begin") == 0 and (s == -1 or s == x._shape[axis]):
+            continue
+        at = range_(shape_tensor(x)[axis] - b if s == -1 else sizes[axis], dtype=starts.base_dtype) + b
+        x = gather_dense(x, at, axis)
+    return identity(x, name=scope)

@@ -1,0 +1,1 @@
+"""Order, assertions, printing and Python functions."""

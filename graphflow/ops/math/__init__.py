@@ -1,0 +1,1 @@
+"""Arithmetic, comparisons, products and reductions."""

@@ -1,0 +1,144 @@
+"""Bits of integers (``tf.bitwise``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from graphflow.framework.dtypes import INTEGERS
+from graphflow.framework.kinds import NO_ALGEBRA, Algebra, Elementwise
+from graphflow.framework.registry import OpDef, Sample, not_differentiable, register
+from graphflow.framework.scalar_builder import ScalarBuilder
+from graphflow.framework.tensor import Tensor
+from graphflow.ops._define.elementwise import binary_infer, build_binary, build_unary, quiet, unary_infer
+
+_NONE = not_differentiable("it takes integers")
+_TYPES = (np.int32, np.int8, np.int64, np.uint8, np.uint32)
+
+
+def _pairs() -> list[Sample]:
+    made = []
+    for t in _TYPES:
+        x = np.array([0, 1, 5, 127, np.iinfo(t).max, np.iinfo(t).min], t)
+        y = np.array([3, 0, 12, 1, 5, 7], t)
+        made += [Sample((x, y), gradient=False), Sample((x[:3, None], y[:2]), gradient=False)]
+    return [*made, Sample((x[1], y[2]), gradient=False), Sample((x[:0], y[:0]), gradient=False)]
+
+
+def _op(
+    name: str, rule: Callable[..., Any], reference: Callable[..., Any], doc: str,
+    algebra: Algebra = NO_ALGEBRA, samples: Callable[[], list[Sample]] = _pairs,
+) -> OpDef:  # fmt: skip
+    return OpDef(
+        name,
+        Elementwise(rule),
+        binary_infer("iu"),
+        _NONE,
+        quiet(reference),
+        samples,
+        dtypes=INTEGERS,
+        algebra=algebra,
+        doc=doc,
+    )
+
+
+# -1 has all bits set in signed integers; in unsigned ones the rewrite rules simply do not meet it.
+BITWISE_AND = register(
+    _op(
+        "BitwiseAnd", lambda b, attrs, x, y: b.and_(x, y), np.bitwise_and, "x & y.",
+        Algebra(commutative=True, identity=-1.0),
+    )
+)  # fmt: skip
+BITWISE_OR = register(
+    _op(
+        "BitwiseOr", lambda b, attrs, x, y: b.or_(x, y), np.bitwise_or, "x | y.",
+        Algebra(commutative=True, identity=0.0),
+    )
+)  # fmt: skip
+BITWISE_XOR = register(
+    _op(
+        "BitwiseXor", lambda b, attrs, x, y: b.xor(x, y), np.bitwise_xor, "x ^ y.",
+        Algebra(commutative=True, identity=0.0),
+    )
+)  # fmt: skip
+INVERT = register(
+    OpDef(
+        "Invert",
+        Elementwise(lambda b, attrs, x: b.unary("invert", x)),
+        unary_infer("iu"),
+        _NONE,
+        quiet(np.invert),
+        lambda: [Sample((np.array([0, 1, 77, np.iinfo(t).max], t),), gradient=False) for t in _TYPES],
+        dtypes=INTEGERS,
+        algebra=Algebra(involution=True),
+        doc="All bits of x flipped.",
+    )
+)
+
+
+def _count(b: ScalarBuilder[Any], y: Any) -> Any:
+    """TensorFlow's kernels clamp the count to [0, bits - 1], where shifting is defined."""
+    dtype = b.dtype(y)
+    return b.minimum(y if dtype.is_unsigned else b.maximum(y, 0), 8 * dtype.size - 1)
+
+
+def _clamped(x: Any, y: Any) -> Any:
+    return np.clip(y, 0, 8 * x.dtype.itemsize - 1).astype(x.dtype)
+
+
+def _shift_pairs() -> list[Sample]:
+    made = []
+    for t in _TYPES:
+        x = np.array([1, 5, 127, np.iinfo(t).max, np.iinfo(t).min, 3], t)
+        y = np.array([0, 3, 7, 8 * np.dtype(t).itemsize, 100, 2], t)
+        made.append(Sample((x, y), gradient=False))
+    return [*made, Sample((np.array([[1], [-7]], np.int32), np.array([-1, 2, 31], np.int32)), gradient=False)]
+
+
+LEFT_SHIFT = register(
+    _op(
+        "LeftShift", lambda b, attrs, x, y: b.binary("shl", x, _count(b, y)),
+        lambda x, y: np.left_shift(x, _clamped(x, y)), "x shifted left; the count is clamped to [0, bits - 1].",
+        Algebra(identity=0.0), _shift_pairs,
+    )
+)  # fmt: skip
+RIGHT_SHIFT = register(
+    _op(
+        "RightShift", lambda b, attrs, x, y: b.binary("shr", x, _count(b, y)),
+        lambda x, y: np.right_shift(x, _clamped(x, y)),
+        "x shifted right, keeping the sign of signed integers; the count is clamped to [0, bits - 1].",
+        Algebra(identity=0.0), _shift_pairs,
+    )
+)  # fmt: skip
+
+
+def bitwise_and(x: Any, y: Any, name: str | None = None) -> Tensor:
+    """x & y of integer tensors; shapes broadcast."""
+    return build_binary(BITWISE_AND, x, y, name)
+
+
+def bitwise_or(x: Any, y: Any, name: str | None = None) -> Tensor:
+    """x | y of integer tensors; shapes broadcast."""
+    return build_binary(BITWISE_OR, x, y, name)
+
+
+def bitwise_xor(x: Any, y: Any, name: str | None = None) -> Tensor:
+    """x ^ y of integer tensors; shapes broadcast."""
+    return build_binary(BITWISE_XOR, x, y, name)
+
+
+def invert(x: Any, name: str | None = None) -> Tensor:
+    """All bits of an integer tensor flipped."""
+    return build_unary(INVERT, x, name)
+
+
+def left_shift(x: Any, y: Any, name: str | None = None) -> Tensor:
+    """x << y of integer tensors; the count is clamped to [0, bits - 1]."""
+    return build_binary(LEFT_SHIFT, x, y, name)
+
+
+def right_shift(x: Any, y: Any, name: str | None = None) -> Tensor:
+    """x >> y of integer tensors (arithmetic for signed ones); the count is clamped to [0, bits - 1]."""
+    return build_binary(RIGHT_SHIFT, x, y, name)

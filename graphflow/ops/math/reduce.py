@@ -1,0 +1,505 @@
+"""Reductions over axes (sum, mean, prod, max, min, all, any), and `sum_to_like`, which undoes broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from graphflow.framework.build import build, convert_to_tensor
+from graphflow.framework.dtypes import NUMERIC, DType, as_dtype, bool_, float32, int64
+from graphflow.framework.errors import ArgumentError, DTypeError
+from graphflow.framework.kinds import Composite, ExpandContext, Reduction, ShapeValue, TensorType
+from graphflow.framework.records import record
+from graphflow.framework.registry import GradFn, InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.shapes import Shape, format_shape, fresh_dim, product, static_shape
+from graphflow.framework.tensor import Operation, Tensor
+from graphflow.ops._define.elementwise import refuse
+
+
+@record(frozen=True, slots=True)
+class ReduceAttrs:
+    """`axis`: the reduced axes, ascending and not negative; `keepdims`: they stay, with size 1."""
+
+    axis: tuple[int, ...]
+    keepdims: bool = False
+
+
+def reduced_shape(shape: Shape, attrs: ReduceAttrs) -> Shape:
+    if attrs.keepdims:
+        return tuple(1 if i in attrs.axis else d for i, d in enumerate(shape))
+    return tuple(d for i, d in enumerate(shape) if i not in attrs.axis)
+
+
+def _infer(kinds: str) -> Callable[..., tuple[TensorType, ...]]:
+    def infer(ctx: InferContext, attrs: ReduceAttrs, x: TensorType) -> tuple[TensorType, ...]:
+        if x.dtype.kind not in kinds:
+            raise refuse(ctx, "input", x.dtype, kinds)
+        if x.shape is None:
+            return (x,)
+        check_axes(ctx.op_name, attrs.axis, len(x.shape))
+        return (TensorType(x.dtype, reduced_shape(x.shape, attrs)),)
+
+    return infer
+
+
+def check_axes(op_name: str, axes: Sequence[int], rank: int) -> None:
+    for a in axes:
+        if not -rank <= a < rank:
+            raise ArgumentError(
+                f"{op_name}: Invalid reduction dimension ({a} for input with {rank} dimension(s)): Invalid reduction "
+                f"dimension {a} for input with {rank} dimensions."
+            )
+
+
+# ---------------------------------------------------------------------------------------------- arguments
+
+
+def axis_values(axis: Any, op_name: str) -> tuple[int, ...] | None:
+    """`axis` as ints: an int, a sequence, an array, or a tensor whose value is known while the graph is built."""
+    if axis is None:
+        return None
+    if isinstance(axis, Tensor):
+        known = axis.static_value()
+        flat = known if isinstance(known, tuple) else (known,)
+        ints = tuple(a for a in flat if isinstance(a, int))
+        if len(ints) != len(flat):
+            raise ArgumentError(
+                f"{op_name}: the axes must be known while the graph is built, but {axis!r} has a value only in a run. "
+                "Pass ints."
+            )
+        return ints
+    array = np.asarray(axis)
+    if array.size and array.dtype.kind not in "iu":
+        raise DTypeError(f"{op_name}: axis must be int32 or int64, got {axis!r}. Expected int32")
+    return tuple(int(a) for a in array.ravel())
+
+
+def normal_axes(axis: Any, rank: int | None, op_name: str) -> tuple[int, ...]:
+    """The axes as ascending non-negative ints. ArgumentError for one out of range or named twice."""
+    values = axis_values(axis, op_name)
+    if values is None:
+        if rank is None:
+            raise ArgumentError(f"{op_name}: an input of unknown rank needs explicit axes; call set_shape on it first")
+        return tuple(range(rank))
+    if rank is None:
+        if any(a < 0 for a in values):
+            raise ArgumentError(
+                f"{op_name}: axis {values} counts from the end, but the rank of the input is unknown; set_shape it"
+            )
+        return tuple(sorted(set(values)))
+    check_axes(op_name, values, rank)
+    wrapped = [a % rank for a in values]
+    if len(set(wrapped)) != len(wrapped):
+        raise ArgumentError(f"{op_name}: Invalid reduction arguments: Axes contains duplicate dimension: {list(values)}")
+    return tuple(sorted(wrapped))
+
+
+def old_names(axis: Any, keepdims: Any, reduction_indices: Any, keep_dims: Any) -> tuple[Any, bool]:
+    """axis and keepdims, either of which may come under the name that it had before TensorFlow 1.5."""
+    if reduction_indices is not None:
+        if axis is not None:
+            raise ArgumentError("Cannot specify both 'axis' and 'reduction_indices'")
+        axis = reduction_indices
+    if keep_dims is not None:
+        if keepdims is not None:
+            raise ArgumentError("Cannot specify both 'keepdims' and 'keep_dims'")
+        keepdims = keep_dims
+    return axis, bool(keepdims)
+
+
+def reduce_with(op: OpDef, input_tensor: Any, axis: Any, keepdims: bool, name: str | None) -> Tensor:
+    """`op` over `axis` of a value. Everything of an input of unknown rank is reduced as one flat vector."""
+    x = convert_to_tensor(input_tensor, name="input_tensor")
+    if x._shape is None and axis is None and not keepdims:
+        from graphflow.ops.array.reshape import reshape
+
+        return build(op, (reshape(x, [-1]),), ReduceAttrs((0,)), name)
+    rank = None if x._shape is None else len(x._shape)
+    return build(op, (x,), ReduceAttrs(normal_axes(axis, rank, op.name), keepdims), name)
+
+
+# ---------------------------------------------------------------------------------------------- gradients
+
+
+def keep_axes(grad: Tensor, attrs: ReduceAttrs) -> Tensor:
+    """A tensor of a reduction's shape, with the reduced axes back as axes of size 1."""
+    from graphflow.ops.array.reshape import expand_dims, reshape
+
+    if attrs.keepdims or not attrs.axis:
+        return grad
+    if grad._shape is not None:
+        rest = list(grad._shape)
+        for a in attrs.axis:
+            rest.insert(a, 1)
+        open_dims = [i for i, d in enumerate(rest) if not isinstance(d, int)]
+        if len(open_dims) < 2 and product([d for d in rest if isinstance(d, int)]) != 0:
+            return reshape(grad, [d if isinstance(d, int) else -1 for d in rest])
+    for a in attrs.axis:
+        grad = expand_dims(grad, a)
+    return grad
+
+
+def spread_to(kept: Tensor, x: Tensor) -> Tensor:
+    """`kept`, whose reduced axes have size 1, broadcast to the shape of x."""
+    from graphflow.ops.array.movement import broadcast_to
+    from graphflow.ops.array.shape import shape
+
+    if kept._shape is not None and kept._shape == x._shape:
+        return kept
+    known = None if x._shape is None else static_shape(x._shape)
+    return broadcast_to(kept, list(known) if known is not None else shape(x))
+
+
+def _sum_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    return [spread_to(keep_axes(grad, op.attrs), op.inputs[0])]
+
+
+def count_reduced(x: Tensor, axis: Sequence[int], dtype: DType) -> Tensor | float:
+    """How many elements of x go into each element of its reduction: a number where that is known, else a scalar."""
+    if x._shape is not None:
+        count = product(x._shape[a] for a in axis)
+        if isinstance(count, int):
+            return float(count) if dtype.is_floating else count
+    from graphflow.ops.array.axis import axis_size
+    from graphflow.ops.math.binary import multiply
+    from graphflow.ops.math.cast import cast
+
+    total = axis_size(x, axis[0], int64)
+    for a in axis[1:]:
+        total = multiply(total, axis_size(x, a, int64))
+    result: Tensor = cast(total, dtype)
+    return result
+
+
+def _mean_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    from graphflow.ops.math.binary import realdiv
+
+    x = op.inputs[0]
+    if not x.base_dtype.is_floating:
+        return [None]
+    scaled = grad if not op.attrs.axis else realdiv(grad, count_reduced(x, op.attrs.axis, x.base_dtype))
+    return [spread_to(keep_axes(scaled, op.attrs), x)]
+
+
+def _prod_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    """grad times the product of the *other* elements, which exists where x has zeros too."""
+    from graphflow.ops.math.binary import multiply, realdiv
+    from graphflow.ops.math.cast import cast
+    from graphflow.ops.math.compare import equal, logical_and, where_v2
+
+    x, axis = op.inputs[0], list(op.attrs.axis)
+    is_zero = equal(x, 0)
+    zeros = reduce_sum(cast(is_zero, float32), axis, keepdims=True)
+    filled = where_v2(is_zero, 1, x)
+    rest = reduce_prod(filled, axis, keepdims=True)
+    alone = where_v2(logical_and(is_zero, equal(zeros, 1.0)), rest, 0)
+    others = where_v2(equal(zeros, 0.0), realdiv(rest, filled), alone)
+    return [multiply(keep_axes(grad, op.attrs), others)]
+
+
+def _extreme_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    """Shared equally by all elements that attain the extreme value."""
+    from graphflow.ops.math.binary import multiply, realdiv
+    from graphflow.ops.math.cast import cast
+    from graphflow.ops.math.compare import equal
+
+    x = op.inputs[0]
+    hits = cast(equal(x, keep_axes(op.outputs[0], op.attrs)), x.base_dtype)
+    ties = reduce_sum(hits, list(op.attrs.axis), keepdims=True)
+    return [multiply(realdiv(hits, ties), keep_axes(grad, op.attrs))]
+
+
+# ---------------------------------------------------------------------------------------------- the ops
+
+
+def _reference(ufunc: Any, identity: Callable[[DType], Any]) -> Callable[..., Any]:
+    def reference(attrs: ReduceAttrs, x: Any) -> Any:
+        x = np.asarray(x)
+        dtype = as_dtype(x.dtype)
+        wide = np.float32 if dtype.is_floating and dtype.size == 2 else x.dtype
+        with np.errstate(all="ignore"):
+            start = np.asarray(identity(dtype)).astype(wide)
+            result = ufunc.reduce(x.astype(wide), axis=attrs.axis, keepdims=attrs.keepdims, initial=start)
+        return np.asarray(result).astype(x.dtype)
+
+    return reference
+
+
+def _mean_reference(attrs: ReduceAttrs, x: Any) -> Any:
+    x = np.asarray(x)
+    floating = as_dtype(x.dtype).is_floating
+    wide = np.int64 if not floating else np.float64 if x.dtype == np.float64 else np.float32
+    total = np.asarray(np.sum(x.astype(wide), axis=attrs.axis, keepdims=attrs.keepdims))
+    count = int(np.prod([x.shape[a] for a in attrs.axis], dtype=np.int64))
+    with np.errstate(all="ignore"):
+        if floating:
+            return np.asarray(total / wide(count)).astype(x.dtype)
+        return (np.sign(total) * (np.abs(total) // max(count, 1))).astype(x.dtype)
+
+
+def lowest(dtype: DType) -> float | int:
+    return float("-inf") if dtype.is_floating else int(dtype.min)
+
+
+def highest(dtype: DType) -> float | int:
+    return float("inf") if dtype.is_floating else int(dtype.max)
+
+
+def _samples() -> list[Sample]:
+    rng = np.random.default_rng(5)
+
+    def case(shape: tuple[int, ...], axis: tuple[int, ...], keepdims: bool = False) -> Sample:
+        # Distinct values, none of them near 0: no ties for max, no poles for the gradient of prod.
+        values = (rng.permutation(int(np.prod(shape))) + 2.0) / 4.0
+        return Sample((values.reshape(shape).astype(np.float32),), ReduceAttrs(axis, keepdims), rtol=1e-4)
+
+    return [
+        case((), ()), case((7,), (0,)), case((3, 5), (1,)), case((3, 5), (0,), True), case((2, 3, 4), (0, 2)),
+        case((2, 3, 4), (1,), True), case((1, 1), (0, 1)), case((0, 3), (0,)), case((3, 0), (1,), True),
+        case((3, 5), ()), case((17, 9), (0, 1)),
+    ]  # fmt: skip
+
+
+def _logical_samples() -> list[Sample]:
+    x = np.array([[True, False, True], [True, True, True]])
+    attrs = [ReduceAttrs((1,)), ReduceAttrs((0, 1)), ReduceAttrs((0,), True), ReduceAttrs(())]
+    cases = [Sample((x,), a, gradient=False) for a in attrs]
+    return [*cases, Sample((np.zeros((0, 2), bool),), ReduceAttrs((0,)), gradient=False)]
+
+
+def _reduction(
+    name: str, combine: Literal["add", "mul", "max", "min"], identity: Callable[[DType], float | int], ufunc: Any,
+    grad: GradFn, doc: str, shape_value: Callable[..., ShapeValue | None] | None = None,
+) -> OpDef:  # fmt: skip
+    return OpDef(
+        name,
+        Reduction(combine, identity),
+        _infer("fiu"),
+        grad,
+        _reference(ufunc, identity),
+        _samples,
+        attrs=ReduceAttrs,
+        shape_value=shape_value,
+        dtypes=NUMERIC,
+        onnx=f"Reduce{name}",
+        doc=doc,
+    )
+
+
+def _product_value(attrs: ReduceAttrs, types: Any, values: Sequence[ShapeValue | None]) -> ShapeValue | None:
+    """``tf.reduce_prod(tf.shape(x)[1:])`` is a size like any other."""
+    value = values[0]
+    return product(value) if isinstance(value, tuple) and attrs.axis and not attrs.keepdims else None
+
+
+def _logical(name: str, combine: Literal["and", "or"], start: bool, ufunc: Any, doc: str) -> OpDef:
+    return OpDef(
+        name,
+        Reduction(combine, lambda dtype: start),
+        _infer("b"),
+        not_differentiable("bools"),
+        lambda attrs, x: np.asarray(ufunc.reduce(x, axis=attrs.axis, keepdims=attrs.keepdims)),
+        _logical_samples,
+        attrs=ReduceAttrs,
+        dtypes=(bool_,),
+        doc=doc,
+    )
+
+
+def _mean_prepare(b: Any, attrs: ReduceAttrs, x: Any) -> Any:
+    # The sum of integers may not fit their own type although their mean does.
+    return b.cast(x, int64) if b.dtype(x).is_integer else x
+
+
+def _mean_finish(b: Any, attrs: ReduceAttrs, total: Any, count: Any) -> Any:
+    if b.dtype(total).is_integer:
+        return b.binary("truncdiv", total, b.select(b.eq(count, 0), 1, count))
+    return b.div(total, count)
+
+
+SUM = register(_reduction("Sum", "add", lambda dtype: 0, np.add, _sum_grad, "Sum over axes."))
+PROD = register(_reduction("Prod", "mul", lambda dtype: 1, np.multiply, _prod_grad, "Product over axes.", _product_value))
+MAX = register(_reduction("Max", "max", lowest, np.maximum, _extreme_grad, "Largest element; NaN wins."))
+MIN = register(_reduction("Min", "min", highest, np.minimum, _extreme_grad, "Smallest element; NaN wins."))
+ALL = register(_logical("All", "and", True, np.logical_and, "Whether all elements are true."))
+ANY = register(_logical("Any", "or", False, np.logical_or, "Whether any element is true."))
+MEAN = register(
+    OpDef(
+        "Mean",
+        Reduction("add", lambda dtype: 0, _mean_prepare, _mean_finish),
+        _infer("fiu"),
+        _mean_grad,
+        _mean_reference,
+        _samples,
+        attrs=ReduceAttrs,
+        dtypes=NUMERIC,
+        onnx="ReduceMean",
+        doc="Mean over axes; that of integers is truncated towards zero.",
+    )
+)
+
+
+# ---------------------------------------------------------------------------------------------- user functions
+
+
+def reduce_sum(
+    input_tensor: Any, axis: Any = None, keepdims: Any = None, name: str | None = None, reduction_indices: Any = None,
+    keep_dims: Any = None,
+) -> Tensor:  # fmt: skip
+    """The sum of the elements along axes.
+
+    Args:
+        input_tensor: a numeric tensor.
+        axis: an int, a list of ints (negative ones count from the end), or None for all axes; ``[]`` reduces nothing.
+        keepdims: the reduced axes stay with size 1.
+        reduction_indices, keep_dims: the old names of `axis` and `keepdims`.
+
+    Raises:
+        ValueError: an axis out of range. TypeError: bools or strings.
+    """
+    return reduce_with(SUM, input_tensor, *old_names(axis, keepdims, reduction_indices, keep_dims), name)
+
+
+def reduce_mean(
+    input_tensor: Any, axis: Any = None, keepdims: Any = None, name: str | None = None, reduction_indices: Any = None,
+    keep_dims: Any = None,
+) -> Tensor:  # fmt: skip
+    """The mean along axes, as `reduce_sum`. Of integers it is an integer; over no elements it is NaN."""
+    return reduce_with(MEAN, input_tensor, *old_names(axis, keepdims, reduction_indices, keep_dims), name)
+
+
+def reduce_prod(
+    input_tensor: Any, axis: Any = None, keepdims: Any = None, name: str | None = None, reduction_indices: Any = None,
+    keep_dims: Any = None,
+) -> Tensor:  # fmt: skip
+    """The product along axes, as `reduce_sum`."""
+    return reduce_with(PROD, input_tensor, *old_names(axis, keepdims, reduction_indices, keep_dims), name)
+
+
+def reduce_max(
+    input_tensor: Any, axis: Any = None, keepdims: Any = None, name: str | None = None, reduction_indices: Any = None,
+    keep_dims: Any = None,
+) -> Tensor:  # fmt: skip
+    """The largest element along axes, as `reduce_sum`; -inf (or the lowest integer) over no elements."""
+    return reduce_with(MAX, input_tensor, *old_names(axis, keepdims, reduction_indices, keep_dims), name)
+
+
+def reduce_min(
+    input_tensor: Any, axis: Any = None, keepdims: Any = None, name: str | None = None, reduction_indices: Any = None,
+    keep_dims: Any = None,
+) -> Tensor:  # fmt: skip
+    """The smallest element along axes, as `reduce_sum`; inf (or the highest integer) over no elements."""
+    return reduce_with(MIN, input_tensor, *old_names(axis, keepdims, reduction_indices, keep_dims), name)
+
+
+def reduce_all(
+    input_tensor: Any, axis: Any = None, keepdims: Any = None, name: str | None = None, reduction_indices: Any = None,
+    keep_dims: Any = None,
+) -> Tensor:  # fmt: skip
+    """Whether all elements along axes are true. TypeError unless `input_tensor` is bool."""
+    return reduce_with(ALL, input_tensor, *old_names(axis, keepdims, reduction_indices, keep_dims), name)
+
+
+def reduce_any(
+    input_tensor: Any, axis: Any = None, keepdims: Any = None, name: str | None = None, reduction_indices: Any = None,
+    keep_dims: Any = None,
+) -> Tensor:  # fmt: skip
+    """Whether any element along axes is true. TypeError unless `input_tensor` is bool."""
+    return reduce_with(ANY, input_tensor, *old_names(axis, keepdims, reduction_indices, keep_dims), name)
+
+
+# ---------------------------------------------------------------------------------------------- sum_to_like
+
+
+def _broadcast_axes(source: Shape, target: Shape) -> tuple[int, ...]:
+    """The axes of `source` along which `target` was repeated to give it."""
+    extra = len(source) - len(target)
+    ones = (extra + i for i, d in enumerate(target) if d == 1 and source[extra + i] != 1)
+    return (*range(extra), *ones)
+
+
+def _sum_to_infer(ctx: InferContext, attrs: Any, grad: TensorType, shape: TensorType) -> tuple[TensorType, ...]:
+    target = ctx.vector(1)
+    if target is None and shape.shape is not None and isinstance(shape.shape[0], int):
+        target = tuple(fresh_dim() for _ in range(shape.shape[0]))
+    elif target and grad.shape is not None:
+        for s, t in zip(grad.shape[len(grad.shape) - len(target) :], target, strict=True):
+            if t != 1:
+                ctx.unify(s, t, f"Incompatible shapes: {format_shape(grad.shape)} is no broadcast of {format_shape(target)}")
+    return (TensorType(grad.dtype, target),)
+
+
+def _sum_to_expand(p: ExpandContext, grad: Any, shape: Any = None) -> Any:
+    source, target = p.inputs[0].shape, p.outputs[0].shape
+    assert source is not None and target is not None
+    axes = _broadcast_axes(source, target)
+    if axes:
+        grad = p.op("Sum", grad, attrs=ReduceAttrs(axes))
+    return p.reshape(grad, target)
+
+
+def _sum_to_reference(attrs: Any, grad: Any, shape: Any) -> Any:
+    target = tuple(int(d) for d in shape)
+    axes = _broadcast_axes(np.shape(grad), target)
+    return _reference(np.add, lambda dtype: 0)(ReduceAttrs(axes), grad).reshape(target)
+
+
+def _sum_to_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    return [spread_to(grad, op.inputs[0]), None]
+
+
+def _sum_to_samples() -> list[Sample]:
+    x = np.linspace(-1, 2, 24, dtype=np.float32).reshape(2, 3, 4)
+    shapes: list[list[int]] = [[2, 3, 4], [3, 1], [4], [1, 3, 4], [1]]
+    return [Sample((x, np.array(s, np.int32)), wrt=(0,), rtol=1e-4) for s in shapes]
+
+
+SUM_TO_LIKE = register(
+    OpDef(
+        "SumToLike",
+        Composite(_sum_to_expand),
+        _sum_to_infer,
+        _sum_to_grad,
+        _sum_to_reference,
+        _sum_to_samples,
+        shape_operands=(1,),
+        dtypes=NUMERIC,
+        doc="Sums over the axes along which an operand of the given shape was broadcast.",
+    )
+)
+
+
+def sum_to_like(grad: Tensor, x: Tensor) -> Tensor:
+    """`grad` summed to the shape of x, of which only the shape matters; `grad` itself where the shapes are the same.
+
+    What to sum over is decided here where the shapes are known well enough, else in the run.
+    """
+    from graphflow.ops.array.reshape import reshape
+    from graphflow.ops.array.shape import shape
+
+    source, target = grad._shape, x._shape
+    if source is not None and source == target:
+        return grad
+    if source is None or target is None or not _certain(source, target):
+        return build(SUM_TO_LIKE, (grad, shape(x)))
+    axes = _broadcast_axes(source, target)
+    summed = build(SUM, (grad,), ReduceAttrs(axes)) if axes else grad
+    if summed._shape == target:
+        return summed
+    known = static_shape(target)
+    return reshape(summed, list(known) if known is not None else shape(x))
+
+
+def _certain(source: Shape, target: Shape) -> bool:
+    """Whether it is known, axis by axis, that the target has size 1 or the size of the source."""
+    aligned = source[len(source) - len(target) :] if target else ()
+    return len(source) >= len(target) and all(
+        t == 1 or s == t or (isinstance(t, int) and not isinstance(s, int)) for s, t in zip(aligned, target, strict=True)
+    )
+
+
+__all__ = [
+    "reduce_all", "reduce_any", "reduce_max", "reduce_mean", "reduce_min", "reduce_prod", "reduce_sum", "sum_to_like",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Neural networks: activations, softmaxes, cross entropies, normalisations."""

@@ -1,0 +1,1 @@
+"""Variables: assignment, row updates, the steps of optimizers."""
