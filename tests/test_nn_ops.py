@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import graphflow as tf
-from graphflow.ops.math.reduce import sum_to_like
 from graphflow.ops.math.statistics import moments, reduce_std, reduce_variance, zero_fraction
+from graphflow.ops.math.sum_to_like import sum_to_like
 from graphflow.ops.math.top_k import in_top_k, top_k
 from graphflow.ops.nn.cross_entropy import softmax_cross_entropy_with_logits_v2
 

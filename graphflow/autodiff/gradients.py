@@ -7,6 +7,8 @@ from contextlib import nullcontext
 from enum import Enum
 from typing import Any
 
+from graphflow.autodiff import rules  # noqa: F401  (registers the gradients of the library)
+from graphflow.autodiff.registry import rule_of
 from graphflow.framework.build import build_op, convert_to_tensor, name_scope
 from graphflow.framework.context import differentiation
 from graphflow.framework.errors import ArgumentError, DTypeError, GradientError, ShapeError
@@ -17,7 +19,7 @@ from graphflow.framework.shapes import GRAPH_POLICY, format_shape
 from graphflow.ops.array.concat import concat, stack
 from graphflow.ops.array.fill import ones_like, zeros_like
 from graphflow.ops.array.identity_n import IDENTITY_N
-from graphflow.ops.array.reshape import reshape
+from graphflow.ops.array.reshape import IDENTITY, reshape
 from graphflow.ops.math.add_n import add_n
 from graphflow.ops.math.cast import cast
 
@@ -78,7 +80,11 @@ NoGradient = NotDifferentiable
 
 
 def _gradient_function(op: Operation) -> Callable[..., Any] | None:
-    """What differentiates `op`; None if it passes no gradient. GradientError for an override that nobody registered."""
+    """What differentiates `op`; None if it passes no gradient.
+
+    Raises:
+        GradientError: an override that nobody registered, or an op that says nothing of its gradient.
+    """
     override = op.gradient_name
     if override is not None:
         if override not in _registered:
@@ -87,7 +93,16 @@ def _gradient_function(op: Operation) -> Callable[..., Any] | None:
                 f"{override!r}, which is not registered with tf.RegisterGradient"
             )
         return _registered[override]
-    return op.op_def.grad if callable(op.op_def.grad) else None
+    op_def = op.op_def
+    if op_def.grad is None:
+        rule = rule_of(op_def)
+        if rule is None:
+            raise GradientError(
+                f"No gradient defined for operation '{op.name}' (op type: {op.type}): its OpDef needs grad=..., a function "
+                'or not_differentiable("why")'
+            )
+        return rule
+    return op_def.grad if callable(op_def.grad) else None
 
 
 # ---------------------------------------------------------------------------------------------- gradients
@@ -255,7 +270,7 @@ def _differentiate(op: Operation, grads: list[Gradient | None], sums: dict[Tenso
     function = _gradient_function(op)
     if function is None:
         return
-    if op.gradient_name is None and op.type == "Identity":  # such as W/read, where rows stay rows
+    if op.gradient_name is None and op.op_def is IDENTITY:  # such as W/read, where rows stay rows
         returned: Any = grads
     else:
         # A gradient function may take a sparse gradient for a dense one, so it is given none.

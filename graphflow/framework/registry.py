@@ -147,8 +147,9 @@ class OpDef:
 
     name: stable serialized identity, TensorFlow's op name where one exists. kind: declarative payload (framework.kinds).
     infer: ``(ctx, attrs, *input types) -> output types``; input shapes may be None (unknown rank) on the user's graph.
-    grad: ``(op, *grads) -> one gradient or None per input``, built with user-level functions, or not_differentiable(...).
     reference: numpy oracle ``(attrs, *arrays) -> array or tuple``; integer operands that steer shapes come as arrays too.
+    grad: ``(op, *grads) -> one gradient or None per input``, built with user-level functions, or not_differentiable(...).
+        None for the library's own ops that have one: they have a rule in `graphflow/autodiff/rules/`.
     shape_operands: inputs of which only the (symbolic) value matters; they never become run-time data when known.
     shape_value: ``(attrs, input types, input values) -> ShapeValue | None``: symbolic value of output 0 of small int ops.
     dtypes: element types of the main inputs the op takes; the generated tests sweep them.
@@ -157,9 +158,9 @@ class OpDef:
     name: str
     kind: Kind
     infer: InferFn
-    grad: GradFn | NotDifferentiable
     reference: Callable[..., Any] | None
     samples: Callable[[], Sequence[Sample]]
+    grad: GradFn | NotDifferentiable | None = None
     attrs: type = NoAttrs
     version: int = 1
     shape_operands: tuple[int, ...] = ()

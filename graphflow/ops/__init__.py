@@ -31,6 +31,7 @@ from graphflow.ops.math import (
     matmul,
     reduce,
     statistics,
+    sum_to_like,
     top_k,
     trigonometry,
     unary,

@@ -156,9 +156,9 @@ def _leaf(name: str) -> OpDef:
         name,
         Source("placeholder"),
         lambda ctx, attrs: (attrs.type,),
-        not_differentiable("a leaf"),
         None,
         list,
+        not_differentiable("a leaf"),
         LeafAttrs,
     )
 
@@ -175,7 +175,7 @@ RUN_INDEX = _leaf("_RunIndex")
 #: Whether a variable has a value, a bool scalar.
 IS_INITIALIZED = _leaf("_IsInitialized")
 #: Integers that follow from sizes.
-DIMS = OpDef("_Dims", ShapeOf(), _dims_infer, not_differentiable("sizes"), None, list, DimsAttrs)
+DIMS = OpDef("_Dims", ShapeOf(), _dims_infer, None, list, not_differentiable("sizes"), DimsAttrs)
 
 LEAVES = frozenset({FEED, VARIABLE_STATE, RUN_INDEX, IS_INITIALIZED})
 

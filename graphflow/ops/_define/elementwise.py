@@ -14,7 +14,6 @@ from graphflow.framework.errors import DTypeError
 from graphflow.framework.kinds import NO_ALGEBRA, Algebra, Elementwise, ShapeValue, TensorType
 from graphflow.framework.registry import (
     NO_ATTRS,
-    GradFn,
     InferContext,
     InferFn,
     NotDifferentiable,
@@ -97,28 +96,6 @@ def _scalar(value: float, dtype: DType) -> ConstAttrs:
             _scalars.clear()
         found = _scalars[key] = ConstAttrs(TensorValue(as_array(value, dtype)))
     return found
-
-
-def zeros_like(x: Tensor) -> Tensor:
-    """Zeros of the shape and dtype of x, for gradients that vanish but exist."""
-    from graphflow.ops.array.fill import zeros_like as zeros
-
-    made: Tensor = zeros(x)
-    return made
-
-
-def operand_gradient(x: Tensor, make: Callable[[], Tensor]) -> Tensor | None:
-    """What `make` gives, summed over what broadcasting added to x; None, with nothing made, if nobody asks for it."""
-    return sum_to_like(make(), x) if context.gradient_is_wanted(x) else None
-
-
-def sum_to_like(grad: Tensor, x: Tensor) -> Tensor:
-    """`grad` summed over what broadcasting added to x. Statically equal shapes need no op."""
-    if grad._shape is not None and grad._shape == x._shape:
-        return grad
-    from graphflow.ops.math.reduce import sum_to_like as reduce_to
-
-    return reduce_to(grad, x)
 
 
 # ---------------------------------------------------------------------------------------------- types
@@ -279,18 +256,22 @@ def binary_samples(
 
 
 def unary_op(
-    name: str, rule: Callable[..., Any], reference: Callable[..., Any], grad: GradFn | NotDifferentiable, doc: str,
+    name: str, rule: Callable[..., Any], reference: Callable[..., Any], doc: str,
     low: float = -2.0, high: float = 2.0, avoid: Sequence[float] = (), kinds: str = "f", arg: str = "x",
     out: DType | None = None, cheap: bool = True, algebra: Algebra = NO_ALGEBRA, onnx: str | None = None,
+    grad: NotDifferentiable | None = None,
 ) -> OpDef:  # fmt: skip
-    """The definition of a one-operand op without attributes; `low`, `high`, `avoid` are the domain of its samples."""
+    """The definition of a one-operand op without attributes.
+
+    `low`, `high` and `avoid` are the domain of its samples; `grad` says why there is no gradient, where there is none.
+    """
     return OpDef(
         name,
         Elementwise(rule, cheap=cheap),
         unary_infer(kinds, arg, out),
-        grad,
         quiet(reference, out),
-        unary_samples(low, high, avoid, gradient=not isinstance(grad, NotDifferentiable)),
+        unary_samples(low, high, avoid, gradient=grad is None),
+        grad=grad,
         dtypes=allowed(kinds),
         algebra=algebra,
         onnx=onnx,
@@ -299,21 +280,24 @@ def unary_op(
 
 
 def binary_op(
-    name: str, rule: Callable[..., Any], reference: Callable[..., Any], grad: GradFn | NotDifferentiable, doc: str,
+    name: str, rule: Callable[..., Any], reference: Callable[..., Any], doc: str,
     x: tuple[float, float] = (-3.0, 3.0), y: tuple[float, float] = (-3.0, 3.0), apart: float = 0.0, kinds: str = "fiu",
     args: tuple[str, str] = ("x", "y"), out: DType | None = None, cheap: bool = True,
     check: Callable[..., Any] | None = None,
     check_message: str = "", shape_value: Callable[..., ShapeValue | None] | None = None, algebra: Algebra = NO_ALGEBRA,
-    onnx: str | None = None, checked: tuple[DType, ...] | None = None,
+    onnx: str | None = None, checked: tuple[DType, ...] | None = None, grad: NotDifferentiable | None = None,
 ) -> OpDef:  # fmt: skip
-    """The definition of an op on two operands that broadcast; x, y, apart are the domain of its samples."""
+    """The definition of an op on two operands that broadcast.
+
+    `x`, `y` and `apart` are the domain of its samples; `grad` says why there is no gradient, where there is none.
+    """
     return OpDef(
         name,
         Elementwise(rule, check, check_message, cheap, checked),
         binary_infer(kinds, args, out),
-        grad,
         quiet(reference, out),
-        binary_samples(x, y, apart, gradient=not isinstance(grad, NotDifferentiable)),
+        binary_samples(x, y, apart, gradient=grad is None),
+        grad=grad,
         shape_value=shape_value,
         dtypes=allowed(kinds),
         algebra=algebra,

@@ -15,10 +15,10 @@ from graphflow.framework.kinds import IndexMap, LowerContext, Piece, ShapeValue,
 from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, register
 from graphflow.framework.shapes import Dim, Shape, SymDim, format_shape
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import normal_axis, static_int, whole
 from graphflow.ops.array.shape import shape, shape_tensor
-from graphflow.ops.array.split import split_by, unstack
+from graphflow.ops.array.split import unstack
 
 
 @record(frozen=True, slots=True)
@@ -82,27 +82,6 @@ def _concat_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[P
     return found
 
 
-def _concat_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    from graphflow.ops.array.strided_slice import slice_axis
-
-    axis = op.attrs.axis
-    shapes = [t._shape for t in op.inputs]
-    if any(s is None for s in shapes):
-        raise ArgumentError("the gradient of concat needs inputs of known rank")
-    axis = normal_axis("ConcatV2", axis, len(shapes[0] or ()))
-    sizes = [(s or ())[axis] for s in shapes]
-    known = [d for d in sizes if isinstance(d, int)]
-    if len(known) == len(sizes):
-        return split_by(grad, known, axis)
-    pieces: list[Tensor] = []
-    start: Any = 0
-    for t in op.inputs:
-        stop = start + shape_tensor(t)[axis]
-        pieces.append(slice_axis(grad, axis, start, stop))
-        start = stop
-    return pieces
-
-
 def _concat_value(attrs: Any, types: Any, values: Sequence[ShapeValue | None]) -> ShapeValue | None:
     found: list[Dim] = []
     for v in values:
@@ -122,7 +101,6 @@ CONCAT = register(
         "ConcatV2",
         IndexMap(_concat_pieces),
         _concat_infer,
-        _concat_grad,
         lambda attrs, *values: np.concatenate(values, attrs.axis),
         lambda: [
             Sample(_arrays((3,), (2,)), JoinAttrs(0)),
@@ -207,7 +185,6 @@ PACK = register(
         "Pack",
         IndexMap(_pack_pieces),
         _pack_infer,
-        lambda op, grad: unstack(grad, len(op.inputs), op.attrs.axis),
         lambda attrs, *values: np.stack(values, attrs.axis),
         lambda: [
             Sample(_arrays((), ()), JoinAttrs(0)),
@@ -271,18 +248,11 @@ def _pad_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piec
     return [Piece(0, at, bounds)]
 
 
-def _pad_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    from graphflow.ops.array.strided_slice import slice_
-
-    return [slice_(grad, [a for a, _ in op.attrs.paddings], shape_tensor(op.inputs[0]))]
-
-
 PAD = register(
     OpDef(
         "PadV2",
         IndexMap(_pad_pieces, lambda ctx: ctx.attrs.constant),
         _pad_infer,
-        _pad_grad,
         lambda attrs, x: np.pad(x, attrs.paddings, constant_values=attrs.constant) if x.ndim else x,
         lambda: [
             Sample(_arrays((3,)), PadAttrs(((1, 2),))),

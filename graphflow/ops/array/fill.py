@@ -14,7 +14,7 @@ from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
 from graphflow.framework.kinds import Generate, IndexMap, LowerContext, Piece, ShapeValue, TensorType
 from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.framework.shapes import Dim, format_shape, fresh_dim, maximum, static_shape
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import shape_operand, static_int, static_sizes
 from graphflow.ops.array.shape import shape_tensor
 
@@ -34,18 +34,11 @@ def _fill_infer(ctx: InferContext, attrs: Any, dims: TensorType, value: TensorTy
     return (TensorType(value.dtype, wanted),)
 
 
-def _fill_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    from graphflow.ops.math.reduce import reduce_sum
-
-    return [None, reduce_sum(grad)]
-
-
 FILL = register(
     OpDef(
         "Fill",
         IndexMap(lambda ix, ctx, index: [Piece(1, ())]),
         _fill_infer,
-        _fill_grad,
         lambda attrs, dims, value: np.full(tuple(int(d) for d in np.atleast_1d(dims)), value, np.asarray(value).dtype),
         lambda: [Sample((np.array(d, np.int32), np.array(1.5, np.float32))) for d in ((), (0,), (3,), (2, 3))],
         shape_operands=(0,),
@@ -132,12 +125,12 @@ RANGE = register(
         "Range",
         Generate(_range_rule),
         _range_infer,
-        not_differentiable("its length, an integer, is what depends on the limit"),
         lambda attrs, start, limit, delta: np.arange(start, limit, delta, dtype=np.asarray(start).dtype),
         lambda: [
             Sample((np.array(a, np.int32), np.array(b, np.int32), np.array(c, np.int32)), gradient=False)
             for a, b, c in ((0, 5, 1), (3, 3, 1), (2, 11, 3), (5, 0, -2), (0, 100, 1))
         ],
+        grad=not_differentiable("its length, an integer, is what depends on the limit"),
         shape_operands=(1,),
         shape_value=_range_value,
         dtypes=(int32, int64, *FLOATS),

@@ -10,18 +10,17 @@ import numpy as np
 from graphflow.framework.build import build, constant, convert_to_tensor, name_scope
 from graphflow.framework.dtypes import ALL, int32, int64
 from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
-from graphflow.framework.indexed_slices import IndexedSlices
 from graphflow.framework.kinds import Gather, ShapeValue, TensorType
 from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, register
 from graphflow.framework.shapes import format_shape
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import normal_axis, static_int
 from graphflow.ops.array.concat import concat
 from graphflow.ops.array.movement import transpose
 from graphflow.ops.array.one_hot_where_unique import where_indices
 from graphflow.ops.array.reshape import reshape, squeeze
-from graphflow.ops.array.scatter import row_positions, unsorted_segment_sum
+from graphflow.ops.array.scatter import row_positions
 from graphflow.ops.array.shape import merged_shape, shape_tensor
 from graphflow.ops.array.strided_slice import slice_axis
 
@@ -46,26 +45,6 @@ def _infer(ctx: InferContext, attrs: GatherAttrs, params: TensorType, indices: T
     if attrs.axis >= len(params.shape):
         raise ShapeError(f"Shape must be at least rank {attrs.axis + 1} but is rank {len(params.shape)} for 'GatherV2'")
     return (TensorType(params.dtype, params.shape[: attrs.axis] + indices.shape + params.shape[attrs.axis + 1 :]),)
-
-
-def _grad(op: Operation, grad: Tensor) -> list[Any]:
-    params, indices = op.inputs
-    axis = op.attrs.axis
-    if axis == 0 and not op.attrs.dense_gradient:
-        rows = shape_tensor(params)
-        flat = reshape(indices, [-1])
-        target = concat([shape_tensor(flat), slice_axis(rows, 0, 1, None)], 0)
-        return [IndexedSlices(reshape(grad, target), flat, rows), None]
-    if params._shape is None or indices._shape is None:
-        raise ArgumentError("the gradient of gather along an axis other than 0 needs known ranks")
-    rank, k = len(params._shape), len(indices._shape)
-    count = shape_tensor(params)[axis]
-    if axis == 0:
-        return [unsorted_segment_sum(grad, indices, count), None]
-    # The gathered axes to the front, added up by row, and the axis back to its place.
-    moved = transpose(grad, [*range(axis, axis + k), *range(axis), *range(axis + k, rank + k - 1)])
-    summed = unsorted_segment_sum(moved, indices, count)
-    return [transpose(summed, [*range(1, axis + 1), 0, *range(axis + 1, rank)]), None]
 
 
 def _reference(attrs: GatherAttrs, params: Any, indices: Any) -> Any:
@@ -105,7 +84,6 @@ GATHER = register(
         "GatherV2",
         Gather(),
         _infer,
-        _grad,
         _reference,
         _samples,
         attrs=GatherAttrs,

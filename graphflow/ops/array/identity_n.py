@@ -9,15 +9,10 @@ import numpy as np
 from graphflow.framework.dtypes import ALL
 from graphflow.framework.kinds import Composite, TensorType
 from graphflow.framework.registry import InferContext, OpDef, Sample, register
-from graphflow.framework.tensor import Operation, Tensor
 
 
 def _infer(ctx: InferContext, attrs: Any, *types: TensorType) -> tuple[TensorType, ...]:
     return types
-
-
-def _grad(op: Operation, *grads: Tensor | None) -> list[Tensor | None]:
-    return list(grads)
 
 
 IDENTITY_N = register(
@@ -25,7 +20,6 @@ IDENTITY_N = register(
         "IdentityN",
         Composite(lambda p, *values: values),
         _infer,
-        _grad,
         lambda attrs, *arrays: arrays,
         lambda: [Sample((np.ones((2, 3), np.float32), np.float32(2)))],
         dtypes=ALL,

@@ -14,9 +14,8 @@ from graphflow.framework.kinds import IndexMap, LowerContext, Piece, TensorType
 from graphflow.framework.records import record
 from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, register, same_shape_infer
 from graphflow.framework.shapes import Shape, format_shape, fresh_dim
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import normal_axis, shape_operand, static_ints
-from graphflow.ops.array.shape import shape_tensor
 
 
 def _random(seed: int, s: tuple[int, ...]) -> np.ndarray[Any, Any]:
@@ -44,12 +43,12 @@ def _transpose_infer(ctx: InferContext, attrs: TransposeAttrs, x: TensorType) ->
     return (TensorType(x.dtype, tuple(x.shape[p] for p in attrs.perm)),)
 
 
-def _inverse(perm: tuple[int, ...]) -> tuple[int, ...]:
+def inverse_of(perm: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(perm.index(k) for k in range(len(perm)))
 
 
 def _transpose_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
-    return [Piece(0, tuple(index[k] for k in _inverse(ctx.attrs.perm)))]
+    return [Piece(0, tuple(index[k] for k in inverse_of(ctx.attrs.perm)))]
 
 
 TRANSPOSE = register(
@@ -57,7 +56,6 @@ TRANSPOSE = register(
         "Transpose",
         IndexMap(_transpose_pieces),
         _transpose_infer,
-        lambda op, grad: [transpose(grad, _inverse(op.attrs.perm))],
         lambda attrs, x: np.array(np.transpose(x, attrs.perm), order="C"),
         lambda: [
             Sample((_random(5, s),), TransposeAttrs(p))
@@ -130,18 +128,11 @@ def _broadcast_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> lis
     return [Piece(0, tuple(ix.mul(i, 0) if d == 1 else i for d, i in zip(source, aligned, strict=True)))]
 
 
-def _broadcast_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    from graphflow.ops.math.reduce import sum_to_like
-
-    return [sum_to_like(grad, op.inputs[0]), None]
-
-
 BROADCAST_TO = register(
     OpDef(
         "BroadcastTo",
         IndexMap(_broadcast_pieces),
         _broadcast_infer,
-        _broadcast_grad,
         lambda attrs, x, target: np.array(np.broadcast_to(x, tuple(int(d) for d in np.atleast_1d(target)))),
         lambda: [
             Sample((_random(6, s), np.array(t, np.int32)))
@@ -181,29 +172,11 @@ def _tile_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Pie
     return [Piece(0, tuple(i if t == 1 else ix.mod(i, d) for i, d, t in zip(index, source, times, strict=True)))]
 
 
-def _tile_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    from graphflow.ops.array.concat import stack
-    from graphflow.ops.array.reshape import reshape
-    from graphflow.ops.math.reduce import reduce_sum
-
-    x, multiples = op.inputs
-    if x._shape is None:
-        raise ArgumentError("the gradient of tile needs an input of known rank")
-    count = len(x._shape)
-    if not count:
-        return [grad, None]
-    # Split every axis into (repetition, element) and add the repetitions up.
-    sizes = shape_tensor(x)
-    parts = [p for k in range(count) for p in (multiples[k], sizes[k])]
-    return [reduce_sum(reshape(grad, stack(parts)), axis=[2 * k for k in range(count)]), None]
-
-
 TILE = register(
     OpDef(
         "Tile",
         IndexMap(_tile_pieces),
         _tile_infer,
-        _tile_grad,
         lambda attrs, x, multiples: np.tile(x, tuple(int(m) for m in multiples)),
         lambda: [
             Sample((_random(7, s), np.array(m, np.int32)))
@@ -243,7 +216,6 @@ REVERSE = register(
         "ReverseV2",
         IndexMap(_reverse_pieces),
         same_shape_infer,
-        lambda op, grad: [reverse(grad, op.attrs.axis)],
         lambda attrs, x: np.array(np.flip(x, attrs.axis), order="C"),
         lambda: [
             Sample((_random(8, s),), ReverseAttrs(a))

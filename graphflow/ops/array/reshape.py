@@ -9,7 +9,7 @@ import numpy as np
 
 from graphflow.framework.build import build, build_op, convert_to_tensor, name_scope
 from graphflow.framework.dtypes import ALL
-from graphflow.framework.errors import ArgumentError, GradientError, ShapeError
+from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.kinds import ShapeValue, TensorType, View
 from graphflow.framework.records import record
 from graphflow.framework.registry import (
@@ -23,10 +23,9 @@ from graphflow.framework.registry import (
     same_shape_infer,
 )
 from graphflow.framework.shapes import GRAPH_POLICY, Dim, SymDim, format_shape, fresh_dim, maximum, minimum, product
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import normal_axis, shape_operand, static_int, static_ints
 from graphflow.ops.array.identity_n import IDENTITY_N
-from graphflow.ops.array.shape import shape_tensor
 
 # ---------------------------------------------------------------------------------------------- identity
 
@@ -41,14 +40,14 @@ def _float_samples() -> list[Sample]:
     return [Sample((rng.normal(size=s).astype(np.float32),)) for s in shapes]
 
 
-def _identity(name: str, grad: Any, onnx: str | None, doc: str) -> OpDef:
+def _identity(name: str, onnx: str | None, doc: str, grad: NotDifferentiable | None = None) -> OpDef:
     return OpDef(
         name,
         View(),
         same_shape_infer,
-        grad,
         lambda attrs, x: x,
-        _float_samples if not isinstance(grad, NotDifferentiable) else lambda: _float_samples()[:1],
+        _float_samples if grad is None else lambda: _float_samples()[:1],
+        grad=grad,
         shape_value=_same_value,
         dtypes=ALL,
         onnx=onnx,
@@ -56,25 +55,20 @@ def _identity(name: str, grad: Any, onnx: str | None, doc: str) -> OpDef:
     )
 
 
-def _refuse(op: Operation, grad: Tensor) -> list[Tensor]:
-    raise GradientError(f"Gradient explicitly disabled. Reason: {op.attrs.message} (operation '{op.name}')")
-
-
 @record(frozen=True, slots=True)
 class PreventGradientAttrs:
     message: str = ""
 
 
-IDENTITY = register(_identity("Identity", lambda op, grad: [grad], "Identity", "The input, as a value of its own."))
+IDENTITY = register(_identity("Identity", "Identity", "The input, as a value of its own."))
 STOP_GRADIENT = register(
-    _identity("StopGradient", not_differentiable("its purpose is to stop gradients"), None, "A constant for gradients.")
+    _identity("StopGradient", None, "A constant for gradients.", not_differentiable("its purpose is to stop gradients"))
 )
 PREVENT_GRADIENT = register(
     OpDef(
         "PreventGradient",
         View(),
         same_shape_infer,
-        _refuse,
         lambda attrs, x: x,
         lambda: [Sample((np.ones((2,), np.float32),), PreventGradientAttrs(), gradient=False, note="it refuses gradients")],
         attrs=PreventGradientAttrs,
@@ -171,16 +165,11 @@ def _reshape_samples() -> list[Sample]:
     return [Sample((rng.normal(size=s).astype(np.float32), np.array(new, np.int32))) for s, new in cases]
 
 
-def _like_input(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    return [reshape(grad, shape_tensor(op.inputs[0])), *([None] * (len(op.inputs) - 1))]
-
-
 RESHAPE = register(
     OpDef(
         "Reshape",
         View(),
         _reshape_infer,
-        _like_input,
         lambda attrs, x, target: np.reshape(x, tuple(int(d) for d in np.atleast_1d(target))),
         _reshape_samples,
         shape_operands=(1,),
@@ -227,7 +216,6 @@ EXPAND_DIMS = register(
         "ExpandDims",
         View(),
         _expand_infer,
-        _like_input,
         lambda attrs, x: np.expand_dims(x, attrs.axis),
         lambda: [
             Sample((np.ones(s, np.float32),), ExpandDimsAttrs(a)) for s, a in (((), 0), ((3,), -1), ((2, 3), 1), ((0, 2), 0))
@@ -288,7 +276,6 @@ SQUEEZE = register(
         "Squeeze",
         View(),
         _squeeze_infer,
-        _like_input,
         lambda attrs, x: np.squeeze(x, attrs.axis or None),
         lambda: [
             Sample((np.ones(s, np.float32),), SqueezeAttrs(a))

@@ -15,7 +15,7 @@ from graphflow.framework.kinds import Composite, Scatter, TensorType
 from graphflow.framework.records import record
 from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, register
 from graphflow.framework.shapes import Dim, format_shape, fresh_dim, product
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import shape_operand
 from graphflow.ops.array.shape import merged_shape, shape, shape_tensor
 
@@ -45,10 +45,6 @@ def _add_reference(attrs: SegmentAddAttrs, base: Any, indices: Any, updates: Any
     return result
 
 
-def _add_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    return [grad, None, _rows_of(grad, op.inputs[1])]
-
-
 def _add_samples() -> list[Sample]:
     updates = np.arange(6, dtype=np.float32).reshape(3, 2)
     ids = [([1, 3, 1], False), ([0, -1, 2], True)]
@@ -60,7 +56,6 @@ SEGMENT_ADD = register(
         "SegmentAdd",
         Scatter("add"),
         _add_infer,
-        _add_grad,
         _add_reference,
         _add_samples,
         attrs=SegmentAddAttrs,
@@ -104,23 +99,6 @@ def _segment_reference(attrs: Any, data: Any, ids: Any, number: Any) -> Any:
     return _add_reference(SegmentAddAttrs(True), zero, ids.reshape(-1), data.reshape(-1, *data.shape[ids.ndim :]))
 
 
-def _rows_of(grad: Tensor, ids: Tensor) -> Tensor:
-    """The rows of `grad` at `ids`; zeros where the id is negative."""
-    from graphflow.ops.array.fill import zeros_like
-    from graphflow.ops.array.gather import gather_dense
-    from graphflow.ops.array.reshape import expand_dims
-    from graphflow.ops.math.binary import maximum
-    from graphflow.ops.math.compare import greater_equal, where_v2
-
-    found = gather_dense(grad, maximum(ids, 0), 0)
-    keep = greater_equal(ids, 0)
-    if found._shape is None or ids._shape is None:
-        raise ArgumentError("the gradient of a segment sum needs known ranks")
-    for _ in range(len(found._shape) - len(ids._shape)):
-        keep = expand_dims(keep, -1)
-    return where_v2(keep, found, zeros_like(found))
-
-
 def _segment_samples() -> list[Sample]:
     data = np.arange(6, dtype=np.float32).reshape(3, 2)
     four = np.array(4, np.int32)
@@ -138,7 +116,6 @@ UNSORTED_SEGMENT_SUM = register(
         "UnsortedSegmentSum",
         Composite(_segment_expand),
         _segment_infer,
-        lambda op, grad: [_rows_of(grad, op.inputs[1]), None, None],
         _segment_reference,
         _segment_samples,
         shape_operands=(2,),

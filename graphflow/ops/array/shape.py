@@ -51,20 +51,20 @@ def _rank_value(attrs: Any, types: Sequence[TensorType], values: Any) -> ShapeVa
 
 SHAPE = register(
     OpDef(
-        "Shape", ShapeOf(), _shape_infer, _WHY,
-        lambda attrs, x: np.array(np.shape(x), attrs.out_type.numpy_dtype), _samples, attrs=OutTypeAttrs,
+        "Shape", ShapeOf(), _shape_infer,
+        lambda attrs, x: np.array(np.shape(x), attrs.out_type.numpy_dtype), _samples, grad=_WHY, attrs=OutTypeAttrs,
         shape_value=_shape_value, dtypes=ALL, onnx="Shape", doc="The sizes of a tensor's axes.",
     )
 )  # fmt: skip
 SIZE = register(
     OpDef(
-        "Size", ShapeOf(), _scalar, _WHY, lambda attrs, x: np.array(np.size(x), attrs.out_type.numpy_dtype), _samples,
+        "Size", ShapeOf(), _scalar, lambda attrs, x: np.array(np.size(x), attrs.out_type.numpy_dtype), _samples, grad=_WHY,
         attrs=OutTypeAttrs, shape_value=_size_value, dtypes=ALL, onnx="Size", doc="The number of a tensor's elements.",
     )
 )  # fmt: skip
 RANK = register(
     OpDef(
-        "Rank", ShapeOf(), _scalar, _WHY, lambda attrs, x: np.array(np.ndim(x), attrs.out_type.numpy_dtype), _samples,
+        "Rank", ShapeOf(), _scalar, lambda attrs, x: np.array(np.ndim(x), attrs.out_type.numpy_dtype), _samples, grad=_WHY,
         attrs=OutTypeAttrs, shape_value=_rank_value, dtypes=ALL, doc="The number of a tensor's axes.",
     )
 )  # fmt: skip

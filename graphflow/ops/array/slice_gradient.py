@@ -12,10 +12,9 @@ from graphflow.framework.errors import ArgumentError
 from graphflow.framework.kinds import Composite, IndexMap, LowerContext, Piece, TensorType
 from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.framework.shapes import Dim, Shape
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.tensor import Tensor
 from graphflow.ops.array.concat import PadAttrs
 from graphflow.ops.array.strided_slice import (
-    STRIDED_SLICE,
     AxisSlice,
     StridedSliceAttrs,
     _bounds,
@@ -94,16 +93,11 @@ def _samples() -> list[Sample]:
     return found
 
 
-def _grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    return [None, None, None, None, build(STRIDED_SLICE, (grad, *op.inputs[1:4]), op.attrs)]
-
-
 STRIDED_SLICE_GRAD = register(
     OpDef(
         "StridedSliceGrad",
         Composite(_expand),
         _infer,
-        _grad,
         _put,
         _samples,
         attrs=StridedSliceAttrs,
@@ -117,9 +111,9 @@ SLICE_SCATTER = register(
         "SliceScatter",
         IndexMap(_put_pieces, lambda ctx: 0),
         _infer,
-        not_differentiable("it appears only where StridedSliceGrad, which has a gradient, is expanded"),
         _put_apart,
         lambda: [s for s in _samples() if all(abs(int(t)) == 1 for t in s.inputs[3])],
+        grad=not_differentiable("it appears only where StridedSliceGrad, which has a gradient, is expanded"),
         attrs=StridedSliceAttrs,
         shape_operands=(0, 1, 2, 3),
         dtypes=(*FLOATS, *INTEGERS),

@@ -14,7 +14,7 @@ from graphflow.framework.kinds import Composite, ShapeValue, Source, TensorType
 from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, TensorValue, not_differentiable, register
 from graphflow.framework.shapes import Shape, as_internal, format_shape
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.tensor import Tensor
 
 
 @record(frozen=True, slots=True)
@@ -45,9 +45,9 @@ CONST = register(
         "Const",
         Source("constant"),
         _const_infer,
-        not_differentiable("a constant has no inputs"),
         lambda attrs: attrs.value.array,
         lambda: [Sample((), ConstAttrs(TensorValue(np.arange(6, dtype=np.float32).reshape(2, 3))), gradient=False)],
+        grad=not_differentiable("a constant has no inputs"),
         attrs=ConstAttrs,
         shape_value=_const_value,
         dtypes=ALL,
@@ -67,9 +67,9 @@ PLACEHOLDER = register(
         "Placeholder",
         Source("placeholder"),
         lambda ctx, attrs: (TensorType(attrs.dtype, attrs.shape),),
-        not_differentiable("a placeholder has no inputs"),
         None,
         list,
+        grad=not_differentiable("a placeholder has no inputs"),
         attrs=PlaceholderAttrs,
         dtypes=ALL,
         doc="A value that must be fed.",
@@ -112,16 +112,11 @@ def _with_default_infer(ctx: InferContext, attrs: PlaceholderWithDefaultAttrs, d
     return (TensorType(default.dtype, attrs.shape),)
 
 
-def _default_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    return [grad]
-
-
 PLACEHOLDER_WITH_DEFAULT = register(
     OpDef(
         "PlaceholderWithDefault",
         Composite(lambda p, value: value),
         _with_default_infer,
-        _default_grad,
         lambda attrs, value: value,
         lambda: [Sample((np.ones((2, 3), np.float32),), PlaceholderWithDefaultAttrs((2, 3)))],
         attrs=PlaceholderWithDefaultAttrs,

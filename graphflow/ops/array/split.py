@@ -14,7 +14,7 @@ from graphflow.framework.kinds import Composite, IndexMap, LowerContext, Piece, 
 from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.framework.shapes import Dim, Shape
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import normal_axis, static_int, static_ints
 
 # ---------------------------------------------------------------------------------------------- one part
@@ -53,12 +53,12 @@ PART = register(
         "Part",
         IndexMap(_part_pieces),
         _part_infer,
-        not_differentiable("it appears only where Split and Unpack, which have gradients, are expanded"),
         _part_reference,
         lambda: [
             Sample((_array(*s),), PartAttrs(a, (b,), (n,)), gradient=False)
             for s, a, b, n in (((5,), 0, 1, 3), ((3, 4), 1, 2, 2), ((2, 3), 0, 2, 0))
         ],
+        grad=not_differentiable("it appears only where Split and Unpack, which have gradients, are expanded"),
         attrs=PartAttrs,
         dtypes=ALL,
         doc="A range of one axis.",
@@ -123,24 +123,11 @@ def _split_reference(attrs: SplitAttrs, x: Any) -> Any:
     return tuple(np.array(part) for part in np.split(x, boundaries, attrs.axis))
 
 
-def _joined_grads(op: Operation, grads: Sequence[Tensor | None]) -> list[Tensor]:
-    from graphflow.ops.array.fill import zeros_like
-
-    return [zeros_like(t) if g is None else g for g, t in zip(grads, op.outputs, strict=True)]
-
-
-def _split_grad(op: Operation, *grads: Tensor | None) -> list[Tensor]:
-    from graphflow.ops.array.concat import concat
-
-    return [concat(_joined_grads(op, grads), op.attrs.axis)]
-
-
 SPLIT = register(
     OpDef(
         "Split",
         Composite(_split_expand),
         _split_infer,
-        _split_grad,
         _split_reference,
         lambda: [
             Sample((_array(6),), SplitAttrs(0, 3)),
@@ -230,18 +217,11 @@ def _unpack_expand(p: Any, x: Any) -> Any:
     return tuple(p.reshape(part, t.shape) for part, t in zip(parts, p.outputs, strict=True))
 
 
-def _unpack_grad(op: Operation, *grads: Tensor | None) -> list[Tensor]:
-    from graphflow.ops.array.concat import stack
-
-    return [stack(_joined_grads(op, grads), op.attrs.axis)]
-
-
 UNPACK = register(
     OpDef(
         "Unpack",
         Composite(_unpack_expand),
         _unpack_infer,
-        _unpack_grad,
         lambda attrs, x: tuple(np.array(np.take(x, k, attrs.axis)) for k in range(attrs.num)),
         lambda: [
             Sample((_array(3),), UnpackAttrs(0, 3)),

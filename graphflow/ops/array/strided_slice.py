@@ -15,7 +15,7 @@ from graphflow.framework.kinds import IndexMap, LowerContext, Piece, ShapeValue,
 from graphflow.framework.records import record
 from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, register
 from graphflow.framework.shapes import Dim, Shape, format_shape, fresh_dim, maximum, minimum, never_negative
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import shape_operand, static_int
 from graphflow.ops.array.shape import shape_tensor
 
@@ -190,13 +190,6 @@ def _strided_value(attrs: StridedSliceAttrs, types: Any, values: Sequence[ShapeV
     return found
 
 
-def _strided_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    from graphflow.ops.array.slice_gradient import strided_slice_grad
-
-    x, begin, end, strides = op.inputs
-    return [strided_slice_grad(shape_tensor(x), begin, end, strides, grad, op.attrs), None, None, None]
-
-
 def strided_samples() -> list[Sample]:
     rng = np.random.default_rng(12)
 
@@ -223,7 +216,6 @@ STRIDED_SLICE = register(
         "StridedSlice",
         IndexMap(_strided_pieces),
         _strided_infer,
-        _strided_grad,
         _strided_reference,
         strided_samples,
         attrs=StridedSliceAttrs,
@@ -312,15 +304,6 @@ def _slice_reference(attrs: Any, x: Any, begin: Any, size: Any) -> Any:
     return np.array(x[tuple(slice(int(b), int(b) + s) for b, s in zip(begin, taken, strict=True))])
 
 
-def _slice_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    from graphflow.ops.array.slice_gradient import strided_slice_grad
-
-    x, begin, _ = op.inputs
-    ones = np.ones(len(grad._shape or ()), np.int32)
-    end = begin + shape_tensor(grad, begin.base_dtype)
-    return [strided_slice_grad(shape_tensor(x), begin, end, shape_operand(ones), grad, StridedSliceAttrs()), None, None]
-
-
 def _slice_samples() -> list[Sample]:
     rng = np.random.default_rng(14)
     cases: list[tuple[tuple[int, ...], list[int], list[int]]] = [
@@ -334,7 +317,6 @@ SLICE = register(
         "Slice",
         IndexMap(_slice_pieces),
         _slice_infer,
-        _slice_grad,
         _slice_reference,
         _slice_samples,
         shape_operands=(1, 2),

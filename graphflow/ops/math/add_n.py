@@ -16,9 +16,8 @@ from graphflow.framework.kinds import Composite, Elementwise, ExpandContext, Ten
 from graphflow.framework.records import record
 from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, register
 from graphflow.framework.scalar_builder import ScalarBuilder
-from graphflow.framework.tensor import Operation, Tensor
-from graphflow.ops._define.elementwise import allowed, brackets, broadcast, mismatch, refuse, spread, sum_to_like, unequal
-from graphflow.ops.math.compare import greater, less, logical_or, where_v2
+from graphflow.framework.tensor import Tensor
+from graphflow.ops._define.elementwise import allowed, brackets, broadcast, mismatch, refuse, spread, unequal
 
 # ---------------------------------------------------------------------------------------------- many summands
 
@@ -56,7 +55,6 @@ ADD_N = register(
         "AddN",
         Elementwise(_add_n_rule),
         _add_n_infer,
-        lambda op, grad: [grad] * len(op.inputs),
         _add_n_reference,
         lambda: [
             Sample(tuple(spread(s, -2.0, 2.0, seed=i) for i in range(n)))
@@ -154,18 +152,6 @@ def _bias_expand(p: ExpandContext, x: Any, bias: Any) -> Any:
     return p.op("AddV2", x, p.reshape(bias, (*given, *(1,) * after)) if after else bias)
 
 
-def _bias_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    from graphflow.ops.math.reduce import reduce_sum
-
-    x, bias = op.inputs
-    if not op.attrs.data_format.startswith("NC"):
-        return [grad, sum_to_like(grad, bias)]
-    rank = x.shape.ndims
-    if rank is None:
-        raise ShapeError(f"the gradient of {op.name} needs the rank of {x.name}: give it a shape of known rank")
-    return [grad, reduce_sum(grad, [i for i in range(rank) if i != 1])]
-
-
 def _bias_reference(attrs: BiasAddAttrs, x: Any, bias: Any) -> Any:
     after = x.ndim - 1 - channel_axis(attrs.data_format, x.ndim)
     with np.errstate(all="ignore"):
@@ -189,7 +175,6 @@ BIAS_ADD = register(
         "BiasAdd",
         Composite(_bias_expand),
         _bias_infer,
-        _bias_grad,
         _bias_reference,
         _bias_samples,
         attrs=BiasAddAttrs,
@@ -237,17 +222,6 @@ def _clip_infer(ctx: InferContext, attrs: Any, x: TensorType, low: TensorType, h
     return (TensorType(x.dtype, shape),)
 
 
-def _clip_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    x, low, high = op.inputs
-    below, above = less(x, low), greater(x, high)
-    gx = where_v2(logical_or(below, above), 0.0, grad)
-    return [
-        sum_to_like(gx, x),
-        sum_to_like(where_v2(below, grad, 0.0), low),
-        sum_to_like(where_v2(above, grad, 0.0), high),
-    ]
-
-
 def _clip_samples() -> list[Sample]:
     x = np.linspace(-3.1, 3.3, 12, dtype=np.float32).reshape(3, 4)
     low, high = np.array(-1.0, np.float32), np.array(2.0, np.float32)
@@ -265,7 +239,6 @@ CLIP_BY_VALUE = register(
         "ClipByValue",
         Elementwise(lambda b, attrs, x, low, high: b.maximum(b.minimum(x, high), low)),
         _clip_infer,
-        _clip_grad,
         lambda attrs, x, low, high: np.asarray(np.where(x > high, high, np.where(x < low, low, x))).astype(x.dtype),
         _clip_samples,
         dtypes=allowed("fiu"),

@@ -27,14 +27,12 @@ from graphflow.framework.kinds import Algebra
 from graphflow.framework.registry import not_differentiable, register
 from graphflow.framework.scalar_builder import ScalarBuilder
 from graphflow.framework.shapes import Dim
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.elementwise import (
     binary_op,
     build_binary,
     convert_operands,
     dim_arithmetic,
-    operand_gradient,
-    sum_to_like,
 )
 
 _STEPS = not_differentiable("it is piecewise constant")
@@ -43,8 +41,7 @@ _STEPS = not_differentiable("it is piecewise constant")
 
 ADD_V2 = register(
     binary_op(
-        "AddV2", lambda b, attrs, x, y: b.add(x, y), np.add,
-        lambda op, grad: [operand_gradient(t, lambda: grad) for t in op.inputs], "x + y.",
+        "AddV2", lambda b, attrs, x, y: b.add(x, y), np.add, "x + y.",
         shape_value=dim_arithmetic(lambda x, y: x + y), algebra=Algebra(commutative=True, identity=0.0), onnx="Add",
     )
 )  # fmt: skip
@@ -55,16 +52,9 @@ def add(x: Any, y: Any, name: str | None = None) -> Tensor:
     return build_binary(ADD_V2, x, y, name or "Add")
 
 
-def _sub_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    from graphflow.ops.math.unary import negative
-
-    x, y = op.inputs
-    return [operand_gradient(x, lambda: grad), operand_gradient(y, lambda: negative(sum_to_like(grad, y)))]
-
-
 SUB = register(
     binary_op(
-        "Sub", lambda b, attrs, x, y: b.sub(x, y), np.subtract, _sub_grad, "x - y.",
+        "Sub", lambda b, attrs, x, y: b.sub(x, y), np.subtract, "x - y.",
         shape_value=dim_arithmetic(lambda x, y: x - y), algebra=Algebra(identity=0.0), onnx="Sub",
     )
 )  # fmt: skip
@@ -75,15 +65,10 @@ def subtract(x: Any, y: Any, name: str | None = None) -> Tensor:
     return build_binary(SUB, x, y, name)
 
 
-def _mul_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    x, y = op.inputs
-    return [operand_gradient(x, lambda: multiply(grad, y)), operand_gradient(y, lambda: multiply(x, grad))]
-
-
 # x * 0 is no 0 for infinities and NaN, so 0 does not absorb.
 MUL = register(
     binary_op(
-        "Mul", lambda b, attrs, x, y: b.mul(x, y), np.multiply, _mul_grad, "x * y.",
+        "Mul", lambda b, attrs, x, y: b.mul(x, y), np.multiply, "x * y.",
         shape_value=dim_arithmetic(lambda x, y: x * y), algebra=Algebra(commutative=True, identity=1.0), onnx="Mul",
     )
 )  # fmt: skip
@@ -103,14 +88,6 @@ def scalar_mul(scalar: Any, x: Any, name: str | None = None) -> Any:
     return multiply(scalar, x, name)
 
 
-def _squared_difference_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    from graphflow.ops.math.unary import negative
-
-    x, y = op.inputs
-    gx = multiply(multiply(grad, 2.0), subtract(x, y))
-    return [operand_gradient(x, lambda: gx), operand_gradient(y, lambda: negative(sum_to_like(gx, y)))]
-
-
 def _squared_difference_rule(b: ScalarBuilder[Any], attrs: Any, x: Any, y: Any) -> Any:
     d = b.sub(x, y)
     return b.mul(d, d)
@@ -118,7 +95,7 @@ def _squared_difference_rule(b: ScalarBuilder[Any], attrs: Any, x: Any, y: Any) 
 
 SQUARED_DIFFERENCE = register(
     binary_op(
-        "SquaredDifference", _squared_difference_rule, lambda x, y: np.square(x - y), _squared_difference_grad,
+        "SquaredDifference", _squared_difference_rule, lambda x, y: np.square(x - y),
         "(x - y)^2.", algebra=Algebra(commutative=True),
     )
 )  # fmt: skip
@@ -132,19 +109,9 @@ def squared_difference(x: Any, y: Any, name: str | None = None) -> Tensor:
 # ---------------------------------------------------------------------------------------------- division
 
 
-def _real_div_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    from graphflow.ops.math.unary import negative
-
-    x, y = op.inputs
-    return [
-        operand_gradient(x, lambda: realdiv(grad, y)),
-        operand_gradient(y, lambda: multiply(grad, realdiv(negative(op.outputs[0]), y))),
-    ]
-
-
 REAL_DIV = register(
     binary_op(
-        "RealDiv", lambda b, attrs, x, y: b.div(x, y), np.divide, _real_div_grad, "x / y of floats.", apart=0.3,
+        "RealDiv", lambda b, attrs, x, y: b.div(x, y), np.divide, "x / y of floats.", apart=0.3,
         kinds="f",
         algebra=Algebra(identity=1.0), onnx="Div",
     )
@@ -188,20 +155,10 @@ def div(x: Any, y: Any, name: str | None = None) -> Tensor:
     return a.op.graph.create_op(op, (a, b), name=scope).outputs[0]
 
 
-def _div_no_nan_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    from graphflow.ops.math.unary import negative
-
-    x, y = op.inputs
-    gx = div_no_nan(grad, y)
-    gy = multiply(grad, div_no_nan(negative(op.outputs[0]), y))
-    return [sum_to_like(gx, x), sum_to_like(gy, y)]
-
-
 DIV_NO_NAN = register(
     binary_op(
         "DivNoNan", lambda b, attrs, x, y: b.select(b.eq(y, 0), 0, b.div(x, y)), lambda x,
-        y: np.where(y == 0, 0, x / y),
-        _div_no_nan_grad, "x / y, and 0 where y is 0.", apart=0.3, kinds="f",
+        y: np.where(y == 0, 0, x / y), "x / y, and 0 where y is 0.", apart=0.3, kinds="f",
     )
 )  # fmt: skip
 
@@ -273,15 +230,15 @@ def _dim_mod(x: Dim, y: Dim) -> Dim | None:
 
 FLOOR_DIV = register(
     binary_op(
-        "FloorDiv", _floor_div_rule, _floor_div_reference, _STEPS, "x / y rounded down.", x=(-90.0, 90.0),
+        "FloorDiv", _floor_div_rule, _floor_div_reference, "x / y rounded down.", x=(-90.0, 90.0),
         y=(-9.0, 9.0), apart=1.0, check=_zero_divisor, check_message=_DIVISION_BY_ZERO, checked=INTEGERS,
-        shape_value=dim_arithmetic(_dim_floordiv),
+        shape_value=dim_arithmetic(_dim_floordiv), grad=_STEPS,
     )
 )  # fmt: skip
 TRUNCATE_DIV = register(
     binary_op(
-        "TruncateDiv", _trunc_div_rule, _trunc_div_reference, _STEPS, "x / y rounded towards zero.", x=(-90.0, 90.0),
-        y=(-9.0, 9.0), apart=1.0, check=_zero_divisor, check_message=_DIVISION_BY_ZERO, checked=INTEGERS,
+        "TruncateDiv", _trunc_div_rule, _trunc_div_reference, "x / y rounded towards zero.", x=(-90.0, 90.0),
+        y=(-9.0, 9.0), apart=1.0, check=_zero_divisor, check_message=_DIVISION_BY_ZERO, checked=INTEGERS, grad=_STEPS,
     )
 )  # fmt: skip
 
@@ -301,30 +258,16 @@ def truncatediv(x: Any, y: Any, name: str | None = None) -> Tensor:
     return build_binary(TRUNCATE_DIV, x, y, name)
 
 
-def _floor_mod_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    from graphflow.ops.math.unary import negative
-
-    x, y = op.inputs
-    return [sum_to_like(grad, x), sum_to_like(multiply(grad, negative(floor_div(x, y))), y)]
-
-
-def _trunc_mod_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    from graphflow.ops.math.unary import negative
-
-    x, y = op.inputs
-    return [sum_to_like(grad, x), sum_to_like(multiply(grad, negative(truncatediv(x, y))), y)]
-
-
 FLOOR_MOD = register(
     binary_op(
-        "FloorMod", _floor_mod_rule, np.remainder, _floor_mod_grad, "Remainder with the sign of the divisor.",
+        "FloorMod", _floor_mod_rule, np.remainder, "Remainder with the sign of the divisor.",
         x=(-20.0, 20.0), y=(-6.0, 6.0), apart=1.0, check=_zero_divisor, check_message=_DIVISION_BY_ZERO, checked=INTEGERS,
         shape_value=dim_arithmetic(_dim_mod),
     )
 )  # fmt: skip
 TRUNCATE_MOD = register(
     binary_op(
-        "TruncateMod", _trunc_mod_rule, np.fmod, _trunc_mod_grad, "Remainder with the sign of the dividend.",
+        "TruncateMod", _trunc_mod_rule, np.fmod, "Remainder with the sign of the dividend.",
         x=(-20.0, 20.0), y=(-6.0, 6.0), apart=1.0, check=_zero_divisor, check_message=_DIVISION_BY_ZERO, checked=INTEGERS,
     )
 )  # fmt: skip
@@ -366,20 +309,9 @@ def _negative_exponent(b: ScalarBuilder[Any], attrs: Any, x: Any, y: Any) -> Any
     return b.lt(y, 0) if dtype.is_integer and not dtype.is_unsigned else b.const(False, bool_)
 
 
-def _pow_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    from graphflow.ops.math.compare import greater, where_v2
-    from graphflow.ops.math.unary import log
-
-    x, y = op.inputs
-    gx = multiply(multiply(grad, y), pow(x, subtract(y, 1.0)))
-    positive = greater(x, 0.0)  # elsewhere the logarithm would be infinite or no number at all
-    log_x = where_v2(positive, log(where_v2(positive, x, 1.0)), 0.0)
-    return [sum_to_like(gx, x), sum_to_like(multiply(multiply(grad, op.outputs[0]), log_x), y)]
-
-
 POW = register(
     binary_op(
-        "Pow", _pow_rule, np.power, _pow_grad, "x to the power y.", x=(0.3, 3.0), y=(0.0, 3.5), cheap=False,
+        "Pow", _pow_rule, np.power, "x to the power y.", x=(0.3, 3.0), y=(0.0, 3.5), cheap=False,
         check=_negative_exponent, check_message="Integers to negative integer powers are not allowed", checked=SIGNED,
         algebra=Algebra(identity=1.0), onnx="Pow",
     )
@@ -391,20 +323,9 @@ def pow(x: Any, y: Any, name: str | None = None) -> Tensor:
     return build_binary(POW, x, y, name)
 
 
-def _extreme_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    from graphflow.ops.math.compare import greater_equal, less_equal, where_v2
-
-    x, y = op.inputs
-    chosen = greater_equal(x, y) if op.type == "Maximum" else less_equal(x, y)  # a tie goes to x
-    return [
-        operand_gradient(x, lambda: where_v2(chosen, grad, 0.0)),
-        operand_gradient(y, lambda: where_v2(chosen, 0.0, grad)),
-    ]
-
-
 MAXIMUM = register(
     binary_op(
-        "Maximum", lambda b, attrs, x, y: b.maximum(x, y), np.maximum, _extreme_grad,
+        "Maximum", lambda b, attrs, x, y: b.maximum(x, y), np.maximum,
         "The larger of x and y; NaN wins.",
         apart=-1.0, shape_value=dim_arithmetic(shapes.maximum),
         algebra=Algebra(commutative=True, identity=float("-inf")), onnx="Max",
@@ -412,7 +333,7 @@ MAXIMUM = register(
 )  # fmt: skip
 MINIMUM = register(
     binary_op(
-        "Minimum", lambda b, attrs, x, y: b.minimum(x, y), np.minimum, _extreme_grad,
+        "Minimum", lambda b, attrs, x, y: b.minimum(x, y), np.minimum,
         "The smaller of x and y; NaN wins.",
         apart=-1.0, shape_value=dim_arithmetic(shapes.minimum),
         algebra=Algebra(commutative=True, identity=float("inf")), onnx="Min",

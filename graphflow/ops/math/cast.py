@@ -28,7 +28,7 @@ from graphflow.framework.indexed_slices import IndexedSlices
 from graphflow.framework.kinds import Elementwise, ShapeValue, TensorType
 from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.elementwise import build_unary
 from graphflow.ops.math.binary import maximum, minimum
 
@@ -44,11 +44,6 @@ def _cast_infer(ctx: InferContext, attrs: CastAttrs, x: TensorType) -> tuple[Ten
     if x.dtype is string or attrs.dtype is string:
         raise DTypeError(f"Cast {x.dtype.name} to {attrs.dtype.name} is not supported: numbers and bools are.")
     return (TensorType(attrs.dtype, x.shape),)
-
-
-def _cast_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    source = op.inputs[0].base_dtype
-    return [cast(grad, source) if source.is_floating and op.attrs.dtype.is_floating else None]
 
 
 def _cast_reference(attrs: CastAttrs, x: Any) -> Any:
@@ -91,7 +86,6 @@ CAST = register(
         "Cast",
         Elementwise(lambda b, attrs, x: b.cast(x, attrs.dtype)),
         _cast_infer,
-        _cast_grad,
         _cast_reference,
         _cast_samples,
         attrs=CastAttrs,
@@ -190,13 +184,13 @@ BITCAST = register(
         "Bitcast",
         Elementwise(lambda b, attrs, x: b.bitcast(x, attrs.dtype)),
         _bitcast_infer,
-        not_differentiable("it reads bits, not numbers"),
         lambda attrs, x: np.frombuffer(np.ascontiguousarray(x).tobytes(), attrs.dtype.numpy_dtype).reshape(x.shape),
         lambda: [
             Sample((np.array([0.0, 1.0, -2.5, np.inf], np.float32),), BitcastAttrs(int32), gradient=False),
             Sample((np.array([[0, 1], [2**31, 7]], np.uint32),), BitcastAttrs(float32), gradient=False),
             Sample((np.array(-1, np.int64),), BitcastAttrs(as_dtype("uint64")), gradient=False),
         ],
+        grad=not_differentiable("it reads bits, not numbers"),
         attrs=BitcastAttrs,
         doc="The same bits read as another element type of the same size.",
     )

@@ -15,7 +15,7 @@ from graphflow.framework.kinds import NO_ALGEBRA, Algebra, Composite, Elementwis
 from graphflow.framework.records import record
 from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.framework.shapes import Shape
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.elementwise import (
     binary_infer,
     binary_op,
@@ -27,7 +27,6 @@ from graphflow.ops._define.elementwise import (
     mismatch,
     quiet,
     refuse,
-    sum_to_like,
     unary_infer,
     unequal,
 )
@@ -40,8 +39,8 @@ _BOOL = not_differentiable("its result is not a number")
 def _comparison(name: str, which: str, reference: Callable[..., Any], doc: str, onnx: str | None = None) -> OpDef:
     symmetric = which in ("eq", "ne")
     return binary_op(
-        name, lambda b, attrs, x, y: b.binary(which, x, y), reference, _BOOL, doc, kinds="fiub" if symmetric else "fiu",
-        out=bool_, algebra=Algebra(commutative=True) if symmetric else NO_ALGEBRA, onnx=onnx,
+        name, lambda b, attrs, x, y: b.binary(which, x, y), reference, doc, kinds="fiub" if symmetric else "fiu",
+        out=bool_, algebra=Algebra(commutative=True) if symmetric else NO_ALGEBRA, onnx=onnx, grad=_BOOL,
     )  # fmt: skip
 
 
@@ -93,9 +92,9 @@ APPROXIMATE_EQUAL = register(
         "ApproximateEqual",
         Elementwise(lambda b, attrs, x, y: b.lt(b.abs(b.sub(x, y)), attrs.tolerance)),
         binary_infer("f", out=bool_),
-        _BOOL,
         lambda attrs, x, y: np.asarray(np.abs(x - y) < attrs.tolerance),
         binary_samples((-1.0, 1.0), (-1.0, 1.0), gradient=False, attrs=ApproximateEqualAttrs(0.5)),
+        grad=_BOOL,
         attrs=ApproximateEqualAttrs,
         algebra=Algebra(commutative=True),
         doc="|x - y| < tolerance.",
@@ -128,9 +127,9 @@ def _logical(name: str, which: str, reference: Callable[..., Any], doc: str, alg
         name,
         Elementwise(lambda b, attrs, x, y: b.binary(which, x, y)),
         binary_infer("b"),
-        _BOOL,
         quiet(reference, bool_),
         _logical_samples,
+        grad=_BOOL,
         dtypes=(bool_,),
         algebra=algebra,
         onnx=onnx,
@@ -147,9 +146,9 @@ LOGICAL_NOT = register(
         "LogicalNot",
         Elementwise(lambda b, attrs, x: b.not_(x)),
         unary_infer("b"),
-        _BOOL,
         quiet(np.logical_not, bool_),
         lambda: [Sample((x,), gradient=False) for x in (_P, _P[:0], np.array(False))],
+        grad=_BOOL,
         dtypes=(bool_,),
         algebra=Algebra(involution=True),
         onnx="Not",
@@ -204,11 +203,6 @@ def _select_v2_infer(
     return (TensorType(dtype, broadcast(ctx, condition.shape, broadcast(ctx, x.shape, y.shape))),)
 
 
-def _select_v2_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    condition, x, y = op.inputs
-    return [None, sum_to_like(where_v2(condition, grad, 0.0), x), sum_to_like(where_v2(condition, 0.0, grad), y)]
-
-
 def _select_v2_samples() -> list[Sample]:
     x, y = np.arange(6, dtype=np.float32).reshape(2, 3), -np.ones(3, np.float32)
     c = np.array([[True, False, True], [False, False, True]])
@@ -226,7 +220,6 @@ SELECT_V2 = register(
         "SelectV2",
         Elementwise(lambda b, attrs, condition, x, y: b.select(condition, x, y)),
         _select_v2_infer,
-        _select_v2_grad,
         lambda attrs, condition, x, y: np.where(condition, x, y),
         _select_v2_samples,
         dtypes=tuple(d for d in ALL if d is not string),
@@ -266,13 +259,6 @@ def _select_expand(p: ExpandContext, condition: Any, x: Any, y: Any) -> Any:
     return p.op("SelectV2", condition, x, y)
 
 
-def _select_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    condition, x, y = op.inputs
-    gx = _select(SELECT, condition, grad, 0.0, None)
-    gy = _select(SELECT, condition, 0.0, grad, None)
-    return [None, sum_to_like(gx, x), sum_to_like(gy, y)]
-
-
 def _select_reference(attrs: Any, condition: Any, x: Any, y: Any) -> Any:
     rank = max(x.ndim, y.ndim)
     if condition.ndim == 1 and rank > 1:
@@ -297,7 +283,6 @@ SELECT = register(
         "Select",
         Composite(_select_expand),
         _select_infer,
-        _select_grad,
         _select_reference,
         _select_samples,
         dtypes=tuple(d for d in ALL if d is not string),

@@ -7,17 +7,15 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import build, convert_pair, name_scope
-from graphflow.framework.context import gradient_is_wanted
 from graphflow.framework.dtypes import FLOATS, as_dtype, int32, int64
 from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
 from graphflow.framework.graph import check_same_dtype
 from graphflow.framework.kinds import Contraction, TensorType
 from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, register
-from graphflow.framework.shapes import Dim, Shape, format_shape, fresh_dim, static_shape
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.shapes import Dim, Shape, format_shape, fresh_dim
+from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.elementwise import brackets
-from graphflow.ops.math.reduce import sum_to_like
 
 
 @record(frozen=True, slots=True)
@@ -92,50 +90,6 @@ def _reference(attrs: MatMulAttrs, a: Any, b: Any) -> Any:
         return np.matmul(a, b).astype(dtype)
 
 
-def _product(a: Tensor, b: Tensor, transpose_a: bool, transpose_b: bool) -> Tensor:
-    flat = a._shape is not None and b._shape is not None and len(a._shape) == len(b._shape) == 2
-    return build(MAT_MUL if flat else BATCH_MAT_MUL, (a, b), MatMulAttrs(transpose_a, transpose_b), "MatMul")
-
-
-def _grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    a, b = op.inputs
-    ta, tb = op.attrs.transpose_a, op.attrs.transpose_b
-    is_shared = _shared_matrix(a, b) and not ta
-    grad_a = grad_b = None
-    if gradient_is_wanted(a):
-        grad_a = _product(b, grad, tb, True) if ta else _product(grad, b, False, not tb)
-        grad_a = grad_a if is_shared else sum_to_like(grad_a, a)
-    if gradient_is_wanted(b):
-        if is_shared:
-            # One sum over the rows of all batches: a single product of [rows, k] and [rows, n] does it.
-            a, grad = _rows(a), _rows(grad)
-        grad_b = _product(grad, a, True, ta) if tb else _product(a, grad, not ta, False)
-        grad_b = _as_shaped(grad_b, b) if is_shared else sum_to_like(grad_b, b)
-    return [grad_a, grad_b]
-
-
-def _shared_matrix(a: Tensor, b: Tensor) -> bool:
-    """Every batch of a is multiplied by the one matrix b, and the sizes that a reshape needs are known."""
-    if a._shape is None or b._shape is None or len(a._shape) < 3 or not 2 <= len(b._shape) <= len(a._shape):
-        return False
-    return all(d == 1 for d in b._shape[:-2]) and all(isinstance(d, int) and d > 0 for d in (a._shape[-1], *b._shape[-2:]))
-
-
-def _rows(x: Tensor) -> Tensor:
-    from graphflow.ops.array.reshape import reshape
-
-    assert x._shape is not None
-    return reshape(x, [-1, x._shape[-1]])
-
-
-def _as_shaped(matrix: Tensor, x: Tensor) -> Tensor:
-    """The gradient of x, whose batch axes are all of size 1."""
-    from graphflow.ops.array.reshape import reshape
-
-    assert x._shape is not None
-    return matrix if len(x._shape) == 2 else reshape(matrix, static_shape(x._shape))
-
-
 def _samples(shapes: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[Sample]:
     """Each pair of stored shapes with all four flag combinations."""
     rng = np.random.default_rng(7)
@@ -154,7 +108,6 @@ MAT_MUL = register(
         "MatMul",
         Contraction(),
         _infer,
-        _grad,
         _reference,
         lambda: _samples([((3, 5), (5, 4)), ((1, 1), (1, 1)), ((17, 9), (9, 1)), ((0, 3), (3, 2)), ((2, 0), (0, 3))]),
         attrs=MatMulAttrs,
@@ -169,7 +122,6 @@ BATCH_MAT_MUL = register(
         "BatchMatMulV2",
         Contraction(),
         _infer,
-        _grad,
         _reference,
         lambda: _samples(
             [

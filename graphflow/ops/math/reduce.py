@@ -1,4 +1,4 @@
-"""Reductions over axes (sum, mean, prod, max, min, all, any), and `sum_to_like`, which undoes broadcasting."""
+"""Reductions over axes: sum, mean, prod, max, min, all, any."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, Literal
 import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor
-from graphflow.framework.dtypes import NUMERIC, DType, as_dtype, bool_, float32, int64
+from graphflow.framework.dtypes import NUMERIC, DType, as_dtype, bool_, int64
 from graphflow.framework.errors import ArgumentError, DTypeError
-from graphflow.framework.kinds import Composite, ExpandContext, Reduction, ShapeValue, TensorType
+from graphflow.framework.kinds import Reduction, ShapeValue, TensorType
 from graphflow.framework.records import record
-from graphflow.framework.registry import GradFn, InferContext, OpDef, Sample, not_differentiable, register
-from graphflow.framework.shapes import Shape, format_shape, fresh_dim, product, static_shape
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.shapes import Shape, product
+from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.elementwise import refuse
 
 
@@ -120,101 +120,12 @@ def reduce_with(op: OpDef, input_tensor: Any, axis: Any, keepdims: bool, name: s
     return build(op, (x,), ReduceAttrs(normal_axes(axis, rank, op.name), keepdims), name)
 
 
-# ---------------------------------------------------------------------------------------------- gradients
-
-
-def keep_axes(grad: Tensor, attrs: ReduceAttrs) -> Tensor:
-    """A tensor of a reduction's shape, with the reduced axes back as axes of size 1."""
-    from graphflow.ops.array.reshape import expand_dims, reshape
-
-    if attrs.keepdims or not attrs.axis:
-        return grad
-    if grad._shape is not None:
-        rest = list(grad._shape)
-        for a in attrs.axis:
-            rest.insert(a, 1)
-        open_dims = [i for i, d in enumerate(rest) if not isinstance(d, int)]
-        if len(open_dims) < 2 and product([d for d in rest if isinstance(d, int)]) != 0:
-            return reshape(grad, [d if isinstance(d, int) else -1 for d in rest])
-    for a in attrs.axis:
-        grad = expand_dims(grad, a)
-    return grad
-
-
-def spread_to(kept: Tensor, x: Tensor) -> Tensor:
-    """`kept`, whose reduced axes have size 1, broadcast to the shape of x."""
-    from graphflow.ops.array.movement import broadcast_to
-    from graphflow.ops.array.shape import shape
-
-    if kept._shape is not None and kept._shape == x._shape:
-        return kept
-    known = None if x._shape is None else static_shape(x._shape)
-    return broadcast_to(kept, list(known) if known is not None else shape(x))
-
-
-def _sum_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    return [spread_to(keep_axes(grad, op.attrs), op.inputs[0])]
-
-
-def count_reduced(x: Tensor, axis: Sequence[int], dtype: DType) -> Tensor | float:
-    """How many elements of x go into each element of its reduction: a number where that is known, else a scalar."""
-    if x._shape is not None:
-        count = product(x._shape[a] for a in axis)
-        if isinstance(count, int):
-            return float(count) if dtype.is_floating else count
-    from graphflow.ops.array.axis import axis_size
-    from graphflow.ops.math.binary import multiply
-    from graphflow.ops.math.cast import cast
-
-    total = axis_size(x, axis[0], int64)
-    for a in axis[1:]:
-        total = multiply(total, axis_size(x, a, int64))
-    result: Tensor = cast(total, dtype)
-    return result
-
-
-def _mean_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    from graphflow.ops.math.binary import realdiv
-
-    x = op.inputs[0]
-    if not x.base_dtype.is_floating:
-        return [None]
-    scaled = grad if not op.attrs.axis else realdiv(grad, count_reduced(x, op.attrs.axis, x.base_dtype))
-    return [spread_to(keep_axes(scaled, op.attrs), x)]
-
-
-def _prod_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    """grad times the product of the *other* elements, which exists where x has zeros too."""
-    from graphflow.ops.math.binary import multiply, realdiv
-    from graphflow.ops.math.cast import cast
-    from graphflow.ops.math.compare import equal, logical_and, where_v2
-
-    x, axis = op.inputs[0], list(op.attrs.axis)
-    is_zero = equal(x, 0)
-    zeros = reduce_sum(cast(is_zero, float32), axis, keepdims=True)
-    filled = where_v2(is_zero, 1, x)
-    rest = reduce_prod(filled, axis, keepdims=True)
-    alone = where_v2(logical_and(is_zero, equal(zeros, 1.0)), rest, 0)
-    others = where_v2(equal(zeros, 0.0), realdiv(rest, filled), alone)
-    return [multiply(keep_axes(grad, op.attrs), others)]
-
-
-def _extreme_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    """Shared equally by all elements that attain the extreme value."""
-    from graphflow.ops.math.binary import multiply, realdiv
-    from graphflow.ops.math.cast import cast
-    from graphflow.ops.math.compare import equal
-
-    x = op.inputs[0]
-    hits = cast(equal(x, keep_axes(op.outputs[0], op.attrs)), x.base_dtype)
-    ties = reduce_sum(hits, list(op.attrs.axis), keepdims=True)
-    return [multiply(realdiv(hits, ties), keep_axes(grad, op.attrs))]
-
-
 # ---------------------------------------------------------------------------------------------- the ops
 
 
-def _reference(ufunc: Any, identity: Callable[[DType], Any]) -> Callable[..., Any]:
+def numpy_reduction(ufunc: Any, identity: Callable[[DType], Any]) -> Callable[..., Any]:
+    """The oracle of a reduction; 16-bit floats are added up in float32."""
+
     def reference(attrs: ReduceAttrs, x: Any) -> Any:
         x = np.asarray(x)
         dtype = as_dtype(x.dtype)
@@ -271,14 +182,13 @@ def _logical_samples() -> list[Sample]:
 
 def _reduction(
     name: str, combine: Literal["add", "mul", "max", "min"], identity: Callable[[DType], float | int], ufunc: Any,
-    grad: GradFn, doc: str, shape_value: Callable[..., ShapeValue | None] | None = None,
+    doc: str, shape_value: Callable[..., ShapeValue | None] | None = None,
 ) -> OpDef:  # fmt: skip
     return OpDef(
         name,
         Reduction(combine, identity),
         _infer("fiu"),
-        grad,
-        _reference(ufunc, identity),
+        numpy_reduction(ufunc, identity),
         _samples,
         attrs=ReduceAttrs,
         shape_value=shape_value,
@@ -299,9 +209,9 @@ def _logical(name: str, combine: Literal["and", "or"], start: bool, ufunc: Any, 
         name,
         Reduction(combine, lambda dtype: start),
         _infer("b"),
-        not_differentiable("bools"),
         lambda attrs, x: np.asarray(ufunc.reduce(x, axis=attrs.axis, keepdims=attrs.keepdims)),
         _logical_samples,
+        grad=not_differentiable("bools"),
         attrs=ReduceAttrs,
         dtypes=(bool_,),
         doc=doc,
@@ -319,10 +229,10 @@ def _mean_finish(b: Any, attrs: ReduceAttrs, total: Any, count: Any) -> Any:
     return b.div(total, count)
 
 
-SUM = register(_reduction("Sum", "add", lambda dtype: 0, np.add, _sum_grad, "Sum over axes."))
-PROD = register(_reduction("Prod", "mul", lambda dtype: 1, np.multiply, _prod_grad, "Product over axes.", _product_value))
-MAX = register(_reduction("Max", "max", lowest, np.maximum, _extreme_grad, "Largest element; NaN wins."))
-MIN = register(_reduction("Min", "min", highest, np.minimum, _extreme_grad, "Smallest element; NaN wins."))
+SUM = register(_reduction("Sum", "add", lambda dtype: 0, np.add, "Sum over axes."))
+PROD = register(_reduction("Prod", "mul", lambda dtype: 1, np.multiply, "Product over axes.", _product_value))
+MAX = register(_reduction("Max", "max", lowest, np.maximum, "Largest element; NaN wins."))
+MIN = register(_reduction("Min", "min", highest, np.minimum, "Smallest element; NaN wins."))
 ALL = register(_logical("All", "and", True, np.logical_and, "Whether all elements are true."))
 ANY = register(_logical("Any", "or", False, np.logical_or, "Whether any element is true."))
 MEAN = register(
@@ -330,7 +240,6 @@ MEAN = register(
         "Mean",
         Reduction("add", lambda dtype: 0, _mean_prepare, _mean_finish),
         _infer("fiu"),
-        _mean_grad,
         _mean_reference,
         _samples,
         attrs=ReduceAttrs,
@@ -410,96 +319,6 @@ def reduce_any(
     return reduce_with(ANY, input_tensor, *old_names(axis, keepdims, reduction_indices, keep_dims), name)
 
 
-# ---------------------------------------------------------------------------------------------- sum_to_like
-
-
-def _broadcast_axes(source: Shape, target: Shape) -> tuple[int, ...]:
-    """The axes of `source` along which `target` was repeated to give it."""
-    extra = len(source) - len(target)
-    ones = (extra + i for i, d in enumerate(target) if d == 1 and source[extra + i] != 1)
-    return (*range(extra), *ones)
-
-
-def _sum_to_infer(ctx: InferContext, attrs: Any, grad: TensorType, shape: TensorType) -> tuple[TensorType, ...]:
-    target = ctx.vector(1)
-    if target is None and shape.shape is not None and isinstance(shape.shape[0], int):
-        target = tuple(fresh_dim() for _ in range(shape.shape[0]))
-    elif target and grad.shape is not None:
-        for s, t in zip(grad.shape[len(grad.shape) - len(target) :], target, strict=True):
-            if t != 1:
-                ctx.unify(s, t, f"Incompatible shapes: {format_shape(grad.shape)} is no broadcast of {format_shape(target)}")
-    return (TensorType(grad.dtype, target),)
-
-
-def _sum_to_expand(p: ExpandContext, grad: Any, shape: Any = None) -> Any:
-    source, target = p.inputs[0].shape, p.outputs[0].shape
-    assert source is not None and target is not None
-    axes = _broadcast_axes(source, target)
-    if axes:
-        grad = p.op("Sum", grad, attrs=ReduceAttrs(axes))
-    return p.reshape(grad, target)
-
-
-def _sum_to_reference(attrs: Any, grad: Any, shape: Any) -> Any:
-    target = tuple(int(d) for d in shape)
-    axes = _broadcast_axes(np.shape(grad), target)
-    return _reference(np.add, lambda dtype: 0)(ReduceAttrs(axes), grad).reshape(target)
-
-
-def _sum_to_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    return [spread_to(grad, op.inputs[0]), None]
-
-
-def _sum_to_samples() -> list[Sample]:
-    x = np.linspace(-1, 2, 24, dtype=np.float32).reshape(2, 3, 4)
-    shapes: list[list[int]] = [[2, 3, 4], [3, 1], [4], [1, 3, 4], [1]]
-    return [Sample((x, np.array(s, np.int32)), wrt=(0,), rtol=1e-4) for s in shapes]
-
-
-SUM_TO_LIKE = register(
-    OpDef(
-        "SumToLike",
-        Composite(_sum_to_expand),
-        _sum_to_infer,
-        _sum_to_grad,
-        _sum_to_reference,
-        _sum_to_samples,
-        shape_operands=(1,),
-        dtypes=NUMERIC,
-        doc="Sums over the axes along which an operand of the given shape was broadcast.",
-    )
-)
-
-
-def sum_to_like(grad: Tensor, x: Tensor) -> Tensor:
-    """`grad` summed to the shape of x, of which only the shape matters; `grad` itself where the shapes are the same.
-
-    What to sum over is decided here where the shapes are known well enough, else in the run.
-    """
-    from graphflow.ops.array.reshape import reshape
-    from graphflow.ops.array.shape import shape
-
-    source, target = grad._shape, x._shape
-    if source is not None and source == target:
-        return grad
-    if source is None or target is None or not _certain(source, target):
-        return build(SUM_TO_LIKE, (grad, shape(x)))
-    axes = _broadcast_axes(source, target)
-    summed = build(SUM, (grad,), ReduceAttrs(axes)) if axes else grad
-    if summed._shape == target:
-        return summed
-    known = static_shape(target)
-    return reshape(summed, list(known) if known is not None else shape(x))
-
-
-def _certain(source: Shape, target: Shape) -> bool:
-    """Whether it is known, axis by axis, that the target has size 1 or the size of the source."""
-    aligned = source[len(source) - len(target) :] if target else ()
-    return len(source) >= len(target) and all(
-        t == 1 or s == t or (isinstance(t, int) and not isinstance(s, int)) for s, t in zip(aligned, target, strict=True)
-    )
-
-
 __all__ = [
-    "reduce_all", "reduce_any", "reduce_max", "reduce_mean", "reduce_min", "reduce_prod", "reduce_sum", "sum_to_like",
+    "reduce_all", "reduce_any", "reduce_max", "reduce_mean", "reduce_min", "reduce_prod", "reduce_sum",
 ]  # fmt: skip

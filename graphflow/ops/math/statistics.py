@@ -11,16 +11,14 @@ from graphflow.framework.dtypes import FLOATS, as_dtype, float32, int64
 from graphflow.framework.errors import ArgumentError
 from graphflow.framework.kinds import Composite, ExpandContext, TensorType
 from graphflow.framework.registry import InferContext, OpDef, Sample, register
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.half_precision import in_float32
-from graphflow.ops.math.binary import multiply, pow, realdiv, subtract
+from graphflow.ops.math.binary import pow, realdiv
 from graphflow.ops.math.cast import cast
 from graphflow.ops.math.compare import equal, not_equal
 from graphflow.ops.math.reduce import (
     ReduceAttrs,
     check_axes,
-    count_reduced,
-    keep_axes,
     normal_axes,
     old_names,
     reduce_max,
@@ -29,7 +27,7 @@ from graphflow.ops.math.reduce import (
     reduce_with,
     reduced_shape,
 )
-from graphflow.ops.math.unary import abs, exp, sqrt, square
+from graphflow.ops.math.unary import abs, sqrt, square
 from graphflow.ops.nn.softmax import check_float
 
 
@@ -77,18 +75,11 @@ def _log_sum_exp_reference(attrs: ReduceAttrs, x: Any) -> Any:
     return (result if attrs.keepdims else np.squeeze(result, attrs.axis)).astype(x.dtype)
 
 
-def _log_sum_exp_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    """The softmax of the input."""
-    share = exp(subtract(op.inputs[0], keep_axes(op.outputs[0], op.attrs)))
-    return [multiply(keep_axes(grad, op.attrs), share)]
-
-
 LOG_SUM_EXP = register(
     OpDef(
         "LogSumExp",
         Composite(in_float32(_log_sum_exp_expand)),
         _infer,
-        _log_sum_exp_grad,
         _log_sum_exp_reference,
         _samples,
         attrs=ReduceAttrs,
@@ -126,22 +117,11 @@ def _variance_reference(attrs: ReduceAttrs, x: Any) -> Any:
         return np.asarray(total / np.float64(count)).astype(x.dtype)
 
 
-def _variance_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    """2 (x - mean) / n: what the mean contributes sums to 0."""
-    x, axis = op.inputs[0], list(op.attrs.axis)
-    centred = subtract(x, reduce_mean(x, axis, keepdims=True))
-    doubled = multiply(grad, 2)
-    if axis:
-        doubled = realdiv(doubled, count_reduced(x, axis, x.base_dtype))
-    return [multiply(keep_axes(doubled, op.attrs), centred)]
-
-
 VARIANCE = register(
     OpDef(
         "Variance",
         Composite(in_float32(_variance_expand)),
         _infer,
-        _variance_grad,
         _variance_reference,
         _samples,
         attrs=ReduceAttrs,
@@ -214,7 +194,6 @@ L2_LOSS = register(
         "L2Loss",
         Composite(in_float32(_l2_loss_expand)),
         _l2_loss_infer,
-        lambda op, grad: [multiply(op.inputs[0], grad)],
         _l2_loss_reference,
         lambda: [
             Sample((np.linspace(-1, 2, n, dtype=np.float32).reshape(s),), rtol=1e-4)

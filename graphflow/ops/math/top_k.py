@@ -12,12 +12,12 @@ from graphflow.framework.dtypes import FLOATS, NUMERIC, DType, as_dtype, bool_, 
 from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
 from graphflow.framework.kinds import ArgReduction, Composite, ExpandContext, Host, TensorType
 from graphflow.framework.records import record
-from graphflow.framework.registry import NO_ATTRS, GradFn, InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.framework.shapes import fresh_dim
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.elementwise import brackets
 from graphflow.ops.array.axis import PositionAttrs
-from graphflow.ops.math.reduce import ReduceAttrs, axis_values, check_axes, reduce_sum
+from graphflow.ops.math.reduce import ReduceAttrs, axis_values, check_axes
 from graphflow.ops.nn.softmax import check_float
 
 # ---------------------------------------------------------------------------------------------- argmax and argmin
@@ -63,9 +63,9 @@ def _arg_op(name: str, which: Literal["max", "min"], find: Callable[..., Any], d
         name,
         ArgReduction(which),
         _arg_infer,
-        not_differentiable("an index"),
         lambda attrs, x: np.asarray(find(x, axis=attrs.axis)).astype(attrs.output_type.numpy_dtype),
         _arg_samples,
+        grad=not_differentiable("an index"),
         attrs=ArgAttrs,
         dtypes=NUMERIC,
         onnx=name,
@@ -165,19 +165,6 @@ def _top_k_reference(attrs: Any, x: Any, k: Any) -> Any:
     return np.take_along_axis(x, order, axis=-1), order.astype(np.int32)
 
 
-def _top_k_grad(op: Operation, grad: Tensor | None, _: Tensor | None = None) -> list[Tensor | None]:
-    from graphflow.ops.array.axis import axis_size
-    from graphflow.ops.array.one_hot_where_unique import one_hot
-    from graphflow.ops.array.reshape import expand_dims
-    from graphflow.ops.math.binary import multiply
-
-    if grad is None:
-        return [None, None]
-    x = op.inputs[0]
-    places = one_hot(op.outputs[1], axis_size(x, -1), dtype=x.base_dtype)
-    return [reduce_sum(multiply(expand_dims(grad, -1), places), -2), None]
-
-
 def _top_k_samples() -> list[Sample]:
     rng = np.random.default_rng(19)
 
@@ -193,7 +180,6 @@ TOP_K = register(
         "TopKV2",
         Host(),
         _top_k_infer,
-        _top_k_grad,
         _top_k_reference,
         _top_k_samples,
         shape_operands=(1,),
@@ -279,9 +265,9 @@ IN_TOP_K = register(
         "InTopKV2",
         Composite(_in_top_expand),
         _in_top_infer,
-        not_differentiable("bools"),
         _in_top_reference,
         _in_top_samples,
+        grad=not_differentiable("bools"),
         attrs=TopAttrs,
         dtypes=FLOATS,
         doc="Whether fewer than k elements of a row are larger than the one at its target.",
@@ -342,18 +328,6 @@ def _cumulative_reference(ufunc: Any, start: int) -> Callable[..., Any]:
     return reference
 
 
-def _cumsum_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    a = op.attrs
-    return [cumsum(grad, a.axis, a.exclusive, not a.reverse)]
-
-
-def _cumprod_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    from graphflow.ops.math.binary import multiply, realdiv
-
-    a = op.attrs
-    return [realdiv(cumsum(multiply(op.outputs[0], grad), a.axis, a.exclusive, not a.reverse), op.inputs[0])]
-
-
 def _cumulative_samples() -> list[Sample]:
     rng = np.random.default_rng(23)
     x = rng.uniform(0.5, 1.5, (3, 5)).astype(np.float32)
@@ -362,12 +336,11 @@ def _cumulative_samples() -> list[Sample]:
     return [*cases, Sample((np.zeros((0, 3), np.float32),), CumulativeAttrs()), Sample((x[0, :1],), CumulativeAttrs())]
 
 
-def _cumulative(name: str, ufunc: Any, start: int, grad: GradFn, doc: str) -> OpDef:
+def _cumulative(name: str, ufunc: Any, start: int, doc: str) -> OpDef:
     return OpDef(
         name,
         Host(),
         _cumulative_infer,
-        grad,
         _cumulative_reference(ufunc, start),
         _cumulative_samples,
         attrs=CumulativeAttrs,
@@ -376,8 +349,8 @@ def _cumulative(name: str, ufunc: Any, start: int, grad: GradFn, doc: str) -> Op
     )
 
 
-CUMSUM = register(_cumulative("Cumsum", np.add, 0, _cumsum_grad, "Running sums along an axis."))
-CUMPROD = register(_cumulative("Cumprod", np.multiply, 1, _cumprod_grad, "Running products along an axis."))
+CUMSUM = register(_cumulative("Cumsum", np.add, 0, "Running sums along an axis."))
+CUMPROD = register(_cumulative("Cumprod", np.multiply, 1, "Running products along an axis."))
 
 
 def cumsum(x: Any, axis: Any = 0, exclusive: bool = False, reverse: bool = False, name: str | None = None) -> Tensor:

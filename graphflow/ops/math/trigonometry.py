@@ -7,28 +7,24 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.registry import register
-from graphflow.framework.tensor import Operation, Tensor
-from graphflow.ops._define.elementwise import binary_op, build_binary, build_unary, sum_to_like, unary_op
-from graphflow.ops.math.binary import add, divide, multiply, subtract
-from graphflow.ops.math.unary import negative, sqrt, square
+from graphflow.framework.tensor import Tensor
+from graphflow.ops._define.elementwise import binary_op, build_binary, build_unary, unary_op
 
 SIN = register(
     unary_op(
-        "Sin", lambda b, attrs, x: b.call("sin", x), np.sin, lambda op, grad: [multiply(grad, cos(op.inputs[0]))],
+        "Sin", lambda b, attrs, x: b.call("sin", x), np.sin,
         "Sine of an angle in radians.", cheap=False, onnx="Sin",
     )
 )  # fmt: skip
 COS = register(
     unary_op(
-        "Cos", lambda b, attrs, x: b.call("cos", x), np.cos,
-        lambda op, grad: [multiply(grad, negative(sin(op.inputs[0])))], "Cosine of an angle in radians.", cheap=False,
+        "Cos", lambda b, attrs, x: b.call("cos", x), np.cos, "Cosine of an angle in radians.", cheap=False,
         onnx="Cos",
     )
 )  # fmt: skip
 TAN = register(
     unary_op(
-        "Tan", lambda b, attrs, x: b.call("tan", x), np.tan,
-        lambda op, grad: [divide(grad, square(cos(op.inputs[0])))], "Tangent of an angle in radians.", low=-1.2,
+        "Tan", lambda b, attrs, x: b.call("tan", x), np.tan, "Tangent of an angle in radians.", low=-1.2,
         high=1.2,
         cheap=False, onnx="Tan",
     )
@@ -50,27 +46,21 @@ def tan(x: Any, name: str | None = None) -> Tensor:
     return build_unary(TAN, x, name)
 
 
-def _root_of_rest(op: Operation) -> Tensor:
-    return sqrt(subtract(1.0, square(op.inputs[0])))
-
-
 ASIN = register(
     unary_op(
-        "Asin", lambda b, attrs, x: b.call("asin", x), np.arcsin, lambda op, grad: [divide(grad, _root_of_rest(op))],
+        "Asin", lambda b, attrs, x: b.call("asin", x), np.arcsin,
         "Inverse sine, in radians.", low=-0.8, high=0.8, cheap=False, onnx="Asin",
     )
 )  # fmt: skip
 ACOS = register(
     unary_op(
-        "Acos", lambda b, attrs, x: b.call("acos", x), np.arccos,
-        lambda op, grad: [divide(negative(grad), _root_of_rest(op))], "Inverse cosine, in radians.", low=-0.8, high=0.8,
+        "Acos", lambda b, attrs, x: b.call("acos", x), np.arccos, "Inverse cosine, in radians.", low=-0.8, high=0.8,
         cheap=False, onnx="Acos",
     )
 )  # fmt: skip
 ATAN = register(
     unary_op(
-        "Atan", lambda b, attrs, x: b.call("atan", x), np.arctan,
-        lambda op, grad: [divide(grad, add(square(op.inputs[0]), 1.0))], "Inverse tangent, in radians.", cheap=False,
+        "Atan", lambda b, attrs, x: b.call("atan", x), np.arctan, "Inverse tangent, in radians.", cheap=False,
         onnx="Atan",
     )
 )  # fmt: skip
@@ -91,15 +81,9 @@ def atan(x: Any, name: str | None = None) -> Tensor:
     return build_unary(ATAN, x, name)
 
 
-def _atan2_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    y, x = op.inputs
-    scaled = divide(grad, add(square(x), square(y)))
-    return [sum_to_like(multiply(x, scaled), y), sum_to_like(negative(multiply(y, scaled)), x)]
-
-
 ATAN2 = register(
     binary_op(
-        "Atan2", lambda b, attrs, y, x: b.call("atan2", y, x), np.arctan2, _atan2_grad, "Angle of the point (x, y).",
+        "Atan2", lambda b, attrs, y, x: b.call("atan2", y, x), np.arctan2, "Angle of the point (x, y).",
         apart=0.3, kinds="f", args=("y", "x"), cheap=False,
     )
 )  # fmt: skip
@@ -112,34 +96,31 @@ def atan2(y: Any, x: Any, name: str | None = None) -> Tensor:
 
 SINH = register(
     unary_op(
-        "Sinh", lambda b, attrs, x: b.call("sinh", x), np.sinh, lambda op, grad: [multiply(grad, cosh(op.inputs[0]))],
+        "Sinh", lambda b, attrs, x: b.call("sinh", x), np.sinh,
         "Hyperbolic sine.", cheap=False, onnx="Sinh",
     )
 )  # fmt: skip
 COSH = register(
     unary_op(
-        "Cosh", lambda b, attrs, x: b.call("cosh", x), np.cosh, lambda op, grad: [multiply(grad, sinh(op.inputs[0]))],
+        "Cosh", lambda b, attrs, x: b.call("cosh", x), np.cosh,
         "Hyperbolic cosine.", cheap=False, onnx="Cosh",
     )
 )  # fmt: skip
 ASINH = register(
     unary_op(
-        "Asinh", lambda b, attrs, x: b.call("asinh", x), np.arcsinh, lambda op,
-        grad: [divide(grad, cosh(op.outputs[0]))],
+        "Asinh", lambda b, attrs, x: b.call("asinh", x), np.arcsinh,
         "Inverse hyperbolic sine.", cheap=False, onnx="Asinh",
     )
 )  # fmt: skip
 ACOSH = register(
     unary_op(
-        "Acosh", lambda b, attrs, x: b.call("acosh", x), np.arccosh, lambda op,
-        grad: [divide(grad, sinh(op.outputs[0]))],
+        "Acosh", lambda b, attrs, x: b.call("acosh", x), np.arccosh,
         "Inverse hyperbolic cosine.", low=1.2, high=4.0, cheap=False, onnx="Acosh",
     )
 )  # fmt: skip
 ATANH = register(
     unary_op(
-        "Atanh", lambda b, attrs, x: b.call("atanh", x), np.arctanh,
-        lambda op, grad: [divide(grad, subtract(1.0, square(op.inputs[0])))], "Inverse hyperbolic tangent.", low=-0.8,
+        "Atanh", lambda b, attrs, x: b.call("atanh", x), np.arctanh, "Inverse hyperbolic tangent.", low=-0.8,
         high=0.8, cheap=False, onnx="Atanh",
     )
 )  # fmt: skip

@@ -13,9 +13,8 @@ from graphflow.framework.kinds import Algebra
 from graphflow.framework.numpy_builder import lgamma as scalar_lgamma
 from graphflow.framework.registry import not_differentiable, register
 from graphflow.framework.scalar_builder import ScalarBuilder
-from graphflow.framework.tensor import Operation, Tensor
-from graphflow.ops._define.elementwise import binary_op, build_binary, build_unary, sum_to_like, unary_op, zeros_like
-from graphflow.ops.math.binary import add, divide, multiply
+from graphflow.framework.tensor import Tensor
+from graphflow.ops._define.elementwise import binary_op, build_unary, unary_op
 
 _STEPS = not_differentiable("it is piecewise constant")
 _BOOL = not_differentiable("its result is not a number")
@@ -24,7 +23,7 @@ _BOOL = not_differentiable("its result is not a number")
 
 NEG = register(
     unary_op(
-        "Neg", lambda b, attrs, x: b.neg(x), np.negative, lambda op, grad: [negative(grad)], "-x.",
+        "Neg", lambda b, attrs, x: b.neg(x), np.negative, "-x.",
         kinds="fi", algebra=Algebra(involution=True), onnx="Neg",
     )
 )  # fmt: skip
@@ -37,7 +36,7 @@ def negative(x: Any, name: str | None = None) -> Tensor:
 
 ABS = register(
     unary_op(
-        "Abs", lambda b, attrs, x: b.abs(x), np.abs, lambda op, grad: [multiply(grad, sign(op.inputs[0]))],
+        "Abs", lambda b, attrs, x: b.abs(x), np.abs,
         "|x|; its gradient at 0 is 0.", avoid=(0.0,), kinds="fi", algebra=Algebra(idempotent=True), onnx="Abs",
     )
 )  # fmt: skip
@@ -54,7 +53,7 @@ def _sign_rule(b: ScalarBuilder[Any], attrs: Any, x: Any) -> Any:
 
 SIGN = register(
     unary_op(
-        "Sign", _sign_rule, np.sign, lambda op, grad: [zeros_like(op.inputs[0])], "-1, 0 or 1; NaN stays NaN.",
+        "Sign", _sign_rule, np.sign, "-1, 0 or 1; NaN stays NaN.",
         avoid=(0.0,), kinds="fi", algebra=Algebra(idempotent=True), onnx="Sign",
     )
 )  # fmt: skip
@@ -67,8 +66,7 @@ def sign(x: Any, name: str | None = None) -> Tensor:
 
 SQUARE = register(
     unary_op(
-        "Square", lambda b, attrs, x: b.mul(x, x), np.square,
-        lambda op, grad: [multiply(grad, multiply(op.inputs[0], 2.0))], "x * x.", kinds="fiu",
+        "Square", lambda b, attrs, x: b.mul(x, x), np.square, "x * x.", kinds="fiu",
     )
 )  # fmt: skip
 
@@ -78,13 +76,9 @@ def square(x: Any, name: str | None = None) -> Tensor:
     return build_unary(SQUARE, x, name)
 
 
-def _sqrt_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    return [build_binary(SQRT_GRAD, op.outputs[0], grad, None)]
-
-
 SQRT = register(
     unary_op(
-        "Sqrt", lambda b, attrs, x: b.sqrt(x), np.sqrt, _sqrt_grad, "Square root; NaN below zero.",
+        "Sqrt", lambda b, attrs, x: b.sqrt(x), np.sqrt, "Square root; NaN below zero.",
         low=0.2, high=4.0, onnx="Sqrt",
     )
 )  # fmt: skip
@@ -95,41 +89,28 @@ def sqrt(x: Any, name: str | None = None) -> Tensor:
     return build_unary(SQRT, x, name)
 
 
-def _sqrt_grad_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    y, dy = op.inputs
-    scaled = divide(grad, y)
-    return [sum_to_like(negative(multiply(scaled, op.outputs[0])), y), sum_to_like(multiply(scaled, 0.5), dy)]
-
-
 # TensorFlow's kernel gives 0 where no gradient arrives, so that sqrt(0) in an untaken branch does no harm.
 SQRT_GRAD = register(
     binary_op(
         "SqrtGrad", lambda b, attrs, y, dy: b.select(b.eq(dy, 0), dy, b.div(b.mul(dy, 0.5), y)),
-        lambda y, dy: np.where(dy == 0, 0, 0.5 * dy / y), _sqrt_grad_grad,
+        lambda y, dy: np.where(dy == 0, 0, 0.5 * dy / y),
         "Gradient of y = sqrt(x): dy / (2 y), and 0 where dy is 0.", x=(0.5, 2.0), y=(-2.0, 2.0), apart=0.1, kinds="f",
         args=("y", "dy"),
     )
 )  # fmt: skip
 
 
-def _rsqrt_grad_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    y, dy = op.inputs
-    gy = multiply(multiply(grad, -1.5), multiply(dy, square(y)))
-    return [sum_to_like(gy, y), sum_to_like(build_binary(RSQRT_GRAD, y, grad, None), dy)]
-
-
 RSQRT_GRAD = register(
     binary_op(
         "RsqrtGrad", lambda b, attrs, y, dy: b.mul(b.mul(dy, -0.5), b.mul(y, b.mul(y, y))),
-        lambda y, dy: -0.5 * dy * y**3, _rsqrt_grad_grad, "Gradient of y = 1 / sqrt(x): -dy y^3 / 2.", kinds="f",
+        lambda y, dy: -0.5 * dy * y**3, "Gradient of y = 1 / sqrt(x): -dy y^3 / 2.", kinds="f",
         args=("y", "dy"),
     )
 )  # fmt: skip
 
 RSQRT = register(
     unary_op(
-        "Rsqrt", lambda b, attrs, x: b.div(1.0, b.sqrt(x)), lambda x: 1 / np.sqrt(x),
-        lambda op, grad: [build_binary(RSQRT_GRAD, op.outputs[0], grad, None)], "1 / sqrt(x).", low=0.2, high=4.0,
+        "Rsqrt", lambda b, attrs, x: b.div(1.0, b.sqrt(x)), lambda x: 1 / np.sqrt(x), "1 / sqrt(x).", low=0.2, high=4.0,
     )
 )  # fmt: skip
 
@@ -139,23 +120,16 @@ def rsqrt(x: Any, name: str | None = None) -> Tensor:
     return build_unary(RSQRT, x, name)
 
 
-def _reciprocal_grad_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    y, dy = op.inputs
-    gy = multiply(multiply(grad, -2.0), multiply(dy, y))
-    return [sum_to_like(gy, y), sum_to_like(build_binary(RECIPROCAL_GRAD, y, grad, None), dy)]
-
-
 RECIPROCAL_GRAD = register(
     binary_op(
         "ReciprocalGrad", lambda b, attrs, y, dy: b.mul(b.neg(dy), b.mul(y, y)), lambda y, dy: -dy * y * y,
-        _reciprocal_grad_grad, "Gradient of y = 1 / x: -dy y^2.", kinds="f", args=("y", "dy"),
+        "Gradient of y = 1 / x: -dy y^2.", kinds="f", args=("y", "dy"),
     )
 )  # fmt: skip
 
 RECIPROCAL = register(
     unary_op(
-        "Reciprocal", lambda b, attrs, x: b.div(1.0, x), lambda x: 1 / x,
-        lambda op, grad: [build_binary(RECIPROCAL_GRAD, op.outputs[0], grad, None)], "1 / x.", low=0.3, high=3.0,
+        "Reciprocal", lambda b, attrs, x: b.div(1.0, x), lambda x: 1 / x, "1 / x.", low=0.3, high=3.0,
         onnx="Reciprocal",
     )
 )  # fmt: skip
@@ -171,7 +145,7 @@ def reciprocal(x: Any, name: str | None = None) -> Tensor:
 
 EXP = register(
     unary_op(
-        "Exp", lambda b, attrs, x: b.call("exp", x), np.exp, lambda op, grad: [multiply(grad, op.outputs[0])], "e^x.",
+        "Exp", lambda b, attrs, x: b.call("exp", x), np.exp, "e^x.",
         cheap=False, onnx="Exp",
     )
 )  # fmt: skip
@@ -184,7 +158,7 @@ def exp(x: Any, name: str | None = None) -> Tensor:
 
 EXPM1 = register(
     unary_op(
-        "Expm1", lambda b, attrs, x: b.call("expm1", x), np.expm1, lambda op, grad: [multiply(grad, exp(op.inputs[0]))],
+        "Expm1", lambda b, attrs, x: b.call("expm1", x), np.expm1,
         "e^x - 1, exact for small x.", cheap=False,
     )
 )  # fmt: skip
@@ -197,7 +171,7 @@ def expm1(x: Any, name: str | None = None) -> Tensor:
 
 LOG = register(
     unary_op(
-        "Log", lambda b, attrs, x: b.call("log", x), np.log, lambda op, grad: [divide(grad, op.inputs[0])],
+        "Log", lambda b, attrs, x: b.call("log", x), np.log,
         "Natural logarithm.", low=0.2, high=4.0, cheap=False, onnx="Log",
     )
 )  # fmt: skip
@@ -210,8 +184,7 @@ def log(x: Any, name: str | None = None) -> Tensor:
 
 LOG1P = register(
     unary_op(
-        "Log1p", lambda b, attrs, x: b.call("log1p", x), np.log1p,
-        lambda op, grad: [divide(grad, add(op.inputs[0], 1.0))], "log(1 + x), exact for small x.", low=-0.7, high=3.0,
+        "Log1p", lambda b, attrs, x: b.call("log1p", x), np.log1p, "log(1 + x), exact for small x.", low=-0.7, high=3.0,
         cheap=False,
     )
 )  # fmt: skip
@@ -226,26 +199,26 @@ def log1p(x: Any, name: str | None = None) -> Tensor:
 
 FLOOR = register(
     unary_op(
-        "Floor", lambda b, attrs, x: b.unary("floor", x), np.floor, _STEPS, "Largest whole number not above x.",
-        algebra=Algebra(idempotent=True), onnx="Floor",
+        "Floor", lambda b, attrs, x: b.unary("floor", x), np.floor, "Largest whole number not above x.",
+        algebra=Algebra(idempotent=True), onnx="Floor", grad=_STEPS,
     )
 )  # fmt: skip
 CEIL = register(
     unary_op(
-        "Ceil", lambda b, attrs, x: b.unary("ceil", x), np.ceil, _STEPS, "Smallest whole number not below x.",
-        algebra=Algebra(idempotent=True), onnx="Ceil",
+        "Ceil", lambda b, attrs, x: b.unary("ceil", x), np.ceil, "Smallest whole number not below x.",
+        algebra=Algebra(idempotent=True), onnx="Ceil", grad=_STEPS,
     )
 )  # fmt: skip
 ROUND = register(
     unary_op(
-        "Round", lambda b, attrs, x: b.unary("round", x), np.round, _STEPS, "Nearest whole number, halves to even.",
-        algebra=Algebra(idempotent=True), onnx="Round",
+        "Round", lambda b, attrs, x: b.unary("round", x), np.round, "Nearest whole number, halves to even.",
+        algebra=Algebra(idempotent=True), onnx="Round", grad=_STEPS,
     )
 )  # fmt: skip
 RINT = register(
     unary_op(
-        "Rint", lambda b, attrs, x: b.unary("round", x), np.rint, _STEPS, "Nearest whole number, halves to even.",
-        algebra=Algebra(idempotent=True),
+        "Rint", lambda b, attrs, x: b.unary("round", x), np.rint, "Nearest whole number, halves to even.",
+        algebra=Algebra(idempotent=True), grad=_STEPS,
     )
 )  # fmt: skip
 
@@ -273,19 +246,19 @@ def rint(x: Any, name: str | None = None) -> Tensor:
 
 
 IS_NAN = register(
-    unary_op("IsNan", lambda b, attrs, x: b.is_nan(x), np.isnan, _BOOL, "Whether x is NaN.", out=bool_, onnx="IsNaN")
+    unary_op("IsNan", lambda b, attrs, x: b.is_nan(x), np.isnan, "Whether x is NaN.", out=bool_, onnx="IsNaN", grad=_BOOL)
 )
 IS_INF = register(
     unary_op(
-        "IsInf", lambda b, attrs, x: b.eq(b.abs(x), math.inf), np.isinf, _BOOL, "Whether x is infinite.", out=bool_,
-        onnx="IsInf",
+        "IsInf", lambda b, attrs, x: b.eq(b.abs(x), math.inf), np.isinf, "Whether x is infinite.", out=bool_,
+        onnx="IsInf", grad=_BOOL,
     )
 )  # fmt: skip
 IS_FINITE = register(
     unary_op(
-        "IsFinite", lambda b, attrs, x: b.lt(b.abs(x), math.inf), np.isfinite, _BOOL,
+        "IsFinite", lambda b, attrs, x: b.lt(b.abs(x), math.inf), np.isfinite,
         "Whether x is neither infinite nor NaN.",
-        out=bool_,
+        out=bool_, grad=_BOOL,
     )
 )  # fmt: skip
 
@@ -307,23 +280,17 @@ def is_finite(x: Any, name: str | None = None) -> Tensor:
 
 # ---------------------------------------------------------------------------------------------- special functions
 
-_SLOPE = 2.0 / math.sqrt(math.pi)
-
-
-def _erf_slope(op: Operation, grad: Tensor, factor: float) -> list[Tensor]:
-    return [multiply(grad, multiply(exp(negative(square(op.inputs[0]))), factor))]
-
 
 ERF = register(
     unary_op(
-        "Erf", lambda b, attrs, x: b.call("erf", x), np.vectorize(math.erf, otypes=[np.float64]),
-        lambda op, grad: _erf_slope(op, grad, _SLOPE), "Error function.", cheap=False, onnx="Erf",
+        "Erf", lambda b, attrs, x: b.call("erf", x), np.vectorize(math.erf, otypes=[np.float64]), "Error function.",
+        cheap=False, onnx="Erf",
     )
 )  # fmt: skip
 ERFC = register(
     unary_op(
         "Erfc", lambda b, attrs, x: b.call("erfc", x), np.vectorize(math.erfc, otypes=[np.float64]),
-        lambda op, grad: _erf_slope(op, grad, -_SLOPE), "1 - erf(x), exact for large x.", cheap=False,
+        "1 - erf(x), exact for large x.", cheap=False,
     )
 )  # fmt: skip
 
@@ -341,7 +308,7 @@ def erfc(x: Any, name: str | None = None) -> Tensor:
 LGAMMA = register(
     unary_op(
         "Lgamma", lambda b, attrs, x: b.call("lgamma", x), np.vectorize(scalar_lgamma, otypes=[np.float64]),
-        lambda op, grad: [multiply(grad, digamma(op.inputs[0]))], "log |gamma(x)|.", low=0.3, high=6.0, cheap=False,
+        "log |gamma(x)|.", low=0.3, high=6.0, cheap=False,
     )
 )  # fmt: skip
 
@@ -384,9 +351,8 @@ def _digamma(x: float) -> float:
 
 DIGAMMA = register(
     unary_op(
-        "Digamma", _digamma_rule, np.vectorize(_digamma, otypes=[np.float64]),
-        not_differentiable("the trigamma function is not provided"), "Derivative of lgamma.", low=-0.9, high=6.0,
-        avoid=(0.0,), cheap=False,
+        "Digamma", _digamma_rule, np.vectorize(_digamma, otypes=[np.float64]), "Derivative of lgamma.", low=-0.9, high=6.0,
+        avoid=(0.0,), cheap=False, grad=not_differentiable("the trigamma function is not provided"),
     )
 )  # fmt: skip
 

@@ -12,46 +12,34 @@ from graphflow.framework.kinds import Algebra, Elementwise
 from graphflow.framework.records import record
 from graphflow.framework.registry import OpDef, Sample, register
 from graphflow.framework.scalar_builder import ScalarBuilder
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.elementwise import (
     allowed,
     binary_infer,
     binary_op,
     binary_samples,
-    build_binary,
     build_unary,
     spread,
-    sum_to_like,
     unary_infer,
     unary_op,
     unary_samples,
-    zeros_like,
 )
-from graphflow.ops.math.binary import add, divide, multiply, subtract
-from graphflow.ops.math.compare import greater, where_v2
-from graphflow.ops.math.unary import abs as absolute
-from graphflow.ops.math.unary import erf, exp, negative, square
+from graphflow.ops.math.binary import multiply
+from graphflow.ops.math.unary import negative
 
 # ---------------------------------------------------------------------------------------------- tanh and sigmoid
-
-
-def _tanh_grad_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    y, dy = op.inputs
-    gy = multiply(multiply(grad, -2.0), multiply(dy, y))
-    return [sum_to_like(gy, y), sum_to_like(build_binary(TANH_GRAD, y, grad, None), dy)]
 
 
 TANH_GRAD = register(
     binary_op(
         "TanhGrad", lambda b, attrs, y, dy: b.mul(dy, b.sub(1.0, b.mul(y, y))), lambda y, dy: dy * (1 - y * y),
-        _tanh_grad_grad, "Gradient of y = tanh(x): dy (1 - y^2).", kinds="f", args=("y", "dy"),
+        "Gradient of y = tanh(x): dy (1 - y^2).", kinds="f", args=("y", "dy"),
     )
 )  # fmt: skip
 
 TANH = register(
     unary_op(
-        "Tanh", lambda b, attrs, x: b.call("tanh", x), np.tanh,
-        lambda op, grad: [build_binary(TANH_GRAD, op.outputs[0], grad, None)], "Hyperbolic tangent.", cheap=False,
+        "Tanh", lambda b, attrs, x: b.call("tanh", x), np.tanh, "Hyperbolic tangent.", cheap=False,
         onnx="Tanh",
     )
 )  # fmt: skip
@@ -62,23 +50,17 @@ def tanh(x: Any, name: str | None = None) -> Tensor:
     return build_unary(TANH, x, name)
 
 
-def _sigmoid_grad_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    y, dy = op.inputs
-    gy = multiply(multiply(grad, dy), subtract(1.0, multiply(y, 2.0)))
-    return [sum_to_like(gy, y), sum_to_like(build_binary(SIGMOID_GRAD, y, grad, None), dy)]
-
-
 SIGMOID_GRAD = register(
     binary_op(
         "SigmoidGrad", lambda b, attrs, y, dy: b.mul(dy, b.mul(y, b.sub(1.0, y))), lambda y, dy: dy * y * (1 - y),
-        _sigmoid_grad_grad, "Gradient of y = sigmoid(x): dy y (1 - y).", kinds="f", args=("y", "dy"),
+        "Gradient of y = sigmoid(x): dy y (1 - y).", kinds="f", args=("y", "dy"),
     )
 )  # fmt: skip
 
 SIGMOID = register(
     unary_op(
-        "Sigmoid", lambda b, attrs, x: b.call("sigmoid", x), lambda x: 0.5 * (1 + np.tanh(0.5 * x)),
-        lambda op, grad: [build_binary(SIGMOID_GRAD, op.outputs[0], grad, None)], "1 / (1 + e^-x).", cheap=False,
+        "Sigmoid", lambda b, attrs, x: b.call("sigmoid", x), lambda x: 0.5 * (1 + np.tanh(0.5 * x)), "1 / (1 + e^-x).",
+        cheap=False,
         onnx="Sigmoid",
     )
 )  # fmt: skip
@@ -92,23 +74,17 @@ def sigmoid(x: Any, name: str | None = None) -> Tensor:
 # ---------------------------------------------------------------------------------------------- relu and its relatives
 
 
-def _relu_grad_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    dy, y = op.inputs
-    return [sum_to_like(build_binary(RELU_GRAD, grad, y, None), dy), zeros_like(y)]
-
-
 RELU_GRAD = register(
     binary_op(
         "ReluGrad", lambda b, attrs, dy, y: b.select(b.gt(y, 0), dy, 0), lambda dy, y: np.where(y > 0, dy, 0),
-        _relu_grad_grad, "Gradient of relu by its input or result: dy where that is positive, else 0.", apart=0.1,
+        "Gradient of relu by its input or result: dy where that is positive, else 0.", apart=0.1,
         args=("gradients", "features"),
     )
 )  # fmt: skip
 
 RELU = register(
     unary_op(
-        "Relu", lambda b, attrs, x: b.maximum(x, 0), lambda x: np.maximum(x, 0),
-        lambda op, grad: [build_binary(RELU_GRAD, grad, op.outputs[0], None)], "max(x, 0); NaN stays NaN.",
+        "Relu", lambda b, attrs, x: b.maximum(x, 0), lambda x: np.maximum(x, 0), "max(x, 0); NaN stays NaN.",
         avoid=(0.0,),
         kinds="fiu", arg="features", algebra=Algebra(idempotent=True), onnx="Relu",
     )
@@ -120,15 +96,10 @@ def relu(features: Any, name: str | None = None) -> Tensor:
     return build_unary(RELU, features, name, "features")
 
 
-def _relu6_grad_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    dy, y = op.inputs
-    return [sum_to_like(build_binary(RELU6_GRAD, grad, y, None), dy), zeros_like(y)]
-
-
 RELU6_GRAD = register(
     binary_op(
         "Relu6Grad", lambda b, attrs, dy, y: b.select(b.and_(b.gt(y, 0), b.lt(y, 6)), dy, 0),
-        lambda dy, y: np.where((y > 0) & (y < 6), dy, 0), _relu6_grad_grad,
+        lambda dy, y: np.where((y > 0) & (y < 6), dy, 0),
         "Gradient of relu6 by its input or result: dy where that is strictly between 0 and 6, else 0.", apart=0.1,
         args=("gradients", "features"),
     )
@@ -136,8 +107,7 @@ RELU6_GRAD = register(
 
 RELU6 = register(
     unary_op(
-        "Relu6", lambda b, attrs, x: b.minimum(b.maximum(x, 0), 6), lambda x: np.clip(x, 0, 6),
-        lambda op, grad: [build_binary(RELU6_GRAD, grad, op.outputs[0], None)], "min(max(x, 0), 6).", low=-3.0,
+        "Relu6", lambda b, attrs, x: b.minimum(b.maximum(x, 0), 6), lambda x: np.clip(x, 0, 6), "min(max(x, 0), 6).", low=-3.0,
         high=9.0,
         avoid=(0.0, 6.0), kinds="fiu", arg="features", algebra=Algebra(idempotent=True),
     )
@@ -162,21 +132,11 @@ def _leaky_grad_reference(attrs: LeakyReluAttrs, dy: Any, x: Any) -> Any:
     return np.where(x > 0, dy, dy * dy.dtype.type(attrs.alpha))
 
 
-def _leaky_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    return [build_binary(LEAKY_RELU_GRAD, grad, op.inputs[0], None, attrs=op.attrs)]
-
-
-def _leaky_grad_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    dy, x = op.inputs
-    return [sum_to_like(build_binary(LEAKY_RELU_GRAD, grad, x, None, attrs=op.attrs), dy), zeros_like(x)]
-
-
 LEAKY_RELU = register(
     OpDef(
         "LeakyRelu",
         Elementwise(lambda b, attrs, x: b.select(b.gt(x, 0), x, b.mul(x, attrs.alpha))),
         unary_infer("f", "features"),
-        _leaky_grad,
         _leaky_reference,
         unary_samples(-2.0, 2.0, (0.0,), LeakyReluAttrs(0.3)),
         attrs=LeakyReluAttrs,
@@ -191,7 +151,6 @@ LEAKY_RELU_GRAD = register(
         "LeakyReluGrad",
         Elementwise(lambda b, attrs, dy, x: b.select(b.gt(x, 0), dy, b.mul(dy, attrs.alpha))),
         binary_infer("f", ("gradients", "features")),
-        _leaky_grad_grad,
         _leaky_grad_reference,
         binary_samples((-2.0, 2.0), (-2.0, 2.0), 0.1, attrs=LeakyReluAttrs(0.3)),
         attrs=LeakyReluAttrs,
@@ -216,9 +175,6 @@ ELU = register(
     unary_op(
         "Elu", lambda b, attrs, x: b.select(b.gt(x, 0), x, b.call("expm1", x)),
         lambda x: np.where(x > 0, x, np.exp(x) - 1),
-        lambda op, grad: [
-            where_v2(greater(op.outputs[0], 0.0), grad, multiply(grad, add(op.outputs[0], 1.0))),
-        ],
         "x where positive, else e^x - 1.", avoid=(0.0,), arg="features", cheap=False, onnx="Elu",
     )
 )  # fmt: skip
@@ -229,24 +185,17 @@ def elu(features: Any, name: str | None = None) -> Tensor:
     return build_unary(ELU, features, name, "features")
 
 
-_SELU_SCALE = 1.0507009873554804934193349852946
-_SELU_SCALED_ALPHA = 1.6732632423543772848170429916717 * _SELU_SCALE
+SELU_SCALE = 1.0507009873554804934193349852946
+SELU_SCALED_ALPHA = 1.6732632423543772848170429916717 * SELU_SCALE
 
 
 def _selu_rule(b: ScalarBuilder[Any], attrs: Any, x: Any) -> Any:
-    return b.select(b.gt(x, 0), b.mul(x, _SELU_SCALE), b.mul(b.call("expm1", x), _SELU_SCALED_ALPHA))
+    return b.select(b.gt(x, 0), b.mul(x, SELU_SCALE), b.mul(b.call("expm1", x), SELU_SCALED_ALPHA))
 
 
 SELU = register(
     unary_op(
-        "Selu", _selu_rule, lambda x: np.where(x > 0, _SELU_SCALE * x, _SELU_SCALED_ALPHA * (np.exp(x) - 1)),
-        lambda op, grad: [
-            where_v2(
-                greater(op.outputs[0], 0.0),
-                multiply(grad, _SELU_SCALE),
-                multiply(grad, add(op.outputs[0], _SELU_SCALED_ALPHA)),
-            ),
-        ],
+        "Selu", _selu_rule, lambda x: np.where(x > 0, SELU_SCALE * x, SELU_SCALED_ALPHA * (np.exp(x) - 1)),
         "Scaled exponential linear unit.", avoid=(0.0,), arg="features", cheap=False, onnx="Selu",
     )
 )  # fmt: skip
@@ -266,8 +215,8 @@ def _softplus_rule(b: ScalarBuilder[Any], attrs: Any, x: Any) -> Any:
 
 SOFTPLUS = register(
     unary_op(
-        "Softplus", _softplus_rule, lambda x: np.logaddexp(x, np.zeros_like(x)),
-        lambda op, grad: [multiply(grad, sigmoid(op.inputs[0]))], "log(1 + e^x).", low=-4.0, high=4.0, arg="features",
+        "Softplus", _softplus_rule, lambda x: np.logaddexp(x, np.zeros_like(x)), "log(1 + e^x).", low=-4.0, high=4.0,
+        arg="features",
         cheap=False, onnx="Softplus",
     )
 )  # fmt: skip
@@ -296,8 +245,8 @@ def swish(features: Any, name: str | None = None) -> Tensor:
 
 SOFTSIGN = register(
     unary_op(
-        "Softsign", lambda b, attrs, x: b.div(x, b.add(b.abs(x), 1.0)), lambda x: x / (1 + np.abs(x)),
-        lambda op, grad: [divide(grad, square(add(absolute(op.inputs[0]), 1.0)))], "x / (1 + |x|).", avoid=(0.0,),
+        "Softsign", lambda b, attrs, x: b.div(x, b.add(b.abs(x), 1.0)), lambda x: x / (1 + np.abs(x)), "x / (1 + |x|).",
+        avoid=(0.0,),
         arg="features", onnx="Softsign",
     )
 )  # fmt: skip
@@ -313,30 +262,17 @@ class GeluAttrs:
     approximate: bool = False
 
 
-_CUBIC = 0.044715
-_ROOT = math.sqrt(2.0 / math.pi)
+GELU_CUBIC = 0.044715
+GELU_ROOT = math.sqrt(2.0 / math.pi)
 
 
 def _gelu_rule(b: ScalarBuilder[Any], attrs: GeluAttrs, x: Any) -> Any:
     if attrs.approximate:
-        inner = b.mul(b.add(x, b.mul(b.mul(x, b.mul(x, x)), _CUBIC)), _ROOT)
+        inner = b.mul(b.add(x, b.mul(b.mul(x, b.mul(x, x)), GELU_CUBIC)), GELU_ROOT)
         share = b.call("tanh", inner)
     else:
         share = b.call("erf", b.mul(x, math.sqrt(0.5)))
     return b.mul(b.mul(x, 0.5), b.add(share, 1.0))
-
-
-def _gelu_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    x = op.inputs[0]
-    x2 = square(x)
-    if op.attrs.approximate:
-        share = tanh(multiply(multiply(x, add(multiply(x2, _CUBIC), 1.0)), _ROOT))
-        inner_slope = multiply(add(multiply(x2, 3 * _CUBIC), 1.0), _ROOT)
-        slope = multiply(multiply(x, 0.5), multiply(subtract(1.0, square(share)), inner_slope))
-    else:
-        share = erf(multiply(x, math.sqrt(0.5)))
-        slope = multiply(multiply(x, exp(multiply(x2, -0.5))), 0.5 * _ROOT)
-    return [multiply(grad, add(multiply(add(share, 1.0), 0.5), slope))]
 
 
 def _gelu_reference(attrs: GeluAttrs, x: Any) -> Any:
@@ -358,7 +294,6 @@ GELU = register(
         "Gelu",
         Elementwise(_gelu_rule, cheap=False),
         unary_infer("f", "features"),
-        _gelu_grad,
         _gelu_reference,
         _gelu_samples,
         attrs=GeluAttrs,

@@ -17,21 +17,18 @@ from graphflow.framework.kinds import Composite, Elementwise, ExpandContext, Ten
 from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.framework.shapes import Shape, format_shape
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.elementwise import brackets
 from graphflow.ops._define.half_precision import in_float32
 from graphflow.ops.array.axis import AxisAttrs, AxisSizeAttrs, PositionAttrs
-from graphflow.ops.math.reduce import ReduceAttrs, sum_to_like
+from graphflow.ops.math.reduce import ReduceAttrs
 from graphflow.ops.nn.softmax import (
     check_float,
     class_axis,
-    log_softmax,
     normalised,
     one_axis,
     reference_softmax,
     shifted,
-    softmax,
-    through_softmax,
 )
 
 _LABEL_TYPES = (int32, int64)
@@ -87,34 +84,6 @@ def _dense_reference(attrs: AxisAttrs, logits: Any, labels: Any) -> Any:
         return loss.astype(logits.dtype), (probabilities - labels).astype(logits.dtype)
 
 
-def _spread_loss(op: Operation, grad: Tensor) -> Tensor:
-    from graphflow.ops.array.reshape import expand_dims
-
-    return expand_dims(grad, op.attrs.axis)
-
-
-def _dense_grad(op: Operation, grad_loss: Tensor | None, grad_backprop: Tensor | None) -> list[Tensor | None]:
-    from graphflow.ops.math.binary import add, multiply, subtract
-    from graphflow.ops.math.unary import negative
-
-    logits, labels = op.inputs
-    axis = op.attrs.axis
-    to_logits: Tensor | None = None
-    to_labels: Tensor | None = None
-    if grad_loss is not None:
-        rows = _spread_loss(op, grad_loss)
-        to_logits = multiply(rows, op.outputs[1])
-        to_labels = multiply(rows, negative(log_softmax(logits, axis)))
-    if grad_backprop is not None:
-        second = through_softmax(softmax(logits, axis), axis, grad_backprop)
-        to_logits = second if to_logits is None else add(to_logits, second)
-        to_labels = negative(grad_backprop) if to_labels is None else subtract(to_labels, grad_backprop)
-    return [
-        None if to_logits is None else sum_to_like(to_logits, logits),
-        None if to_labels is None else sum_to_like(to_labels, labels),
-    ]
-
-
 def _dense_samples() -> list[Sample]:
     rng = np.random.default_rng(11)
 
@@ -133,7 +102,6 @@ SOFTMAX_CROSS_ENTROPY = register(
         "SoftmaxCrossEntropyWithLogits",
         Composite(in_float32(_dense_expand)),
         _dense_infer,
-        _dense_grad,
         _dense_reference,
         _dense_samples,
         attrs=AxisAttrs,
@@ -173,9 +141,9 @@ CHECKED_LABEL = register(
             check_message=_out_of_range,
         ),
         lambda ctx, attrs, labels, classes: (labels,),
-        not_differentiable("class indices"),
         _checked_reference,
         lambda: [Sample((np.array([0, 2, 1], np.int32), np.asarray(3, np.int64)), ClassesAttrs("3"), gradient=False)],
+        grad=not_differentiable("class indices"),
         attrs=ClassesAttrs,
         doc="Class indices; the run fails if one is not below the number of classes.",
     )
@@ -236,19 +204,6 @@ def _sparse_reference(attrs: AxisAttrs, logits: Any, labels: Any) -> Any:
     return loss.astype(logits.dtype), (probabilities - hit).astype(logits.dtype)
 
 
-def _sparse_grad(op: Operation, grad_loss: Tensor | None, grad_backprop: Tensor | None) -> list[Tensor | None]:
-    from graphflow.ops.math.binary import add, multiply
-
-    logits = op.inputs[0]
-    found: Tensor | None = None
-    if grad_loss is not None:
-        found = multiply(_spread_loss(op, grad_loss), op.outputs[1])
-    if grad_backprop is not None:
-        second = through_softmax(softmax(logits), -1, grad_backprop)
-        found = second if found is None else add(found, second)
-    return [found, None]
-
-
 def _sparse_samples() -> list[Sample]:
     rng = np.random.default_rng(12)
 
@@ -267,7 +222,6 @@ SPARSE_SOFTMAX_CROSS_ENTROPY = register(
         "SparseSoftmaxCrossEntropyWithLogits",
         Composite(in_float32(_sparse_expand), checks=True),
         _sparse_infer,
-        _sparse_grad,
         _sparse_reference,
         _sparse_samples,
         attrs=AxisAttrs,

@@ -13,7 +13,7 @@ from graphflow.framework.graph import check_same_dtype
 from graphflow.framework.kinds import Elementwise, TensorType
 from graphflow.framework.registry import InferContext, OpDef, Sample, register
 from graphflow.framework.shapes import format_shape
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.tensor import Tensor
 from graphflow.ops.nn.cross_entropy import named_only
 from graphflow.ops.nn.softmax import check_float
 
@@ -43,15 +43,6 @@ def _same_shape_infer(ctx: InferContext, attrs: Any, logits: TensorType, labels:
     return (TensorType(logits.dtype, shape),)
 
 
-def _sigmoid_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    from graphflow.ops.math.binary import multiply, subtract
-    from graphflow.ops.math.unary import negative
-    from graphflow.ops.nn.activation import sigmoid
-
-    logits, labels = op.inputs
-    return [multiply(grad, subtract(sigmoid(logits), labels)), multiply(negative(grad), logits)]
-
-
 def _sigmoid_samples() -> list[Sample]:
     rng = np.random.default_rng(13)
 
@@ -70,7 +61,6 @@ SIGMOID_CROSS_ENTROPY = register(
         "SigmoidCrossEntropyWithLogits",
         Elementwise(_sigmoid_rule, cheap=False),
         _same_shape_infer,
-        _sigmoid_grad,
         _sigmoid_reference,
         _sigmoid_samples,
         dtypes=FLOATS,

@@ -11,11 +11,11 @@ from graphflow.framework.dtypes import FLOATS, DType
 from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
 from graphflow.framework.kinds import Composite, ExpandContext, TensorType
 from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
-from graphflow.framework.tensor import Operation, Tensor
+from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.elementwise import unary_op
 from graphflow.ops._define.half_precision import in_float32
 from graphflow.ops.array.axis import AxisAttrs
-from graphflow.ops.math.reduce import ReduceAttrs, axis_values, reduce_sum
+from graphflow.ops.math.reduce import ReduceAttrs, axis_values
 
 
 def check_float(op_name: str, arg: str, dtype: DType) -> None:
@@ -58,8 +58,8 @@ def normalised(p: ExpandContext, e: Any, total: Any) -> Any:
 EXP_NON_POSITIVE = register(
     unary_op(
         "ExpNonPositive", lambda b, attrs, x: b.call("exp_nonpositive", x), np.exp,
-        not_differentiable("only softmaxes, which have gradients of their own, expand to it"),
-        "e^x for x <= 0, and 0 where that is below 1e-37: the exponentials of a softmax.", low=-30.0, high=0.0, cheap=False,
+        "e^x for x <= 0, and 0 where that is below 1e-37: the exponentials of a softmax.", low=-30.0, high=0.0,
+        cheap=False, grad=not_differentiable("only softmaxes, which have gradients of their own, expand to it"),
     )
 )  # fmt: skip
 
@@ -83,30 +83,6 @@ def reference_softmax(x: Any, axis: int) -> tuple[Any, Any]:
         return np.exp(moved) / total, moved - np.log(total)
 
 
-def _softmax_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    return [through_softmax(op.outputs[0], _axis_of(op), grad)]
-
-
-def through_softmax(y: Tensor, axis: int, grad: Tensor) -> Tensor:
-    """What a gradient of y = softmax(x) gives x."""
-    from graphflow.ops.math.binary import multiply, subtract
-
-    return multiply(subtract(grad, reduce_sum(multiply(grad, y), axis, keepdims=True)), y)
-
-
-def _log_softmax_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    from graphflow.ops.math.binary import multiply, subtract
-    from graphflow.ops.math.unary import exp
-
-    return [subtract(grad, multiply(exp(op.outputs[0]), reduce_sum(grad, _axis_of(op), keepdims=True)))]
-
-
-def _axis_of(op: Operation) -> int:
-    shape = op.inputs[0]._shape
-    axis: int = op.attrs.axis
-    return axis if shape is None else axis % len(shape)
-
-
 def _samples() -> list[Sample]:
     rng = np.random.default_rng(3)
 
@@ -125,7 +101,6 @@ SOFTMAX = register(
         "Softmax",
         Composite(in_float32(_softmax_expand)),
         _infer,
-        _softmax_grad,
         lambda attrs, x: reference_softmax(x, attrs.axis)[0].astype(np.asarray(x).dtype),
         _samples,
         attrs=AxisAttrs,
@@ -140,7 +115,6 @@ LOG_SOFTMAX = register(
         "LogSoftmax",
         Composite(in_float32(_log_softmax_expand)),
         _infer,
-        _log_softmax_grad,
         lambda attrs, x: reference_softmax(x, attrs.axis)[1].astype(np.asarray(x).dtype),
         _samples,
         attrs=AxisAttrs,

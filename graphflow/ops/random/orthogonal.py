@@ -36,12 +36,12 @@ ORTHONORMAL = register(
         "Orthonormal",
         Host(),
         _infer,
-        not_differentiable("made for initial values"),
         _orthonormal,
         lambda: [
             Sample((np.array([[1, 2], [3, 5], [0, 1]], np.float32),), gradient=False, rtol=1e-4, atol=1e-5),
             Sample((np.array([[-2]], np.float32),), gradient=False),
         ],
+        grad=not_differentiable("made for initial values"),
         dtypes=(float32, float64),
         doc="The q of the QR factorisation whose r has a non-negative diagonal: orthonormal columns.",
     )

@@ -179,9 +179,9 @@ def _float_op(name: str, rule: Callable[..., Any], doc: str) -> OpDef:
         name,
         Random(rule),
         _infer,
-        not_differentiable("random numbers are no function of an input"),
         None,
         _samples,
+        grad=not_differentiable("random numbers are no function of an input"),
         attrs=RandomAttrs,
         shape_operands=(0,),
         doc=doc,
@@ -198,7 +198,6 @@ RANDOM_UNIFORM_INT = register(
         "RandomUniformInt",
         Random(_integer_rule),
         _infer,
-        not_differentiable("integers"),
         None,
         lambda: [
             Sample(
@@ -207,6 +206,7 @@ RANDOM_UNIFORM_INT = register(
                 gradient=False,
             )
         ],
+        grad=not_differentiable("integers"),
         attrs=RandomAttrs,
         shape_operands=(0,),
         doc="Uniform integers in [minval, maxval).",
@@ -227,9 +227,9 @@ UPPER_BOUND = register(
             check_message="Need minval < maxval",
         ),
         lambda ctx, attrs, low, high: (high,),
-        not_differentiable("integers"),
         _bound_reference,
         lambda: [Sample((np.asarray(1, np.int32), np.asarray(4, np.int32)), gradient=False)],
+        grad=not_differentiable("integers"),
         dtypes=(int32, int64),
         doc="maxval; the run fails unless it is above minval.",
     )

@@ -92,9 +92,9 @@ def _row_op(name: str, combine: Any, doc: str) -> OpDef:
         name,
         Scatter(combine),
         rows_infer,
-        not_differentiable("a building block of variable updates"),
         _rows_reference(combine),
         lambda: _rows_samples(False),
+        grad=not_differentiable("a building block of variable updates"),
         dtypes=ALL if combine == "set" else FLOATS if combine == "div" else NUMERIC,
         doc=doc,
     )
@@ -131,9 +131,9 @@ def _update(name: str, combine: str, row_op: OpDef, doc: str) -> OpDef:
             checks=True,
         ),
         rows_infer,
-        not_differentiable(_ASSIGNED),
         lambda attrs, ref, indices, updates: (on_values(attrs, ref, indices, updates),),
         lambda: _rows_samples(True),
+        grad=not_differentiable(_ASSIGNED),
         dtypes=row_op.dtypes,
         doc=doc,
     )
@@ -233,9 +233,9 @@ CHECKED_COORDINATES = register(
             check_message="scatter_nd: an index does not index into the variable's shape",
         ),
         lambda ctx, attrs, index, size: (index,),
-        not_differentiable("integers"),
         lambda attrs, index, size: index,
         lambda: [Sample((np.array([[1, 2], [0, 0]], np.int32), np.array([2, 3], np.int32)), gradient=False)],
+        grad=not_differentiable("integers"),
         dtypes=(int32, int64),
         doc="Coordinates [k..., depth], unchanged; the run fails unless each is at least 0 and below its size [depth].",
     )
@@ -286,9 +286,9 @@ def _nd(name: str, row_op: OpDef, function: Callable[[Any, Any], Any] | None, dt
         name,
         StateUpdate((0,), _nd_expand(row_op), checks=True),
         _nd_infer,
-        not_differentiable(_ASSIGNED),
         _nd_reference(function),
         _nd_samples,
+        grad=not_differentiable(_ASSIGNED),
         dtypes=dtypes,
         doc=doc,
     )

@@ -1,0 +1,37 @@
+"""Gradients of the ops in `graphflow/ops/array/gather.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphflow.autodiff.registry import gradient_of
+from graphflow.framework.errors import ArgumentError
+from graphflow.framework.indexed_slices import IndexedSlices
+from graphflow.framework.tensor import Operation, Tensor
+from graphflow.ops.array.concat import concat
+from graphflow.ops.array.movement import transpose
+from graphflow.ops.array.reshape import reshape
+from graphflow.ops.array.scatter import unsorted_segment_sum
+from graphflow.ops.array.shape import shape_tensor
+from graphflow.ops.array.strided_slice import slice_axis
+
+
+@gradient_of("GatherV2")
+def _gather_grad(op: Operation, grad: Tensor) -> list[Any]:
+    params, indices = op.inputs
+    axis = op.attrs.axis
+    if axis == 0 and not op.attrs.dense_gradient:
+        rows = shape_tensor(params)
+        flat = reshape(indices, [-1])
+        target = concat([shape_tensor(flat), slice_axis(rows, 0, 1, None)], 0)
+        return [IndexedSlices(reshape(grad, target), flat, rows), None]
+    if params._shape is None or indices._shape is None:
+        raise ArgumentError("the gradient of gather along an axis other than 0 needs known ranks")
+    rank, k = len(params._shape), len(indices._shape)
+    count = shape_tensor(params)[axis]
+    if axis == 0:
+        return [unsorted_segment_sum(grad, indices, count), None]
+    # The gathered axes to the front, added up by row, and the axis back to its place.
+    moved = transpose(grad, [*range(axis, axis + k), *range(axis), *range(axis + k, rank + k - 1)])
+    summed = unsorted_segment_sum(moved, indices, count)
+    return [transpose(summed, [*range(1, axis + 1), 0, *range(axis + 1, rank)]), None]

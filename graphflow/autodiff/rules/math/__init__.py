@@ -1,0 +1,1 @@
+"""Gradients of the ops in `graphflow/ops/math/`."""

@@ -1,0 +1,83 @@
+"""Gradients of the ops in `graphflow/ops/math/binary.py`."""
+
+from __future__ import annotations
+
+from graphflow.autodiff.registry import gradient_of
+from graphflow.autodiff.rules.operands import operand_gradient
+from graphflow.framework.tensor import Operation, Tensor
+from graphflow.ops.math.binary import div_no_nan, floor_div, multiply, pow, realdiv, subtract, truncatediv
+from graphflow.ops.math.compare import greater, greater_equal, less_equal, where_v2
+from graphflow.ops.math.sum_to_like import sum_to_like
+from graphflow.ops.math.unary import log, negative
+
+
+@gradient_of("AddV2")
+def _add_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    return [operand_gradient(t, lambda: grad) for t in op.inputs]
+
+
+@gradient_of("Sub")
+def _sub_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    x, y = op.inputs
+    return [operand_gradient(x, lambda: grad), operand_gradient(y, lambda: negative(sum_to_like(grad, y)))]
+
+
+@gradient_of("Mul")
+def _mul_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    x, y = op.inputs
+    return [operand_gradient(x, lambda: multiply(grad, y)), operand_gradient(y, lambda: multiply(x, grad))]
+
+
+@gradient_of("SquaredDifference")
+def _squared_difference_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    x, y = op.inputs
+    gx = multiply(multiply(grad, 2.0), subtract(x, y))
+    return [operand_gradient(x, lambda: gx), operand_gradient(y, lambda: negative(sum_to_like(gx, y)))]
+
+
+@gradient_of("RealDiv")
+def _real_div_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    x, y = op.inputs
+    return [
+        operand_gradient(x, lambda: realdiv(grad, y)),
+        operand_gradient(y, lambda: multiply(grad, realdiv(negative(op.outputs[0]), y))),
+    ]
+
+
+@gradient_of("DivNoNan")
+def _div_no_nan_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    x, y = op.inputs
+    gx = div_no_nan(grad, y)
+    gy = multiply(grad, div_no_nan(negative(op.outputs[0]), y))
+    return [sum_to_like(gx, x), sum_to_like(gy, y)]
+
+
+@gradient_of("FloorMod")
+def _floor_mod_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    x, y = op.inputs
+    return [sum_to_like(grad, x), sum_to_like(multiply(grad, negative(floor_div(x, y))), y)]
+
+
+@gradient_of("TruncateMod")
+def _trunc_mod_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    x, y = op.inputs
+    return [sum_to_like(grad, x), sum_to_like(multiply(grad, negative(truncatediv(x, y))), y)]
+
+
+@gradient_of("Pow")
+def _pow_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    x, y = op.inputs
+    gx = multiply(multiply(grad, y), pow(x, subtract(y, 1.0)))
+    positive = greater(x, 0.0)  # elsewhere the logarithm would be infinite or no number at all
+    log_x = where_v2(positive, log(where_v2(positive, x, 1.0)), 0.0)
+    return [sum_to_like(gx, x), sum_to_like(multiply(multiply(grad, op.outputs[0]), log_x), y)]
+
+
+@gradient_of("Maximum", "Minimum")
+def _extreme_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    x, y = op.inputs
+    chosen = greater_equal(x, y) if op.type == "Maximum" else less_equal(x, y)  # a tie goes to x
+    return [
+        operand_gradient(x, lambda: where_v2(chosen, grad, 0.0)),
+        operand_gradient(y, lambda: where_v2(chosen, 0.0, grad)),
+    ]

@@ -1,0 +1,33 @@
+"""Gradients of the ops in `graphflow/ops/math/statistics.py`."""
+
+from __future__ import annotations
+
+from graphflow.autodiff.registry import gradient_of
+from graphflow.autodiff.rules.math.reduce import count_reduced, keep_axes
+from graphflow.framework.tensor import Operation, Tensor
+from graphflow.ops.math.binary import multiply, realdiv, subtract
+from graphflow.ops.math.reduce import reduce_mean
+from graphflow.ops.math.unary import exp
+
+
+@gradient_of("LogSumExp")
+def _log_sum_exp_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    """The softmax of the input."""
+    share = exp(subtract(op.inputs[0], keep_axes(op.outputs[0], op.attrs)))
+    return [multiply(keep_axes(grad, op.attrs), share)]
+
+
+@gradient_of("Variance")
+def _variance_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    """2 (x - mean) / n: what the mean contributes sums to 0."""
+    x, axis = op.inputs[0], list(op.attrs.axis)
+    centred = subtract(x, reduce_mean(x, axis, keepdims=True))
+    doubled = multiply(grad, 2)
+    if axis:
+        doubled = realdiv(doubled, count_reduced(x, axis, x.base_dtype))
+    return [multiply(keep_axes(doubled, op.attrs), centred)]
+
+
+@gradient_of("L2Loss")
+def _l2_loss_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    return [multiply(op.inputs[0], grad)]
