@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import graphflow as tf
-from graphflow.ops.array import concat, diagonal, movement, one_hot_where_unique, scatter, shape, split, strided_slice
-from graphflow.ops.array.reshape import prevent_gradient
+from graphflow.ops.array import concat, diagonal, movement, one_hot_where_unique, row_positions, scatter, split, strided_slice
+from graphflow.ops.array.identity import prevent_gradient
 
 RNG = np.random.default_rng(0)
 
@@ -326,7 +326,7 @@ def test_sizes_that_are_one_in_a_run(run: Callable[..., Any]) -> None:
 
 def test_helpers_have_static_results() -> None:
     x = tf.constant(array(2, 3, 4))
-    assert shape.merged_shape(x, 0, 2).static_value() == (6, 4)
+    assert row_positions.merged_shape(x, 0, 2).static_value() == (6, 4)
     assert strided_slice.slice_axis(x, 1, 1, None).shape.as_list() == [2, 2, 4]
     assert [t.shape.as_list() for t in split.split_by(x, [1, 2], 1)] == [[2, 1, 4], [2, 2, 4]]
     assert concat.parallel_stack is tf.parallel_stack

@@ -32,7 +32,7 @@ from graphflow.framework.registry import OpDef, Sample, all_ops
 from graphflow.framework.tensor import Tensor
 from graphflow.ops import operators
 from graphflow.ops.array.source import placeholder
-from graphflow.ops.math.add_n import accumulate_n, add_n, bias_add, clip_by_value
+from graphflow.ops.math.add_n import accumulate_n, add_n
 from graphflow.ops.math.binary import (
     add,
     div,
@@ -48,12 +48,17 @@ from graphflow.ops.math.binary import (
     truediv,
 )
 from graphflow.ops.math.bitwise import bitwise_and, invert, left_shift, right_shift
-from graphflow.ops.math.cast import bitcast, cast, saturate_cast, to_double, to_float
-from graphflow.ops.math.compare import logical_and, logical_xor, where, where_v2
+from graphflow.ops.math.cast import bitcast, cast, to_double, to_float
+from graphflow.ops.math.clip import clip_by_value, saturate_cast
+from graphflow.ops.math.compare import logical_and, logical_xor
+from graphflow.ops.math.select import where, where_v2
 from graphflow.ops.math.unary import erf, exp, floor, is_nan, round, sqrt, square
 from graphflow.ops.nn.activation import elu, gelu, leaky_relu, log_sigmoid, relu, relu6, selu, sigmoid, tanh
+from graphflow.ops.nn.bias import bias_add
 
-FAMILIES = ("unary", "trigonometry", "binary", "compare", "bitwise", "cast", "add_n", "activation")
+FAMILIES = (
+    "unary", "trigonometry", "binary", "compare", "select", "bitwise", "cast", "add_n", "bias", "clip", "activation",
+)  # fmt: skip
 OPS = [op for op in all_ops() if op.family in FAMILIES]
 RTOL = {float16: 4e-3, bfloat16: 3e-2, float32: 2e-6, float64: 1e-12}
 

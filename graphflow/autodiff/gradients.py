@@ -18,8 +18,8 @@ from graphflow.framework.registry import NO_ATTRS
 from graphflow.framework.shapes import GRAPH_POLICY, format_shape
 from graphflow.ops.array.concat import concat, stack
 from graphflow.ops.array.fill import ones_like, zeros_like
-from graphflow.ops.array.identity_n import IDENTITY_N
-from graphflow.ops.array.reshape import IDENTITY, reshape
+from graphflow.ops.array.identity import IDENTITY, IDENTITY_N
+from graphflow.ops.array.reshape import reshape
 from graphflow.ops.math.add_n import add_n
 from graphflow.ops.math.cast import cast
 

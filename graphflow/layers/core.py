@@ -10,15 +10,17 @@ from graphflow.framework.dtypes import float32
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.graph import Tensor
 from graphflow.framework.graph_keys import GraphKeys
-from graphflow.ops.array.reshape import identity, reshape
+from graphflow.ops.array.identity import identity
+from graphflow.ops.array.reshape import reshape
 from graphflow.ops.array.shape import shape, size
-from graphflow.ops.math.add_n import bias_add
 from graphflow.ops.math.binary import maximum
 from graphflow.ops.math.cast import cast
-from graphflow.ops.math.compare import where_v2
 from graphflow.ops.math.matmul import matmul
+from graphflow.ops.math.select import where_v2
 from graphflow.ops.math.statistics import moments
+from graphflow.ops.nn import dropout as dropout_ops
 from graphflow.ops.nn import normalization
+from graphflow.ops.nn.bias import bias_add
 from graphflow.train.moving_averages import assign_moving_average
 from graphflow.variables.initializers import Ones, Zeros
 from graphflow.variables.scope import VariableScope, get_variable, variable_scope
@@ -230,7 +232,7 @@ class Dropout(Layer):
     def call(self, inputs: Tensor, training: Any = False, **kwargs: Any) -> Tensor:
         return _by_training(
             training,
-            lambda: normalization.dropout(inputs, rate=self.rate, noise_shape=self.noise_shape, seed=self.seed),
+            lambda: dropout_ops.dropout(inputs, rate=self.rate, noise_shape=self.noise_shape, seed=self.seed),
             lambda: identity(inputs),
         )
 

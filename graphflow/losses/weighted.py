@@ -11,13 +11,15 @@ from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.graph import Tensor
 from graphflow.framework.graph_keys import GraphKeys
 from graphflow.ops.array.fill import ones_like, zeros_like
-from graphflow.ops.array.reshape import squeeze, stop_gradient
+from graphflow.ops.array.identity import stop_gradient
+from graphflow.ops.array.reshape import squeeze
 from graphflow.ops.array.shape import size
 from graphflow.ops.math.add_n import add_n
 from graphflow.ops.math.binary import divide, minimum, multiply, squared_difference
 from graphflow.ops.math.cast import cast
-from graphflow.ops.math.compare import greater, not_equal, where
+from graphflow.ops.math.compare import greater, not_equal
 from graphflow.ops.math.reduce import reduce_sum
+from graphflow.ops.math.select import where
 from graphflow.ops.math.unary import abs, log
 from graphflow.ops.nn.activation import relu
 from graphflow.ops.nn.cross_entropy import softmax_cross_entropy_with_logits_v2, sparse_softmax_cross_entropy_with_logits

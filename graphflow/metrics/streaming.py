@@ -16,8 +16,9 @@ from graphflow.ops.array.reshape import squeeze
 from graphflow.ops.array.shape import size
 from graphflow.ops.math.binary import divide, squared_difference
 from graphflow.ops.math.cast import cast
-from graphflow.ops.math.compare import equal, greater, logical_and, logical_not, where
+from graphflow.ops.math.compare import equal, greater, logical_and, logical_not
 from graphflow.ops.math.reduce import reduce_sum
+from graphflow.ops.math.select import where
 from graphflow.ops.math.unary import abs, sqrt
 from graphflow.ops.state.variable import assign_add
 from graphflow.variables.initializers import Zeros

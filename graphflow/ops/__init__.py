@@ -7,14 +7,19 @@ from graphflow.ops.array import (
     diagonal,
     fill,
     gather,
-    identity_n,
+    identity,
     indexing,
     movement,
     one_hot_where_unique,
+    pad,
+    range,
     reshape,
+    row_positions,
+    row_updates,
     scatter,
     shape,
     slice_gradient,
+    slicing,
     source,
     split,
     strided_slice,
@@ -22,20 +27,23 @@ from graphflow.ops.array import (
 from graphflow.ops.control_flow import assertions, control
 from graphflow.ops.math import (
     add_n,
+    argmax,
     binary,
     bitwise,
     cast,
     clip,
     compare,
+    cumulative,
     einsum,
     matmul,
     reduce,
+    select,
     statistics,
     sum_to_like,
     top_k,
     trigonometry,
     unary,
 )
-from graphflow.ops.nn import activation, cross_entropy, normalization, sigmoid_cross_entropy, softmax
+from graphflow.ops.nn import activation, bias, cross_entropy, dropout, embedding, normalization, sigmoid_cross_entropy, softmax
 from graphflow.ops.random import orthogonal, sampling
 from graphflow.ops.state import optimizer_updates, rows, variable

@@ -14,9 +14,11 @@ from graphflow.framework.dtypes import bool_
 from graphflow.framework.errors import DTypeError
 from graphflow.framework.registry import OpDef
 from graphflow.framework.tensor import Tensor, install_operators
-from graphflow.ops._define.elementwise import build_binary, build_unary
+from graphflow.ops._define.operands import build_binary, build_unary
+from graphflow.ops.array.indexing import getitem
 from graphflow.ops.math import bitwise, compare
 from graphflow.ops.math.binary import ADD_V2, FLOOR_DIV, FLOOR_MOD, MUL, POW, SUB, truediv
+from graphflow.ops.math.matmul import matmul
 from graphflow.ops.math.unary import ABS, NEG
 
 _PLAIN = (bool, int, float, complex, str, bytes, list, tuple, np.ndarray, np.generic)
@@ -54,14 +56,10 @@ def _rtruediv(x: Tensor, y: Any) -> Any:
 
 
 def _matmul(x: Tensor, y: Any) -> Any:
-    from graphflow.ops.math.matmul import matmul
-
     return matmul(x, y, name="matmul")
 
 
 def _rmatmul(x: Tensor, y: Any) -> Any:
-    from graphflow.ops.math.matmul import matmul
-
     return matmul(y, x, name="matmul")
 
 
@@ -88,8 +86,6 @@ def _invert(x: Tensor) -> Tensor:
 
 
 def _getitem(x: Tensor, key: Any) -> Any:
-    from graphflow.ops.array.indexing import getitem
-
     return getitem(x, key)
 
 

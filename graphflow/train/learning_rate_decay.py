@@ -11,7 +11,8 @@ from graphflow.framework.errors import ArgumentError, DTypeError
 from graphflow.framework.graph import Tensor
 from graphflow.ops.math.binary import add, divide, minimum, multiply, pow
 from graphflow.ops.math.cast import cast
-from graphflow.ops.math.compare import equal, less_equal, where
+from graphflow.ops.math.compare import equal, less_equal
+from graphflow.ops.math.select import where
 from graphflow.ops.math.trigonometry import cos
 from graphflow.ops.math.unary import ceil, exp, floor, log, negative
 

@@ -14,7 +14,7 @@ from graphflow.framework.graph import Graph, Operation, Tensor
 from graphflow.framework.graph_keys import GraphKeys
 from graphflow.framework.shapes import TensorShape
 from graphflow.framework.tensor import _session_for
-from graphflow.ops.array.reshape import identity
+from graphflow.ops.array.identity import identity
 from graphflow.ops.state import rows as state_rows
 from graphflow.ops.state import variable as state
 

@@ -54,17 +54,13 @@ _LOOKS = {
     )
 }
 _FAMILIES = {
-    "activation": "elementwise",
-    "add_n": "elementwise",
+    "bias": "elementwise",
     "sigmoid_cross_entropy": "network",
     "softmax": "network",
     "cross_entropy": "network",
     "statistics": "reduction",
-    "reduce": "reduction",
+    "sum_to_like": "reduction",
     "matmul": "product",
-    "gather": "movement",
-    "strided_slice": "movement",
-    "reshape": "movement",
     "sampling": "random",
     "orthogonal": "random",
     "control": "control",

@@ -8,8 +8,8 @@ from typing import Any
 
 from graphflow.framework.dtypes import HALVES, DType, float32
 from graphflow.framework.kinds import ExpandContext, TensorType
+from graphflow.framework.registry import lookup
 from graphflow.framework.shapes import Shape
-from graphflow.ops.math.cast import CastAttrs
 
 
 def in_float32(expand: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,7 +37,7 @@ class _Widened:
         )
 
     def cast(self, value: Any, dtype: DType) -> Any:
-        return value if self._p.type(value).dtype is dtype else self._p.op("Cast", value, attrs=CastAttrs(dtype))
+        return value if self._p.type(value).dtype is dtype else self._p.op("Cast", value, attrs=lookup("Cast").attrs(dtype))
 
     def type(self, value: Any) -> TensorType:
         return self._p.type(value)

@@ -1,4 +1,4 @@
-"""Tensors put together: concat, stack, pad, meshgrid. Taking them apart is in `splitting`."""
+"""Tensors put together: concat and stack. Taking them apart is in `split`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor, is_tensor_like, name_scope
-from graphflow.framework.dtypes import ALL, FLOATS, INTEGERS
+from graphflow.framework.dtypes import ALL
 from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
 from graphflow.framework.kinds import IndexMap, LowerContext, Piece, ShapeValue, TensorType
 from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, register
-from graphflow.framework.shapes import Dim, Shape, SymDim, format_shape
+from graphflow.framework.shapes import Dim, Shape
 from graphflow.framework.tensor import Tensor
-from graphflow.ops._define.arguments import normal_axis, static_int, whole
-from graphflow.ops.array.shape import shape, shape_tensor
+from graphflow.ops._define.arguments import normal_axis, static_int
+from graphflow.ops._define.samples import normal_arrays
+from graphflow.ops._define.types import brackets
+from graphflow.ops.array.identity import identity
 from graphflow.ops.array.split import unstack
 
 
@@ -34,10 +36,6 @@ def _same_dtypes(op: str, types: Sequence[TensorType]) -> None:
         )
 
 
-def _brackets(dims: Sequence[Dim]) -> str:
-    return "[" + ",".join("?" if isinstance(d, SymDim) else str(d) for d in dims) + "]"
-
-
 def _concat_infer(ctx: InferContext, attrs: JoinAttrs, *values: TensorType) -> tuple[TensorType, ...]:
     _same_dtypes(ctx.op_name, values)
     known = [v.shape for v in values if v.shape is not None]
@@ -51,7 +49,7 @@ def _concat_infer(ctx: InferContext, attrs: JoinAttrs, *values: TensorType) -> t
     for s in known[1:]:
         if len(s) != rank:
             raise ShapeError(f"Shape must be rank {rank} but is rank {len(s)} for 'concat' with input shapes: "
-                             + ", ".join(_brackets(k) for k in known) + ".")  # fmt: skip
+                             + ", ".join(brackets(k) for k in known) + ".")  # fmt: skip
         for k, d in enumerate(s):
             if k == axis:
                 out[k] = out[k] + d
@@ -62,10 +60,10 @@ def _concat_infer(ctx: InferContext, attrs: JoinAttrs, *values: TensorType) -> t
 
 def _differ(known: Sequence[Shape], first: Dim, other: Shape, k: int, axis: int) -> str:
     """What is wrong with dimension `k`; written when it is, as it names all shapes."""
-    rest = [_brackets([*s[:axis], *s[axis + 1 :]]) for s in (known[0], other)]
+    rest = [brackets((*s[:axis], *s[axis + 1 :])) for s in (known[0], other)]
     return (
         f"Dimension {k - (k > axis)} in both shapes must be equal, but are {first} and {other[k]}. "
-        f"Shapes are {rest[0]} and {rest[1]}. for 'concat' with input shapes: {', '.join(map(_brackets, known))}."
+        f"Shapes are {rest[0]} and {rest[1]}. for 'concat' with input shapes: {', '.join(map(brackets, known))}."
     )
 
 
@@ -91,11 +89,6 @@ def _concat_value(attrs: Any, types: Any, values: Sequence[ShapeValue | None]) -
     return tuple(found)
 
 
-def _arrays(*shapes: tuple[int, ...]) -> tuple[np.ndarray[Any, Any], ...]:
-    rng = np.random.default_rng(11)
-    return tuple(rng.normal(size=s).astype(np.float32) for s in shapes)
-
-
 CONCAT = register(
     OpDef(
         "ConcatV2",
@@ -103,10 +96,10 @@ CONCAT = register(
         _concat_infer,
         lambda attrs, *values: np.concatenate(values, attrs.axis),
         lambda: [
-            Sample(_arrays((3,), (2,)), JoinAttrs(0)),
-            Sample(_arrays((2, 3), (2, 1), (2, 4)), JoinAttrs(1)),
-            Sample(_arrays((2, 3), (0, 3)), JoinAttrs(0)),
-            Sample(_arrays((2, 1, 9), (2, 1, 11)), JoinAttrs(-1)),
+            Sample(normal_arrays((3,), (2,)), JoinAttrs(0)),
+            Sample(normal_arrays((2, 3), (2, 1), (2, 4)), JoinAttrs(1)),
+            Sample(normal_arrays((2, 3), (0, 3)), JoinAttrs(0)),
+            Sample(normal_arrays((2, 1, 9), (2, 1, 11)), JoinAttrs(-1)),
         ],
         attrs=JoinAttrs,
         shape_value=_concat_value,
@@ -124,8 +117,6 @@ def concat(values: Any, axis: Any, name: str | None = "concat") -> Tensor:
         ShapeError: ranks differ, or a dimension other than `axis` does.
         DTypeError: dtypes differ.
     """
-    from graphflow.ops.array.reshape import identity
-
     items = list(values) if isinstance(values, (list, tuple)) else [values]
     if not items:
         raise ArgumentError("concat needs at least one tensor: Expected a list of tensors for 'values', got []")
@@ -157,7 +148,7 @@ def _pack_infer(ctx: InferContext, attrs: JoinAttrs, *values: TensorType) -> tup
         return (TensorType(values[0].dtype, None),)
     out = known[0]
     for s in known[1:]:
-        shapes = f"Shapes are {_brackets(known[0])} and {_brackets(s)}."
+        shapes = f"Shapes are {brackets(known[0])} and {brackets(s)}."
         if len(out) != len(s):
             raise ShapeError(f"Shapes must be equal rank, but are {len(out)} and {len(s)}. {shapes} for 'stack'")
         out = tuple(
@@ -187,11 +178,11 @@ PACK = register(
         _pack_infer,
         lambda attrs, *values: np.stack(values, attrs.axis),
         lambda: [
-            Sample(_arrays((), ()), JoinAttrs(0)),
-            Sample(_arrays((3,), (3,)), JoinAttrs(1)),
-            Sample(_arrays((2, 3), (2, 3), (2, 3)), JoinAttrs(-1)),
-            Sample(_arrays((0,), (0,)), JoinAttrs(0)),
-            Sample(_arrays((2,)), JoinAttrs(0)),
+            Sample(normal_arrays((), ()), JoinAttrs(0)),
+            Sample(normal_arrays((3,), (3,)), JoinAttrs(1)),
+            Sample(normal_arrays((2, 3), (2, 3), (2, 3)), JoinAttrs(-1)),
+            Sample(normal_arrays((0,), (0,)), JoinAttrs(0)),
+            Sample(normal_arrays((2,)), JoinAttrs(0)),
         ],
         attrs=JoinAttrs,
         shape_value=_pack_value,
@@ -214,167 +205,3 @@ def stack(values: Any, axis: Any = 0, name: str | None = "stack") -> Tensor:
 
 
 parallel_stack = stack
-
-
-# ---------------------------------------------------------------------------------------------- pad
-
-
-@record(frozen=True, slots=True)
-class PadAttrs:
-    paddings: tuple[tuple[int, int], ...]
-    constant: float | int | bool = 0
-
-
-def _pad_infer(ctx: InferContext, attrs: PadAttrs, x: TensorType) -> tuple[TensorType, ...]:
-    if x.shape is None:
-        return (x,)
-    _check_count(len(attrs.paddings), x.shape)
-    return (TensorType(x.dtype, tuple(d + a + b for d, (a, b) in zip(x.shape, attrs.paddings, strict=True))),)
-
-
-def _check_count(count: int, s: Sequence[Dim]) -> None:
-    if count != len(s):
-        raise ShapeError(
-            f"pad: The first dimension of paddings must be the rank of inputs: [{count},2] {format_shape(tuple(s))}. "
-            f"Shape must be rank {count} but is rank {len(s)} for 'Pad'"
-        )
-
-
-def _pad_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
-    dims = ctx.inputs[0].shape or ()
-    pads = ctx.attrs.paddings
-    at = tuple(ix.sub(i, a) for i, (a, _) in zip(index, pads, strict=True))
-    bounds = tuple((k, a, a + d) for k, (d, (a, b)) in enumerate(zip(dims, pads, strict=True)) if a or b)
-    return [Piece(0, at, bounds)]
-
-
-PAD = register(
-    OpDef(
-        "PadV2",
-        IndexMap(_pad_pieces, lambda ctx: ctx.attrs.constant),
-        _pad_infer,
-        lambda attrs, x: np.pad(x, attrs.paddings, constant_values=attrs.constant) if x.ndim else x,
-        lambda: [
-            Sample(_arrays((3,)), PadAttrs(((1, 2),))),
-            Sample(_arrays((2, 3)), PadAttrs(((1, 0), (0, 2)), 1.5)),
-            Sample(_arrays((0, 2)), PadAttrs(((1, 1), (0, 0)))),
-            Sample(_arrays(()), PadAttrs(())),
-        ],
-        attrs=PadAttrs,
-        dtypes=(*FLOATS, *INTEGERS),
-        onnx="Pad",
-        doc="Adds constants around a tensor.",
-    )
-)
-
-
-def pad(tensor: Any, paddings: Any, mode: str = "CONSTANT", name: str | None = None, constant_values: Any = 0) -> Tensor:
-    """Adds ``paddings[k] = [before, after]`` elements along axis k: a constant, or the tensor mirrored.
-
-    "REFLECT" leaves the border out of the mirror image, "SYMMETRIC" repeats it. A constant may be wider by a number that
-    only a run knows: ``tf.pad(x, [[0, n - tf.shape(x)[0]], [0, 0]])``.
-
-    Raises:
-        ArgumentError: an unknown mode, or a negative padding.
-        ShapeError: paddings for another number of axes than the tensor has, or too wide for a mirror.
-    """
-    x = convert_to_tensor(tensor)
-    padding = mode.upper()
-    if padding not in ("CONSTANT", "REFLECT", "SYMMETRIC"):
-        raise ArgumentError(f"Unknown padding mode: {mode}")
-    pairs = _pairs(paddings)
-    if any(not is_tensor_like(n) and n < 0 for pair in pairs for n in pair):
-        raise ArgumentError(f"pad: Paddings must be non-negative: {pairs}")
-    fixed = tuple((a, b) for a, b in pairs if isinstance(a, int) and isinstance(b, int))
-    if padding == "CONSTANT" and len(fixed) == len(pairs) and not is_tensor_like(constant_values):
-        number = constant_values.item() if isinstance(constant_values, (np.ndarray, np.generic)) else constant_values
-        return build(PAD, (x,), PadAttrs(fixed, number), name or "Pad")
-    if x._shape is None:
-        raise ArgumentError(f"pad: the rank of {x.name} must be known")
-    _check_count(len(pairs), x._shape)
-    with name_scope(name, "Pad" if padding == "CONSTANT" else "MirrorPad", [x]) as scope:
-        if padding == "CONSTANT":
-            return _widened(x, pairs, constant_values, scope)
-        if len(fixed) != len(pairs):
-            raise ArgumentError("pad: the paddings of a mirror must be known while the graph is built")
-        return _mirrored(x, fixed, 1 if padding == "REFLECT" else 0, scope)
-
-
-def _pairs(paddings: Any) -> list[tuple[Any, Any]]:
-    """The paddings, number by number: ints where they are known, else scalar tensors."""
-    if isinstance(paddings, Tensor):
-        const = getattr(paddings.op.attrs, "value", None) if paddings.op.type == "Const" else None
-        if const is None:
-            if paddings._shape is None or not isinstance(paddings._shape[0], int):
-                raise ArgumentError(f"pad: the number of paddings must be known while the graph is built, got {paddings!r}")
-            return [(paddings[k, 0], paddings[k, 1]) for k in range(paddings._shape[0])]
-        paddings = const.array
-    found = []
-    for pair in paddings:
-        both = [pair[0], pair[1]] if is_tensor_like(pair) else list(pair)
-        if len(both) != 2:
-            raise ShapeError(f"pad: paddings must have two entries an axis, got {pair!r}")
-        numbers = [n if is_tensor_like(n) and convert_to_tensor(n).static_value() is None else _folded(n) for n in both]
-        found.append((numbers[0], numbers[1]))
-    return found
-
-
-def _folded(n: Any) -> Any:
-    """An int, or the tensor if its value is known only in terms of sizes."""
-    if not is_tensor_like(n):
-        return whole(n, "pad: a padding")
-    known = convert_to_tensor(n).static_value()
-    return known if isinstance(known, int) else n
-
-
-def _widened(x: Tensor, pairs: list[tuple[Any, Any]], value: Any, scope: str) -> Tensor:
-    from graphflow.ops.array.fill import fill
-    from graphflow.ops.array.reshape import identity
-
-    value = convert_to_tensor(value, x.base_dtype, name="constant_values")
-    for axis, pair in enumerate(pairs):
-        if all(isinstance(n, int) and n == 0 for n in pair):
-            continue
-        sizes = shape_tensor(x)
-        before, after = (fill([n if k == axis else sizes[k] for k in range(len(x._shape or ()))], value) for n in pair)
-        x = concat([before, x, after], axis)
-    return identity(x, name=scope)
-
-
-def _mirrored(x: Tensor, pairs: Sequence[tuple[int, int]], skip: int, scope: str) -> Tensor:
-    from graphflow.ops.array.movement import reverse
-    from graphflow.ops.array.reshape import identity
-    from graphflow.ops.array.strided_slice import slice_axis
-
-    for axis, (before, after) in enumerate(pairs):
-        d = (x._shape or ())[axis]
-        if isinstance(d, int) and max(before, after) > d - skip:
-            raise ShapeError(f"pad: paddings must be less than the dimension size: {before}, {after} not less than {d}")
-        parts = [reverse(slice_axis(x, axis, skip, skip + before), axis)] if before else []
-        parts.append(x)
-        if after:
-            parts.append(reverse(slice_axis(x, axis, -skip - after, -skip if skip else None), axis))
-        x = concat(parts, axis) if len(parts) > 1 else x
-    return identity(x, name=scope)
-
-
-def meshgrid(*args: Any, indexing: str = "xy", name: str | None = None) -> list[Tensor]:
-    """Coordinates of a grid from vectors, as numpy's."""
-    from graphflow.ops.array.movement import broadcast_to
-    from graphflow.ops.array.reshape import reshape
-
-    if indexing not in ("xy", "ij"):
-        raise ArgumentError("indexing parameter must be either 'xy' or 'ij'")
-    if not args:
-        return []
-    with name_scope(name, "meshgrid"):
-        vectors = [reshape(convert_to_tensor(a), [-1]) for a in args]
-        count = len(vectors)
-        order = [1, 0, *range(2, count)] if indexing == "xy" and count > 1 else list(range(count))
-        sizes = stack([shape(vectors[k])[0] for k in order])
-        result = []
-        for k, v in enumerate(vectors):
-            spread = [1] * count
-            spread[order.index(k)] = -1
-            result.append(broadcast_to(reshape(v, spread), sizes))
-        return result

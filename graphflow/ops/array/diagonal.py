@@ -1,4 +1,4 @@
-"""Diagonals and bands of matrices."""
+"""Diagonals and bands of matrices, and the identity matrix."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import constant, convert_to_tensor, name_scope
+from graphflow.framework.dtypes import as_dtype, float32
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.shapes import Dim, format_shape
 from graphflow.framework.tensor import Tensor
-from graphflow.ops._define.arguments import static_int
+from graphflow.ops._define.arguments import shape_operand, static_int, static_sizes
 from graphflow.ops.array.concat import concat
-from graphflow.ops.array.fill import range as range_
 from graphflow.ops.array.fill import zeros_like
+from graphflow.ops.array.identity import identity
+from graphflow.ops.array.movement import broadcast_to
+from graphflow.ops.array.range import range as range_
 from graphflow.ops.array.reshape import expand_dims, reshape
-from graphflow.ops.array.shape import merged_shape, shape_tensor
+from graphflow.ops.array.row_positions import merged_shape
+from graphflow.ops.array.shape import shape_tensor
 from graphflow.ops.array.strided_slice import strided_slice
-from graphflow.ops.math.compare import equal, less_equal, logical_and, where_v2
+from graphflow.ops.math.cast import cast
+from graphflow.ops.math.compare import equal, less_equal, logical_and
 from graphflow.ops.math.reduce import reduce_sum
+from graphflow.ops.math.select import where_v2
 
 #: Up to so many elements a mask is a constant.
 _CONSTANT_SIZE = 4096
@@ -57,8 +63,6 @@ def matrix_band_part(input: Any, num_lower: Any, num_upper: Any, name: str | Non
         ShapeError: the rank is below 2.
         ArgumentError: a width is not known while the graph is built.
     """
-    from graphflow.ops.array.reshape import identity
-
     x = convert_to_tensor(input)
     lower, upper = static_int(num_lower, "matrix_band_part: num_lower"), static_int(num_upper, "matrix_band_part: num_upper")
     with name_scope(name, "MatrixBandPart", [x]) as scope:
@@ -141,3 +145,22 @@ def trace(x: Any, name: str | None = None) -> Tensor:
     t = convert_to_tensor(x)
     with name_scope(name, "Trace", [t]) as scope:
         return reduce_sum(matrix_diag_part(t), axis=-1, name=scope)
+
+
+def eye(
+    num_rows: Any, num_columns: Any = None, batch_shape: Any = None, dtype: Any = float32, name: str | None = None
+) -> Tensor:
+    """The identity matrix, also not square, also a batch of them. Sizes may be tensors."""
+    want = as_dtype(dtype).base_dtype
+    sizes = static_sizes([num_rows, num_rows if num_columns is None else num_columns])
+    if sizes is not None and batch_shape is None and sizes[0] * sizes[1] <= _CONSTANT_SIZE:
+        return constant(np.eye(sizes[0], sizes[1]).astype(want.numpy_dtype), name=name or "eye")
+    with name_scope(name, "eye") as scope:
+        matrix_shape = shape_operand([num_rows, num_rows if num_columns is None else num_columns])
+        rows, columns = range_(matrix_shape[0]), range_(matrix_shape[1])
+        hit = equal(expand_dims(rows, 1), expand_dims(columns, 0))
+        if batch_shape is None:
+            matrix: Tensor = cast(hit, want, name=scope)
+            return matrix
+        batched = concat([cast(shape_operand(batch_shape), matrix_shape.base_dtype), matrix_shape], 0)
+        return broadcast_to(cast(hit, want), batched, name=scope)

@@ -17,12 +17,16 @@ from graphflow.framework.shapes import format_shape
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import normal_axis, static_int
 from graphflow.ops.array.concat import concat
-from graphflow.ops.array.movement import transpose
+from graphflow.ops.array.movement import broadcast_to, transpose
 from graphflow.ops.array.one_hot_where_unique import where_indices
+from graphflow.ops.array.range import range as range_
 from graphflow.ops.array.reshape import reshape, squeeze
-from graphflow.ops.array.scatter import row_positions
-from graphflow.ops.array.shape import merged_shape, shape_tensor
+from graphflow.ops.array.row_positions import merged_shape, row_positions
+from graphflow.ops.array.shape import shape_tensor
+from graphflow.ops.array.split import unstack
 from graphflow.ops.array.strided_slice import slice_axis
+from graphflow.ops.math.cast import cast
+from graphflow.ops.math.reduce import reduce_prod
 
 
 @record(frozen=True, slots=True)
@@ -130,10 +134,6 @@ def gather_dense(params: Tensor, indices: Tensor, axis: int, name: str | None = 
 
 def _batched(p: Tensor, i: Tensor, axis: int, batch_dims: int, name: str | None) -> Tensor:
     """Each batch gathers from its own params: indices become positions in the flattened batch."""
-    from graphflow.ops.array.fill import range as range_
-    from graphflow.ops.math.cast import cast
-    from graphflow.ops.math.reduce import reduce_prod
-
     if p._shape is None or i._shape is None:
         raise ArgumentError("gather: with batch_dims, ranks must be known")
     if batch_dims < 0:
@@ -164,38 +164,6 @@ def _batched(p: Tensor, i: Tensor, axis: int, batch_dims: int, name: str | None)
         return transpose(found, order, scope)
 
 
-def embedding_lookup(
-    params: Any,
-    ids: Any,
-    partition_strategy: str = "mod",
-    name: str | None = None,
-    validate_indices: bool = True,
-    max_norm: float | None = None,
-) -> Tensor:
-    """Rows of the table `params` picked by `ids` (any shape): the result has shape ids.shape + params.shape[1:].
-
-    Args:
-        params: one tensor or variable (a list of one is taken as that; a table split into several is not supported).
-        max_norm: rows longer than this are scaled down to it.
-
-    Raises:
-        ArgumentError: several tables. InvalidArgumentError (at run time): an id out of range.
-    """
-    if isinstance(params, (list, tuple)):
-        if len(params) != 1:
-            raise ArgumentError(f"embedding_lookup: a table in {len(params)} parts is not supported; concatenate them")
-        params = params[0]
-    with name_scope(name, "embedding_lookup"):
-        rows = gather(params, ids)
-        if max_norm is None:
-            return rows
-        from graphflow.ops.math.clip import clip_by_norm
-
-        kept = len(convert_to_tensor(ids)._shape or ())
-        clipped: Tensor = clip_by_norm(rows, max_norm, axes=list(range(kept, len(rows._shape or ()))))
-        return clipped
-
-
 def batch_gather(params: Any, indices: Any, name: str | None = None) -> Tensor:
     """Along the last axis of `indices`, from the params of the same batch."""
     p, i = convert_to_tensor(params), convert_to_tensor(indices)
@@ -211,10 +179,6 @@ def gather_nd(params: Any, indices: Any, name: str | None = None, batch_dims: in
         ShapeError: a position has more entries than params has axes.
         InvalidArgumentError: (in a run) a position outside params.
     """
-    from graphflow.ops.array.movement import broadcast_to
-    from graphflow.ops.array.split import unstack
-    from graphflow.ops.math.cast import cast
-
     p, i = convert_to_tensor(params, name="params"), convert_to_tensor(indices, name="indices")
     if batch_dims:
         raise ArgumentError("gather_nd: batch_dims other than 0 are not supported; use tf.gather with batch_dims")

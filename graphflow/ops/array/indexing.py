@@ -12,7 +12,13 @@ from graphflow.framework.errors import ArgumentError
 from graphflow.framework.shapes import Dimension
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import static_int, whole
+from graphflow.ops.array.concat import stack
+from graphflow.ops.array.gather import gather_dense
+from graphflow.ops.array.shape import shape
 from graphflow.ops.array.strided_slice import STRIDED_SLICE, StridedSliceAttrs
+from graphflow.ops.math.cast import cast
+from graphflow.ops.math.compare import less
+from graphflow.ops.math.select import where_v2
 
 _WHOLE = slice(None)
 
@@ -100,9 +106,6 @@ def _strided(x: Tensor, items: list[Any], scope: str) -> Tensor:
 
 def _vector(items: list[Any]) -> Tensor:
     if any(is_tensor_like(i) for i in items):
-        from graphflow.ops.array.concat import stack
-        from graphflow.ops.math.cast import cast
-
         return stack([cast(i, int32) if is_tensor_like(i) else whole(i, "a bound") for i in items])
     numbers = [whole(i, "a bound") for i in items]
     wide = any(not -(2**31) <= n < 2**31 for n in numbers)
@@ -121,10 +124,6 @@ def _axis_of(x: Tensor, items: list[Any], k: int) -> int:
 
 def _picked(x: Tensor, items: list[Any], scope: str) -> Tensor:
     """Axes with an index that only a run knows are gathered, last axis first; the other items follow as usual."""
-    from graphflow.ops.array.gather import gather_dense
-    from graphflow.ops.array.shape import shape
-    from graphflow.ops.math.compare import less, where_v2
-
     picks = [k for k, item in enumerate(items) if _runtime(item)]
     rest = [item for k, item in enumerate(items) if k not in picks]
     last = all(_trivial(item) for item in rest)

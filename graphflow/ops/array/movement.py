@@ -16,6 +16,9 @@ from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, 
 from graphflow.framework.shapes import Shape, format_shape, fresh_dim
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import normal_axis, shape_operand, static_ints
+from graphflow.ops.array.concat import concat
+from graphflow.ops.array.identity import identity
+from graphflow.ops.array.strided_slice import slice_axis
 
 
 def _random(seed: int, s: tuple[int, ...]) -> np.ndarray[Any, Any]:
@@ -245,10 +248,6 @@ def reverse(tensor: Any, axis: Any, name: str | None = None) -> Tensor:
 
 def roll(input: Any, shift: Any, axis: Any, name: str | None = None) -> Tensor:
     """Moves the elements by `shift` places along `axis`; what leaves at the end comes in at the front."""
-    from graphflow.ops.array.concat import concat
-    from graphflow.ops.array.reshape import identity
-    from graphflow.ops.array.strided_slice import slice_axis
-
     x = convert_to_tensor(input)
     axes: Sequence[int] = _axes("roll", x, axis)
     shifts = static_ints(shift, "roll: shift")

@@ -16,6 +16,11 @@ from graphflow.framework.shapes import Dim, fresh_dim
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import normal_axis, static_int
 from graphflow.ops.array.axis import PositionAttrs
+from graphflow.ops.array.range import range as range_
+from graphflow.ops.array.reshape import expand_dims
+from graphflow.ops.math.cast import CastAttrs, cast
+from graphflow.ops.math.compare import less
+from graphflow.ops.math.reduce import reduce_max
 
 # ---------------------------------------------------------------------------------------------- one-hot
 
@@ -51,8 +56,6 @@ def _one_hot_expand(p: Any, indices: Any, depth: Any, on: Any, off: Any) -> Any:
     shown = (*out[:axis], 1, *out[axis + 1 :])
     dtype = p.type(indices).dtype
     if dtype is uint8:  # 256 and more are no uint8
-        from graphflow.ops.math.cast import CastAttrs
-
         indices, dtype = p.op("Cast", indices, attrs=CastAttrs(int32)), int32
     position = p.op("AxisPosition", attrs=PositionAttrs(out, axis, dtype))
     return p.op("SelectV2", p.op("Equal", p.reshape(indices, shown), position), on, off)
@@ -122,12 +125,6 @@ def _switch(value: int, dtype: DType) -> int | bool:
 
 def sequence_mask(lengths: Any, maxlen: Any = None, dtype: Any = bool_, name: str | None = None) -> Tensor:
     """A new last axis of size `maxlen` (the longest length), true at the first ``lengths[i]`` positions."""
-    from graphflow.ops.array.fill import range as range_
-    from graphflow.ops.array.reshape import expand_dims
-    from graphflow.ops.math.cast import cast
-    from graphflow.ops.math.compare import less
-    from graphflow.ops.math.reduce import reduce_max
-
     with name_scope(name, "SequenceMask") as scope:
         n = convert_to_tensor(lengths)
         longest = reduce_max(n) if maxlen is None else maxlen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,17 @@ from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, 
 from graphflow.framework.shapes import Dim, format_shape, fresh_dim, product
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import shape_operand
-from graphflow.ops.array.shape import merged_shape, shape, shape_tensor
+from graphflow.ops.array.concat import concat
+from graphflow.ops.array.fill import zeros
+from graphflow.ops.array.range import range as range_
+from graphflow.ops.array.reshape import reshape
+from graphflow.ops.array.row_positions import merged_shape, row_positions
+from graphflow.ops.array.row_updates import ROWS_UPDATE
+from graphflow.ops.array.shape import shape, shape_tensor
+from graphflow.ops.array.split import unstack
+from graphflow.ops.array.strided_slice import slice_axis
+from graphflow.ops.math.cast import cast
+from graphflow.ops.math.reduce import reduce_max
 
 
 @record(frozen=True, slots=True)
@@ -139,8 +148,6 @@ def unsorted_segment_sum(data: Any, segment_ids: Any, num_segments: Any, name: s
 
 def segment_sum(data: Any, segment_ids: Any, name: str | None = None) -> Tensor:
     """As `unsorted_segment_sum` with ids in ascending order; there are as many segments as the last id says."""
-    from graphflow.ops.math.reduce import reduce_max
-
     d, i = convert_to_tensor(data), convert_to_tensor(segment_ids)
     with name_scope(name, "SegmentSum", [d]) as scope:
         known = i.static_value()
@@ -158,36 +165,9 @@ def _densify(value: IndexedSlices, dtype: DType | None, name: str | None) -> Ten
 
 register_tensor_conversion(IndexedSlices, _densify)
 
-# ---------------------------------------------------------------------------------------------- positions
-
-
-def row_positions(parts: Sequence[Tensor], sizes: Sequence[Tensor | None]) -> Tensor:
-    """Row-major offset of the position whose coordinates are `parts`, in a box of `sizes` (None: not checked).
-
-    A coordinate out of its range gives -1, so that a gather or scatter by it is still refused.
-    """
-    from graphflow.ops.math.binary import add, multiply
-    from graphflow.ops.math.compare import greater_equal, less, logical_or, where_v2
-
-    total = parts[0]
-    outside: Tensor | None = None
-    for k, (part, size) in enumerate(zip(parts, sizes, strict=True)):
-        if size is None:
-            continue
-        total = part if k == 0 else add(multiply(total, size), part)
-        bad = logical_or(less(part, 0), greater_equal(part, size))
-        outside = bad if outside is None else logical_or(outside, bad)
-    return total if outside is None else where_v2(outside, convert_to_tensor(-1, total.base_dtype), total)
-
 
 def _rows_at(base: Tensor, indices: Tensor, updates: Tensor, what: str) -> tuple[Tensor, Tensor, Tensor]:
     """base, positions and updates flattened so that a position is one row."""
-    from graphflow.ops.array.concat import concat
-    from graphflow.ops.array.reshape import reshape
-    from graphflow.ops.array.split import unstack
-    from graphflow.ops.array.strided_slice import slice_axis
-    from graphflow.ops.math.cast import cast
-
     if not indices._shape or not isinstance(indices._shape[-1], int) or indices._shape[-1] < 1:
         raise ArgumentError(f"{what}: the rank and last dimension of indices must be known, and at least 1")
     depth = indices._shape[-1]
@@ -207,9 +187,6 @@ def scatter_nd(indices: Any, updates: Any, shape: Any, name: str | None = None) 
     Raises:
         InvalidArgumentError: (in a run) a position outside the shape.
     """
-    from graphflow.ops.array.fill import zeros
-    from graphflow.ops.array.reshape import reshape
-
     i, u = convert_to_tensor(indices, name="indices"), convert_to_tensor(updates, name="updates")
     with name_scope(name, "ScatterNd", [u]) as scope:
         target = shape_operand(shape)
@@ -230,26 +207,19 @@ def tensor_scatter_sub(tensor: Any, indices: Any, updates: Any, name: str | None
 
 def tensor_scatter_update(tensor: Any, indices: Any, updates: Any, name: str | None = None) -> Tensor:
     """`tensor` with the elements at the positions `indices` replaced; the last one wins. It has no gradient."""
-    return _tensor_scatter("RowsUpdate", None, tensor, indices, updates, name, "TensorScatterUpdate")
+    return _tensor_scatter(ROWS_UPDATE, NO_ATTRS, tensor, indices, updates, name, "TensorScatterUpdate")
 
 
-def _tensor_scatter(
-    op: OpDef | str, attrs: Any, tensor: Any, indices: Any, updates: Any, name: str | None, default: str
-) -> Tensor:
-    from graphflow.ops.array.reshape import reshape
-
+def _tensor_scatter(op: OpDef, attrs: Any, tensor: Any, indices: Any, updates: Any, name: str | None, default: str) -> Tensor:
     x, i = convert_to_tensor(tensor), convert_to_tensor(indices)
     u = convert_to_tensor(updates, x.base_dtype)
     with name_scope(name, default, [x]) as scope:
-        rows = build(op, _rows_at(x, i, u, default), NO_ATTRS if attrs is None else attrs)
+        rows = build(op, _rows_at(x, i, u, default), attrs)
         return reshape(rows, shape_tensor(x), name=scope)
 
 
 def invert_permutation(x: Any, name: str | None = None) -> Tensor:
     """The permutation that undoes x. InvalidArgumentError (in a run) where an entry is out of range."""
-    from graphflow.ops.array.fill import range as range_
-    from graphflow.ops.math.cast import cast
-
     t = convert_to_tensor(x)
     if t._shape is not None and len(t._shape) != 1:
         raise ShapeError(f"invert_permutation expects a 1D vector: Shape must be rank 1 but is rank {len(t._shape)}")

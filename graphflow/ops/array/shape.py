@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,19 +96,3 @@ def shape_tensor(x: Tensor, out_type: DType = int32) -> Tensor:
         return shape(x, out_type=out_type)
     with x.graph.as_default():
         return constant(np.array(static, out_type.numpy_dtype), name="Shape")
-
-
-def merged_shape(x: Tensor, start: int, stop: int) -> Tensor:
-    """The shape of x with its axes start, ..., stop - 1 merged into one. (-1 would not do: other sizes may be 0.)"""
-    from graphflow.ops.array.concat import concat
-    from graphflow.ops.array.strided_slice import slice_axis
-
-    static = None if x._shape is None else static_shape(x._shape)
-    if static is not None:
-        with x.graph.as_default():
-            return constant(np.array([*static[:start], math.prod(static[start:stop]), *static[stop:]], np.int32), name="Shape")
-    sizes = shape_tensor(x)
-    count: Any = 1
-    for k in range(start, stop):
-        count = sizes[k] * count
-    return concat([slice_axis(sizes, 0, 0, start), [count], slice_axis(sizes, 0, stop, None)], 0)

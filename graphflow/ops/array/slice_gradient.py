@@ -13,7 +13,7 @@ from graphflow.framework.kinds import Composite, IndexMap, LowerContext, Piece, 
 from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.framework.shapes import Dim, Shape
 from graphflow.framework.tensor import Tensor
-from graphflow.ops.array.concat import PadAttrs
+from graphflow.ops.array.pad import PadAttrs
 from graphflow.ops.array.strided_slice import (
     AxisSlice,
     StridedSliceAttrs,

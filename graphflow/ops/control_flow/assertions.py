@@ -12,6 +12,7 @@ from graphflow.framework.dtypes import DType, as_dtype
 from graphflow.framework.errors import ArgumentError, DTypeError, InvalidArgumentError, ShapeError
 from graphflow.framework.registry import TensorValue
 from graphflow.framework.tensor import Operation, Tensor
+from graphflow.ops.array.reshape import reshape
 from graphflow.ops.control_flow.control import Assert, no_op, summarize
 from graphflow.ops.math import compare
 from graphflow.ops.math.binary import add, multiply, subtract
@@ -211,8 +212,6 @@ def is_strictly_increasing(x: Any, name: str | None = None) -> Tensor:
 
 
 def _steps(x: Any, ordered: Callable[..., Tensor], name: str) -> Tensor:
-    from graphflow.ops.array.reshape import reshape
-
     with name_scope(name, name, [x]) as scope:
         flat = reshape(convert_to_tensor(x, name="x"), [-1])
         return reduce_all(ordered(flat[1:], flat[:-1]), name=scope)

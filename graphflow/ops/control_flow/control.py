@@ -20,6 +20,7 @@ from graphflow.framework.kinds import Assertion, Composite, Elementwise, Host, N
 from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.framework.tensor import Operation, Tensor
+from graphflow.ops.array.identity import identity
 
 # ---------------------------------------------------------------------------------------------- order only
 
@@ -81,8 +82,6 @@ def group(*inputs: Any, name: str | None = None, **kwargs: Any) -> Operation:
 
 def with_dependencies(dependencies: Sequence[Any], output_tensor: Any, name: str | None = None) -> Any:
     """`output_tensor`, available only after `dependencies` (operations or tensors) are done."""
-    from graphflow.ops.array.reshape import identity
-
     operations = [_operation(d) for d in dependencies]
     graph = output_tensor.graph
     with name_scope(name, "control_dependency", [output_tensor]) as scope, graph.control_dependencies(operations):

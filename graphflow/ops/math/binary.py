@@ -23,17 +23,16 @@ from graphflow.framework.dtypes import (
     uint32,
     uint64,
 )
+from graphflow.framework.indexed_slices import IndexedSlices
 from graphflow.framework.kinds import Algebra
 from graphflow.framework.registry import not_differentiable, register
 from graphflow.framework.scalar_builder import ScalarBuilder
 from graphflow.framework.shapes import Dim
 from graphflow.framework.tensor import Tensor
-from graphflow.ops._define.elementwise import (
-    binary_op,
-    build_binary,
-    convert_operands,
-    dim_arithmetic,
-)
+from graphflow.ops._define.elementwise import binary_op
+from graphflow.ops._define.operands import build_binary, convert_operands
+from graphflow.ops._define.types import dim_arithmetic
+from graphflow.ops.math.cast import cast
 
 _STEPS = not_differentiable("it is piecewise constant")
 
@@ -81,8 +80,6 @@ def multiply(x: Any, y: Any, name: str | None = None) -> Tensor:
 
 def scalar_mul(scalar: Any, x: Any, name: str | None = None) -> Any:
     """x scaled by a 0-d `scalar`. An IndexedSlices stays one."""
-    from graphflow.framework.indexed_slices import IndexedSlices
-
     if isinstance(x, IndexedSlices):
         return IndexedSlices(multiply(x.values, scalar, name), x.indices, x.dense_shape)
     return multiply(scalar, x, name)
@@ -136,7 +133,6 @@ def truediv(x: Any, y: Any, name: str | None = None) -> Tensor:
     wide = _TRUE_DIVISION.get(a.base_dtype)
     if wide is None or a.base_dtype is not b.base_dtype:
         return a.op.graph.create_op(REAL_DIV, (a, b), name=scope).outputs[0]
-    from graphflow.ops.math.cast import cast
 
     graph = a.op.graph
     with graph.as_default(), graph.name_scope(scope) as scope:

@@ -12,7 +12,9 @@ from graphflow.framework.kinds import NO_ALGEBRA, Algebra, Elementwise
 from graphflow.framework.registry import OpDef, Sample, not_differentiable, register
 from graphflow.framework.scalar_builder import ScalarBuilder
 from graphflow.framework.tensor import Tensor
-from graphflow.ops._define.elementwise import binary_infer, build_binary, build_unary, quiet, unary_infer
+from graphflow.ops._define.elementwise import quiet
+from graphflow.ops._define.operands import build_binary, build_unary
+from graphflow.ops._define.types import binary_infer, unary_infer
 
 _NONE = not_differentiable("it takes integers")
 _TYPES = (np.int32, np.int8, np.int64, np.uint8, np.uint32)

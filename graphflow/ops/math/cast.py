@@ -29,8 +29,7 @@ from graphflow.framework.kinds import Elementwise, ShapeValue, TensorType
 from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.framework.tensor import Tensor
-from graphflow.ops._define.elementwise import build_unary
-from graphflow.ops.math.binary import maximum, minimum
+from graphflow.ops._define.operands import build_unary
 
 _NUMBERS = tuple(d for d in ALL if d is not string)
 
@@ -144,26 +143,6 @@ def to_int64(x: Any, name: str | None = "ToInt64") -> Any:
 def to_bfloat16(x: Any, name: str | None = "ToBFloat16") -> Any:
     """x as bfloat16."""
     return cast(x, bfloat16, name)
-
-
-def saturate_cast(value: Any, dtype: Any, name: str | None = None) -> Any:
-    """`value` as `dtype`, clamped to its range first."""
-    target = as_dtype(dtype).base_dtype
-    t = convert_to_tensor(value, name="value")
-    graph = t.graph
-    with graph.as_default(), graph.name_scope(name or "saturate_cast") as scope:
-        source = t.base_dtype
-        if not source.is_bool and not target.is_bool and source is not target:
-            if float(source.min) < float(target.min):
-                t = maximum(t, _bound(target.min, source, target), name="lower")
-            if float(source.max) > float(target.max):
-                t = minimum(t, _bound(target.max, source, target), name="upper")
-        return cast(t, target, name=scope)
-
-
-def _bound(limit: Any, source: DType, target: DType) -> Any:
-    """A limit of `target` as a value of `source`. Where rounding puts it outside, the cast itself saturates."""
-    return int(limit) if source.is_integer else np.asarray(float(limit)).astype(source.numpy_dtype)
 
 
 @record(frozen=True, slots=True)

@@ -1,22 +1,108 @@
-"""Clipping by norms. `clip_by_value` is in `combine`."""
+"""Clipping: of elements to a range, of whole tensors to a norm."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from graphflow.framework.build import convert_to_tensor, name_scope
-from graphflow.framework.dtypes import float32
-from graphflow.framework.errors import ArgumentError
+import numpy as np
+
+from graphflow.framework.build import convert_to_tensor, is_tensor_like, name_scope
+from graphflow.framework.dtypes import DType, as_dtype, float32
+from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.indexed_slices import IndexedSlices
+from graphflow.framework.kinds import Elementwise, TensorType
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, register
 from graphflow.framework.tensor import Tensor
+from graphflow.ops._define.types import allowed, broadcast, mismatch, refuse, unequal
+from graphflow.ops.array.shape import size
 from graphflow.ops.math.add_n import add_n
 from graphflow.ops.math.binary import add, maximum, minimum, multiply, realdiv, subtract
 from graphflow.ops.math.cast import cast
-from graphflow.ops.math.compare import greater, where_v2
+from graphflow.ops.math.compare import greater
 from graphflow.ops.math.reduce import reduce_sum
+from graphflow.ops.math.select import where_v2
 from graphflow.ops.math.statistics import l2_loss
 from graphflow.ops.math.unary import rsqrt, sqrt, square
+
+# ---------------------------------------------------------------------------------------------- of elements
+
+
+def _clip_infer(ctx: InferContext, attrs: Any, x: TensorType, low: TensorType, high: TensorType) -> tuple[TensorType, ...]:
+    for arg, bound in (("clip_value_min", low), ("clip_value_max", high)):
+        if bound.dtype is not x.dtype:
+            raise mismatch(ctx, ("t", arg), x, bound)
+    if x.dtype.kind not in "fiu":
+        raise refuse(ctx, "t", x.dtype, "fiu")
+    shape = broadcast(ctx, broadcast(ctx, x.shape, high.shape), low.shape)
+    if shape is not None and x.shape is not None and len(shape) > len(x.shape):
+        raise ShapeError(f"clip_by_value: {unequal('the bounds would broadcast the tensor', x.shape, shape)}")
+    return (TensorType(x.dtype, shape),)
+
+
+def _clip_samples() -> list[Sample]:
+    x = np.linspace(-3.1, 3.3, 12, dtype=np.float32).reshape(3, 4)
+    low, high = np.array(-1.0, np.float32), np.array(2.0, np.float32)
+    rows = np.array([[-2.0], [-1.0], [0.0]], np.float32)
+    return [
+        Sample((x, low, high)),
+        Sample((x, rows, high)),
+        Sample((x[0, 0].reshape(()), low, high)),
+        Sample((x[:0], low, high)),
+    ]
+
+
+CLIP_BY_VALUE = register(
+    OpDef(
+        "ClipByValue",
+        Elementwise(lambda b, attrs, x, low, high: b.maximum(b.minimum(x, high), low)),
+        _clip_infer,
+        lambda attrs, x, low, high: np.asarray(np.where(x > high, high, np.where(x < low, low, x))).astype(x.dtype),
+        _clip_samples,
+        dtypes=allowed("fiu"),
+        doc="x limited to [low, high]; NaN stays NaN.",
+    )
+)
+
+
+def clip_by_value(t: Any, clip_value_min: Any, clip_value_max: Any, name: str | None = None) -> Any:
+    """t limited to [clip_value_min, clip_value_max], which broadcast to its shape. An IndexedSlices stays one.
+
+    Elements that are limited pass no gradient to t; NaN stays NaN.
+    """
+    if isinstance(t, IndexedSlices):
+        return IndexedSlices(clip_by_value(t.values, clip_value_min, clip_value_max, name), t.indices, t.dense_shape)
+    values = convert_to_tensor(t, name="t")
+    graph = values.graph
+    with graph.as_default(), graph.name_scope(name or "clip_by_value") as scope:
+        bounds = [
+            convert_to_tensor(v, None if is_tensor_like(v) else values.base_dtype, name=arg)
+            for v, arg in ((clip_value_min, "clip_value_min"), (clip_value_max, "clip_value_max"))
+        ]
+    return graph.create_op(CLIP_BY_VALUE, (values, *bounds), NO_ATTRS, scope).outputs[0]
+
+
+def saturate_cast(value: Any, dtype: Any, name: str | None = None) -> Any:
+    """`value` as `dtype`, clamped to its range first."""
+    target = as_dtype(dtype).base_dtype
+    t = convert_to_tensor(value, name="value")
+    graph = t.graph
+    with graph.as_default(), graph.name_scope(name or "saturate_cast") as scope:
+        source = t.base_dtype
+        if not source.is_bool and not target.is_bool and source is not target:
+            if float(source.min) < float(target.min):
+                t = maximum(t, _bound(target.min, source, target), name="lower")
+            if float(source.max) > float(target.max):
+                t = minimum(t, _bound(target.max, source, target), name="upper")
+        return cast(t, target, name=scope)
+
+
+def _bound(limit: Any, source: DType, target: DType) -> Any:
+    """A limit of `target` as a value of `source`. Where rounding puts it outside, the cast itself saturates."""
+    return int(limit) if source.is_integer else np.asarray(float(limit)).astype(source.numpy_dtype)
+
+
+# ---------------------------------------------------------------------------------------------- by norms
 
 
 def _values(t: Any, name: str) -> Tensor:
@@ -45,8 +131,6 @@ def clip_by_norm(t: Any, clip_norm: Any, axes: Any = None, name: str | None = No
 
 def clip_by_average_norm(t: Any, clip_norm: Any, name: str | None = None) -> Tensor:
     """t, scaled down to the average L2 norm (the norm over the number of elements) `clip_norm` where it is larger."""
-    from graphflow.ops.array.shape import size
-
     with name_scope(name, "clip_by_average_norm", [t]) as scope:
         values = convert_to_tensor(t, name="t")
         limit = convert_to_tensor(clip_norm, values.base_dtype)
@@ -108,4 +192,6 @@ def clip_by_global_norm(t_list: Any, clip_norm: Any, use_norm: Any = None, name:
         return clipped, norm
 
 
-__all__ = ["clip_by_average_norm", "clip_by_global_norm", "clip_by_norm", "global_norm"]
+__all__ = [
+    "clip_by_average_norm", "clip_by_global_norm", "clip_by_norm", "clip_by_value", "global_norm", "saturate_cast",
+]  # fmt: skip

@@ -13,6 +13,9 @@ from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.graph import check_same_dtype
 from graphflow.framework.tensor import Tensor
 from graphflow.ops.array.axis import axis_size
+from graphflow.ops.array.identity import identity
+from graphflow.ops.array.movement import transpose
+from graphflow.ops.array.reshape import reshape
 from graphflow.ops.math.binary import multiply
 from graphflow.ops.math.matmul import matmul
 from graphflow.ops.math.reduce import reduce_sum
@@ -41,8 +44,6 @@ def _product(sizes: Sequence[Any]) -> Any:
 
 
 def _arranged(x: Tensor, order: Sequence[int]) -> Tensor:
-    from graphflow.ops.array.movement import transpose
-
     if list(order) == list(range(len(order))):
         return x
     result: Tensor = transpose(x, list(order))
@@ -50,8 +51,6 @@ def _arranged(x: Tensor, order: Sequence[int]) -> Tensor:
 
 
 def _reshaped(x: Tensor, sizes: list[Any], name: str | None = None) -> Tensor:
-    from graphflow.ops.array.reshape import reshape
-
     if name is None and x._shape is not None and list(x._shape) == sizes:
         return x
     result: Tensor = reshape(x, sizes, name=name)
@@ -151,8 +150,6 @@ def einsum(equation: str, *inputs: Any, name: str | None = None, **kwargs: Any) 
         gone = [k for k, c in enumerate(labels) if c not in output]
         if gone:
             current, labels = reduce_sum(current, gone), [c for c in labels if c in output]
-        from graphflow.ops.array.movement import transpose
-        from graphflow.ops.array.reshape import identity
 
         order = [labels.index(c) for c in output]
         plain = order == list(range(len(order)))

@@ -15,7 +15,8 @@ from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, register
 from graphflow.framework.shapes import Dim, Shape, format_shape, fresh_dim
 from graphflow.framework.tensor import Tensor
-from graphflow.ops._define.elementwise import brackets
+from graphflow.ops._define.types import brackets
+from graphflow.ops.array.reshape import expand_dims, squeeze
 
 
 @record(frozen=True, slots=True)
@@ -178,8 +179,6 @@ def matvec(
     b_is_sparse: bool = False, name: str | None = None,
 ) -> Tensor:  # fmt: skip
     """Matrix times vector: [..., m, k] x [..., k] -> [..., m]. Errors as of `matmul`."""
-    from graphflow.ops.array.reshape import expand_dims, squeeze
-
     with name_scope(name, "MatVec", [a, b]) as scope:
         x, y = convert_pair(a, b)
         product = matmul(x, expand_dims(y, -1), transpose_a=transpose_a, adjoint_a=adjoint_a)

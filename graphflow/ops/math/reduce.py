@@ -9,13 +9,14 @@ import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor
 from graphflow.framework.dtypes import NUMERIC, DType, as_dtype, bool_, int64
-from graphflow.framework.errors import ArgumentError, DTypeError
 from graphflow.framework.kinds import Reduction, ShapeValue, TensorType
 from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.framework.shapes import Shape, product
 from graphflow.framework.tensor import Tensor
-from graphflow.ops._define.elementwise import refuse
+from graphflow.ops._define.axes import check_axes, normal_axes, old_names
+from graphflow.ops._define.types import refuse
+from graphflow.ops.array.reshape import reshape
 
 
 @record(frozen=True, slots=True)
@@ -44,77 +45,13 @@ def _infer(kinds: str) -> Callable[..., tuple[TensorType, ...]]:
     return infer
 
 
-def check_axes(op_name: str, axes: Sequence[int], rank: int) -> None:
-    for a in axes:
-        if not -rank <= a < rank:
-            raise ArgumentError(
-                f"{op_name}: Invalid reduction dimension ({a} for input with {rank} dimension(s)): Invalid reduction "
-                f"dimension {a} for input with {rank} dimensions."
-            )
-
-
 # ---------------------------------------------------------------------------------------------- arguments
-
-
-def axis_values(axis: Any, op_name: str) -> tuple[int, ...] | None:
-    """`axis` as ints: an int, a sequence, an array, or a tensor whose value is known while the graph is built."""
-    if axis is None:
-        return None
-    if isinstance(axis, Tensor):
-        known = axis.static_value()
-        flat = known if isinstance(known, tuple) else (known,)
-        ints = tuple(a for a in flat if isinstance(a, int))
-        if len(ints) != len(flat):
-            raise ArgumentError(
-                f"{op_name}: the axes must be known while the graph is built, but {axis!r} has a value only in a run. "
-                "Pass ints."
-            )
-        return ints
-    array = np.asarray(axis)
-    if array.size and array.dtype.kind not in "iu":
-        raise DTypeError(f"{op_name}: axis must be int32 or int64, got {axis!r}. Expected int32")
-    return tuple(int(a) for a in array.ravel())
-
-
-def normal_axes(axis: Any, rank: int | None, op_name: str) -> tuple[int, ...]:
-    """The axes as ascending non-negative ints. ArgumentError for one out of range or named twice."""
-    values = axis_values(axis, op_name)
-    if values is None:
-        if rank is None:
-            raise ArgumentError(f"{op_name}: an input of unknown rank needs explicit axes; call set_shape on it first")
-        return tuple(range(rank))
-    if rank is None:
-        if any(a < 0 for a in values):
-            raise ArgumentError(
-                f"{op_name}: axis {values} counts from the end, but the rank of the input is unknown; set_shape it"
-            )
-        return tuple(sorted(set(values)))
-    check_axes(op_name, values, rank)
-    wrapped = [a % rank for a in values]
-    if len(set(wrapped)) != len(wrapped):
-        raise ArgumentError(f"{op_name}: Invalid reduction arguments: Axes contains duplicate dimension: {list(values)}")
-    return tuple(sorted(wrapped))
-
-
-def old_names(axis: Any, keepdims: Any, reduction_indices: Any, keep_dims: Any) -> tuple[Any, bool]:
-    """axis and keepdims, either of which may come under the name that it had before TensorFlow 1.5."""
-    if reduction_indices is not None:
-        if axis is not None:
-            raise ArgumentError("Cannot specify both 'axis' and 'reduction_indices'")
-        axis = reduction_indices
-    if keep_dims is not None:
-        if keepdims is not None:
-            raise ArgumentError("Cannot specify both 'keepdims' and 'keep_dims'")
-        keepdims = keep_dims
-    return axis, bool(keepdims)
 
 
 def reduce_with(op: OpDef, input_tensor: Any, axis: Any, keepdims: bool, name: str | None) -> Tensor:
     """`op` over `axis` of a value. Everything of an input of unknown rank is reduced as one flat vector."""
     x = convert_to_tensor(input_tensor, name="input_tensor")
     if x._shape is None and axis is None and not keepdims:
-        from graphflow.ops.array.reshape import reshape
-
         return build(op, (reshape(x, [-1]),), ReduceAttrs((0,)), name)
     rank = None if x._shape is None else len(x._shape)
     return build(op, (x,), ReduceAttrs(normal_axes(axis, rank, op.name), keepdims), name)
@@ -319,6 +256,4 @@ def reduce_any(
     return reduce_with(ANY, input_tensor, *old_names(axis, keepdims, reduction_indices, keep_dims), name)
 
 
-__all__ = [
-    "reduce_all", "reduce_any", "reduce_max", "reduce_mean", "reduce_min", "reduce_prod", "reduce_sum",
-]  # fmt: skip
+__all__ = ["reduce_all", "reduce_any", "reduce_max", "reduce_mean", "reduce_min", "reduce_prod", "reduce_sum"]

@@ -12,23 +12,15 @@ from graphflow.framework.errors import ArgumentError
 from graphflow.framework.kinds import Composite, ExpandContext, TensorType
 from graphflow.framework.registry import InferContext, OpDef, Sample, register
 from graphflow.framework.tensor import Tensor
+from graphflow.ops._define.axes import check_axes, normal_axes, old_names
 from graphflow.ops._define.half_precision import in_float32
+from graphflow.ops._define.types import check_float
+from graphflow.ops.array.reshape import squeeze
 from graphflow.ops.math.binary import pow, realdiv
 from graphflow.ops.math.cast import cast
 from graphflow.ops.math.compare import equal, not_equal
-from graphflow.ops.math.reduce import (
-    ReduceAttrs,
-    check_axes,
-    normal_axes,
-    old_names,
-    reduce_max,
-    reduce_mean,
-    reduce_sum,
-    reduce_with,
-    reduced_shape,
-)
+from graphflow.ops.math.reduce import ReduceAttrs, reduce_max, reduce_mean, reduce_sum, reduce_with, reduced_shape
 from graphflow.ops.math.unary import abs, sqrt, square
-from graphflow.ops.nn.softmax import check_float
 
 
 def _infer(ctx: InferContext, attrs: ReduceAttrs, x: TensorType) -> tuple[TensorType, ...]:
@@ -153,8 +145,6 @@ def moments(
     Raises:
         ValueError: an axis that is not there. TypeError: not a float tensor.
     """
-    from graphflow.ops.array.reshape import squeeze
-
     with name_scope(name, "moments", [x]):
         given = convert_to_tensor(x, name="x")
         half = given.base_dtype.is_floating and given.base_dtype.size == 2
@@ -250,7 +240,6 @@ def norm(
             largest = reduce_max(reduce_sum(size, summed, True), over, True, name=None if not kept else scope)
             if kept:
                 return largest
-            from graphflow.ops.array.reshape import squeeze
 
             result: Tensor = squeeze(largest, [rows, columns], name=scope)
             return result

@@ -1,132 +1,23 @@
-"""Ops that ask for order: argmax, argmin, top_k, in_top_k, and running sums and products."""
+"""The largest elements of rows: top_k and in_top_k."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from graphflow.framework.build import build, build_op, convert_to_tensor
-from graphflow.framework.dtypes import FLOATS, NUMERIC, DType, as_dtype, bool_, int32, int64
+from graphflow.framework.dtypes import FLOATS, NUMERIC, bool_, int32, int64
 from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
-from graphflow.framework.kinds import ArgReduction, Composite, ExpandContext, Host, TensorType
+from graphflow.framework.kinds import Composite, ExpandContext, Host, TensorType
 from graphflow.framework.records import record
 from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.framework.shapes import fresh_dim
 from graphflow.framework.tensor import Tensor
-from graphflow.ops._define.elementwise import brackets
+from graphflow.ops._define.axes import axis_values
+from graphflow.ops._define.types import check_float, check_number
 from graphflow.ops.array.axis import PositionAttrs
-from graphflow.ops.math.reduce import ReduceAttrs, axis_values, check_axes
-from graphflow.ops.nn.softmax import check_float
-
-# ---------------------------------------------------------------------------------------------- argmax and argmin
-
-
-@record(frozen=True, slots=True)
-class ArgAttrs:
-    axis: int = 0
-    output_type: DType = int64
-
-
-def _arg_infer(ctx: InferContext, attrs: ArgAttrs, x: TensorType) -> tuple[TensorType, ...]:
-    _check_number(ctx, x)
-    if x.shape is None:
-        return (TensorType(attrs.output_type, None),)
-    check_axes(ctx.op_name, (attrs.axis,), len(x.shape))
-    if x.shape[attrs.axis] == 0:
-        raise ArgumentError(f"{ctx.op_name}: Reduction axis {attrs.axis} is empty in shape {brackets(x.shape)}")
-    return (TensorType(attrs.output_type, x.shape[: attrs.axis] + x.shape[attrs.axis + 1 :]),)
-
-
-def _check_number(ctx: InferContext, x: TensorType) -> None:
-    if x.dtype not in NUMERIC:
-        raise DTypeError(
-            f"{ctx.op_name}: Value passed to parameter 'input' has DataType {x.dtype.name} not in list of allowed "
-            f"values: {', '.join(d.name for d in NUMERIC)}"
-        )
-
-
-def _arg_samples() -> list[Sample]:
-    rng = np.random.default_rng(17)
-
-    def case(shape: tuple[int, ...], axis: int) -> Sample:
-        x = rng.permutation(int(np.prod(shape))).reshape(shape).astype(np.float32)
-        return Sample((x,), ArgAttrs(axis), gradient=False)
-
-    ties = Sample((np.array([[1, 3, 3], [2, 2, 2]], np.float32),), ArgAttrs(1), gradient=False)
-    return [case((7,), 0), case((3, 5), 0), case((3, 5), 1), case((2, 3, 4), 1), case((0, 3), 1), case((4, 1), 1), ties]
-
-
-def _arg_op(name: str, which: Literal["max", "min"], find: Callable[..., Any], doc: str) -> OpDef:
-    return OpDef(
-        name,
-        ArgReduction(which),
-        _arg_infer,
-        lambda attrs, x: np.asarray(find(x, axis=attrs.axis)).astype(attrs.output_type.numpy_dtype),
-        _arg_samples,
-        grad=not_differentiable("an index"),
-        attrs=ArgAttrs,
-        dtypes=NUMERIC,
-        onnx=name,
-        doc=doc,
-    )
-
-
-ARG_MAX = register(_arg_op("ArgMax", "max", np.argmax, "The first index of the largest element along an axis."))
-ARG_MIN = register(_arg_op("ArgMin", "min", np.argmin, "The first index of the smallest element along an axis."))
-
-
-def _arg(op: OpDef, input: Any, axis: Any, dimension: Any, output_type: Any, name: str | None) -> Tensor:
-    if axis is not None and dimension is not None:
-        raise ArgumentError("Cannot specify both 'axis' and 'dimension'")
-    x = convert_to_tensor(input, name="input")
-    found = as_dtype(output_type).base_dtype
-    if found not in (int32, int64):
-        raise DTypeError(f"{op.name}: output_type must be int32 or int64, got {found.name}")
-    return build(op, (x,), ArgAttrs(one_position(op.name, dimension if axis is None else axis, x, 0), found), name)
-
-
-def one_position(op_name: str, axis: Any, x: Tensor, default: int) -> int:
-    """The one axis of x that `axis` names, not negative."""
-    values = axis_values(axis, op_name) or (default,)
-    rank = None if x._shape is None else len(x._shape)
-    if len(values) != 1:
-        raise ArgumentError(f"{op_name}: one axis is needed, got {values}")
-    if rank is None:
-        if values[0] < 0:
-            raise ArgumentError(f"{op_name}: a negative axis needs an input of known rank; call set_shape on it")
-        return values[0]
-    check_axes(op_name, values, rank)
-    return values[0] % rank
-
-
-def argmax(input: Any, axis: Any = None, name: str | None = None, dimension: Any = None, output_type: Any = int64) -> Tensor:
-    """The index of the largest element along `axis` (by default 0): of several the first; a NaN counts as the largest.
-
-    Args:
-        output_type: int64 or int32. `dimension` is the old name of `axis`.
-
-    Raises:
-        ValueError: an axis that is not there, or is empty. TypeError: not a numeric tensor.
-    """
-    return _arg(ARG_MAX, input, axis, dimension, output_type, name)
-
-
-def argmin(input: Any, axis: Any = None, name: str | None = None, dimension: Any = None, output_type: Any = int64) -> Tensor:
-    """The index of the smallest element along `axis`; else as `argmax`."""
-    return _arg(ARG_MIN, input, axis, dimension, output_type, name)
-
-
-def arg_max(input: Any, dimension: Any, output_type: Any = int64, name: str | None = None) -> Tensor:
-    """`argmax` under its first name."""
-    return argmax(input, dimension, name, output_type=output_type)
-
-
-def arg_min(input: Any, dimension: Any, output_type: Any = int64, name: str | None = None) -> Tensor:
-    """`argmin` under its first name."""
-    return argmin(input, dimension, name, output_type=output_type)
-
+from graphflow.ops.math.reduce import ReduceAttrs
 
 # ---------------------------------------------------------------------------------------------- top_k
 
@@ -139,7 +30,7 @@ class TopKV2(NamedTuple):
 
 
 def _top_k_infer(ctx: InferContext, attrs: Any, x: TensorType, k: TensorType) -> tuple[TensorType, ...]:
-    _check_number(ctx, x)
+    check_number(ctx, x)
     if x.shape is None:
         return (x, TensorType(int32, None))
     if not x.shape:
@@ -296,80 +187,4 @@ def in_top_k(predictions: Any, targets: Any, k: Any, name: str | None = None) ->
     return build(IN_TOP_K, (x, t), TopAttrs(count[0]), name or "InTopK")
 
 
-# ---------------------------------------------------------------------------------------------- running sums
-
-
-@record(frozen=True, slots=True)
-class CumulativeAttrs:
-    axis: int = 0
-    exclusive: bool = False
-    reverse: bool = False
-
-
-def _cumulative_infer(ctx: InferContext, attrs: CumulativeAttrs, x: TensorType) -> tuple[TensorType, ...]:
-    _check_number(ctx, x)
-    if x.shape is not None:
-        check_axes(ctx.op_name, (attrs.axis,), len(x.shape))
-    return (x,)
-
-
-def _cumulative_reference(ufunc: Any, start: int) -> Callable[..., Any]:
-    def reference(attrs: CumulativeAttrs, x: Any) -> Any:
-        x = np.asarray(x)
-        if attrs.reverse:
-            x = np.flip(x, attrs.axis)
-        with np.errstate(all="ignore"):
-            total = ufunc.accumulate(x, axis=attrs.axis, dtype=x.dtype)
-        if attrs.exclusive and x.shape[attrs.axis]:
-            first = np.full_like(np.take(x, [0], attrs.axis), start)
-            total = np.concatenate([first, np.take(total, np.arange(x.shape[attrs.axis] - 1), attrs.axis)], attrs.axis)
-        return np.ascontiguousarray(np.flip(total, attrs.axis) if attrs.reverse else total)
-
-    return reference
-
-
-def _cumulative_samples() -> list[Sample]:
-    rng = np.random.default_rng(23)
-    x = rng.uniform(0.5, 1.5, (3, 5)).astype(np.float32)
-    flags = [(False, False), (True, False), (False, True), (True, True)]
-    cases = [Sample((x,), CumulativeAttrs(axis, *f), rtol=1e-4) for axis in (0, 1) for f in flags]
-    return [*cases, Sample((np.zeros((0, 3), np.float32),), CumulativeAttrs()), Sample((x[0, :1],), CumulativeAttrs())]
-
-
-def _cumulative(name: str, ufunc: Any, start: int, doc: str) -> OpDef:
-    return OpDef(
-        name,
-        Host(),
-        _cumulative_infer,
-        _cumulative_reference(ufunc, start),
-        _cumulative_samples,
-        attrs=CumulativeAttrs,
-        dtypes=NUMERIC,
-        doc=doc,
-    )
-
-
-CUMSUM = register(_cumulative("Cumsum", np.add, 0, "Running sums along an axis."))
-CUMPROD = register(_cumulative("Cumprod", np.multiply, 1, "Running products along an axis."))
-
-
-def cumsum(x: Any, axis: Any = 0, exclusive: bool = False, reverse: bool = False, name: str | None = None) -> Tensor:
-    """Running sums along `axis`: [a, b, c] -> [a, a + b, a + b + c].
-
-    Args:
-        exclusive: each sum leaves its own element out: [0, a, a + b].
-        reverse: from the end: [a + b + c, b + c, c].
-    """
-    t = convert_to_tensor(x, name="x")
-    return build(CUMSUM, (t,), CumulativeAttrs(one_position("Cumsum", axis, t, 0), bool(exclusive), bool(reverse)), name)
-
-
-def cumprod(x: Any, axis: Any = 0, exclusive: bool = False, reverse: bool = False, name: str | None = None) -> Tensor:
-    """Running products along `axis`; arguments as of `cumsum`. As in TensorFlow, the gradient at a zero is NaN."""
-    t = convert_to_tensor(x, name="x")
-    return build(CUMPROD, (t,), CumulativeAttrs(one_position("Cumprod", axis, t, 0), bool(exclusive), bool(reverse)), name)
-
-
-__all__ = [
-    "TopKV2", "arg_max", "arg_min", "argmax", "argmin", "cumprod", "cumsum", "in_top_k", "top_k",
-]  # fmt: skip
+__all__ = ["TopKV2", "in_top_k", "top_k"]

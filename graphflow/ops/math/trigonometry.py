@@ -8,7 +8,8 @@ import numpy as np
 
 from graphflow.framework.registry import register
 from graphflow.framework.tensor import Tensor
-from graphflow.ops._define.elementwise import binary_op, build_binary, build_unary, unary_op
+from graphflow.ops._define.elementwise import binary_op, unary_op
+from graphflow.ops._define.operands import build_binary, build_unary
 
 SIN = register(
     unary_op(

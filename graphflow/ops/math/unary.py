@@ -14,7 +14,8 @@ from graphflow.framework.numpy_builder import lgamma as scalar_lgamma
 from graphflow.framework.registry import not_differentiable, register
 from graphflow.framework.scalar_builder import ScalarBuilder
 from graphflow.framework.tensor import Tensor
-from graphflow.ops._define.elementwise import binary_op, build_unary, unary_op
+from graphflow.ops._define.elementwise import binary_op, unary_op
+from graphflow.ops._define.operands import build_unary
 
 _STEPS = not_differentiable("it is piecewise constant")
 _BOOL = not_differentiable("its result is not a number")
@@ -98,8 +99,6 @@ SQRT_GRAD = register(
         args=("y", "dy"),
     )
 )  # fmt: skip
-
-
 RSQRT_GRAD = register(
     binary_op(
         "RsqrtGrad", lambda b, attrs, y, dy: b.mul(b.mul(dy, -0.5), b.mul(y, b.mul(y, y))),

@@ -13,18 +13,12 @@ from graphflow.framework.records import record
 from graphflow.framework.registry import OpDef, Sample, register
 from graphflow.framework.scalar_builder import ScalarBuilder
 from graphflow.framework.tensor import Tensor
-from graphflow.ops._define.elementwise import (
-    allowed,
-    binary_infer,
-    binary_op,
-    binary_samples,
-    build_unary,
-    spread,
-    unary_infer,
-    unary_op,
-    unary_samples,
-)
+from graphflow.ops._define.elementwise import binary_op, unary_op
+from graphflow.ops._define.operands import build_unary
+from graphflow.ops._define.samples import binary_samples, spread, unary_samples
+from graphflow.ops._define.types import allowed, binary_infer, unary_infer
 from graphflow.ops.math.binary import multiply
+from graphflow.ops.math.cast import to_float
 from graphflow.ops.math.unary import negative
 
 # ---------------------------------------------------------------------------------------------- tanh and sigmoid
@@ -165,8 +159,6 @@ def leaky_relu(features: Any, alpha: float = 0.2, name: str | None = None) -> Te
     if not isinstance(features, Tensor):
         features = convert_to_tensor(features, name="features")
     if features.base_dtype.is_integer:
-        from graphflow.ops.math.cast import to_float
-
         features = to_float(features)
     return build_unary(LEAKY_RELU, features, name, "features", LeakyReluAttrs(float(alpha)))
 

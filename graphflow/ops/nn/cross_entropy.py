@@ -18,18 +18,13 @@ from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.framework.shapes import Shape, format_shape
 from graphflow.framework.tensor import Tensor
-from graphflow.ops._define.elementwise import brackets
 from graphflow.ops._define.half_precision import in_float32
+from graphflow.ops._define.types import brackets, check_float
 from graphflow.ops.array.axis import AxisAttrs, AxisSizeAttrs, PositionAttrs
+from graphflow.ops.array.identity import stop_gradient
+from graphflow.ops.math.cast import cast
 from graphflow.ops.math.reduce import ReduceAttrs
-from graphflow.ops.nn.softmax import (
-    check_float,
-    class_axis,
-    normalised,
-    one_axis,
-    reference_softmax,
-    shifted,
-)
+from graphflow.ops.nn.softmax import class_axis, normalised, one_axis, reference_softmax, shifted
 
 _LABEL_TYPES = (int32, int64)
 
@@ -279,8 +274,6 @@ def _dense(labels: Any, logits: Any, axis: Any, dim: Any, name: str | None, defa
         x = convert_to_tensor(logits, name="logits")
         z = convert_to_tensor(labels, x.base_dtype, name="labels")
         if stop:
-            from graphflow.ops.array.reshape import stop_gradient
-
             z = stop_gradient(z)
         attrs = AxisAttrs(one_axis("SoftmaxCrossEntropyWithLogits", axis, dim))
         return _in_float32(SOFTMAX_CROSS_ENTROPY, x, z, attrs, scope)
@@ -291,7 +284,6 @@ def _in_float32(op: OpDef, logits: Tensor, labels: Tensor, attrs: AxisAttrs, sco
     dtype = logits.base_dtype
     if dtype.size != 2 or not dtype.is_floating:
         return build_op(op, (logits, labels), attrs, scope).outputs[0]
-    from graphflow.ops.math.cast import cast
 
     wide_labels = cast(labels, float32) if labels.base_dtype is dtype else labels
     loss = build_op(op, (cast(logits, float32), wide_labels), attrs).outputs[0]

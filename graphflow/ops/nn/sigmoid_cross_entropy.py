@@ -14,8 +14,11 @@ from graphflow.framework.kinds import Elementwise, TensorType
 from graphflow.framework.registry import InferContext, OpDef, Sample, register
 from graphflow.framework.shapes import format_shape
 from graphflow.framework.tensor import Tensor
+from graphflow.ops._define.types import check_float
+from graphflow.ops.math.binary import add, multiply, subtract
+from graphflow.ops.math.unary import negative
+from graphflow.ops.nn.activation import softplus
 from graphflow.ops.nn.cross_entropy import named_only
-from graphflow.ops.nn.softmax import check_float
 
 
 def _sigmoid_rule(b: Any, attrs: Any, logits: Any, labels: Any) -> Any:
@@ -99,9 +102,6 @@ def weighted_cross_entropy_with_logits(
         labels = targets
     if labels is None or logits is None or pos_weight is None:
         raise ArgumentError("labels, logits and pos_weight must be provided.")
-    from graphflow.ops.math.binary import add, multiply, subtract
-    from graphflow.ops.math.unary import negative
-    from graphflow.ops.nn.activation import softplus
 
     with name_scope(name, "logistic_loss", [logits, labels]) as scope:
         x, z = convert_pair(logits, labels)

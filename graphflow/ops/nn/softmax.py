@@ -7,23 +7,17 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor
-from graphflow.framework.dtypes import FLOATS, DType
-from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.dtypes import FLOATS
+from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.kinds import Composite, ExpandContext, TensorType
 from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.framework.tensor import Tensor
+from graphflow.ops._define.axes import axis_values
 from graphflow.ops._define.elementwise import unary_op
 from graphflow.ops._define.half_precision import in_float32
+from graphflow.ops._define.types import check_float
 from graphflow.ops.array.axis import AxisAttrs
-from graphflow.ops.math.reduce import ReduceAttrs, axis_values
-
-
-def check_float(op_name: str, arg: str, dtype: DType) -> None:
-    if dtype not in FLOATS:
-        raise DTypeError(
-            f"{op_name}: Value passed to parameter '{arg}' has DataType {dtype.name} not in list of allowed values: "
-            f"{', '.join(d.name for d in FLOATS)}"
-        )
+from graphflow.ops.math.reduce import ReduceAttrs
 
 
 def class_axis(op_name: str, axis: int, rank: int) -> int:

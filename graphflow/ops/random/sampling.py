@@ -20,6 +20,14 @@ from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, 
 from graphflow.framework.scalar_builder import ScalarBuilder
 from graphflow.framework.shapes import fresh_dim
 from graphflow.framework.tensor import Tensor
+from graphflow.ops.array.axis import axis_size
+from graphflow.ops.array.gather import gather
+from graphflow.ops.array.reshape import expand_dims
+from graphflow.ops.math.argmax import argmax
+from graphflow.ops.math.binary import add, minimum, multiply, subtract
+from graphflow.ops.math.cast import cast
+from graphflow.ops.math.top_k import top_k
+from graphflow.ops.math.unary import log, negative
 
 # ---------------------------------------------------------------------------------------------- seeds
 
@@ -260,8 +268,6 @@ def _float_type(dtype: Any, function: str) -> DType:
 def _scaled(
     op: OpDef, function: str, shape: Any, mean: Any, stddev: Any, dtype: Any, seed: int | None, name: str | None
 ) -> Tensor:
-    from graphflow.ops.math.binary import add, multiply
-
     found = _float_type(dtype, function)
     with name_scope(name, function, [shape, mean, stddev]) as scope:
         dims = _shape_tensor(shape)
@@ -319,8 +325,6 @@ def random_uniform(
         TypeError: another dtype.
         InvalidArgumentError: in a run, where tensors give an empty range of integers.
     """
-    from graphflow.ops.math.binary import add, multiply, subtract
-
     found = as_dtype(dtype).base_dtype
     if found not in (*FLOATS, int32, int64):
         raise DTypeError(f"Invalid dtype {found.name}: random_uniform gives floats, int32 and int64")
@@ -346,10 +350,6 @@ def random_uniform(
 
 def random_shuffle(value: Any, seed: int | None = None, name: str | None = None) -> Tensor:
     """The rows of `value` (along its first axis) in random order, every order equally likely."""
-    from graphflow.ops.array.axis import axis_size
-    from graphflow.ops.array.gather import gather
-    from graphflow.ops.math.top_k import top_k
-
     with name_scope(name, "RandomShuffle", [value]) as scope:
         x = convert_to_tensor(value, name="value")
         if x._shape == ():
@@ -374,12 +374,6 @@ def multinomial(
     Raises:
         ValueError: `logits` is no matrix.
     """
-    from graphflow.ops.array.axis import axis_size
-    from graphflow.ops.array.reshape import expand_dims
-    from graphflow.ops.math.binary import add, minimum
-    from graphflow.ops.math.top_k import argmax
-    from graphflow.ops.math.unary import log, negative
-
     with name_scope(name, "multinomial", [logits]) as scope:
         x = convert_to_tensor(logits, name="logits")
         if x._shape is not None and len(x._shape) != 2:
@@ -396,8 +390,6 @@ def multinomial(
 
 
 def _cast(x: Tensor, dtype: DType) -> Tensor:
-    from graphflow.ops.math.cast import cast
-
     result: Tensor = cast(x, dtype)
     return result
 

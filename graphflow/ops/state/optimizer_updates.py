@@ -16,8 +16,9 @@ from graphflow.framework.errors import ShapeError
 from graphflow.framework.kinds import ExpandContext, StateUpdate, TensorType
 from graphflow.framework.records import record
 from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
-from graphflow.ops.state.rows import ROWS_ADD, ROWS_UPDATE, rows_infer
-from graphflow.ops.state.variable import check_dtype, merge_shapes, plain_shape
+from graphflow.ops._define.types import brackets
+from graphflow.ops._define.updates import check_dtype, merge_shapes, rows_infer
+from graphflow.ops.array.row_updates import ROWS_ADD, ROWS_UPDATE
 
 Formula = Callable[..., Sequence[Any]]  # (attrs, *refs, *scalars, grad), Terms or arrays -> the new values of the refs
 
@@ -171,7 +172,7 @@ def _check(ctx: InferContext, refs: tuple[TensorType, ...], scalars: tuple[Tenso
         if t.shape is not None and t.shape != ():
             raise ShapeError(
                 f"{ctx.op_name}: Shape must be rank 0 but is rank {len(t.shape)}: a hyper-parameter of shape "
-                f"{plain_shape(t.shape)} is not a scalar"
+                f"{brackets(t.shape)} is not a scalar"
             )
     return tuple(TensorType(t.dtype, shape) for t in refs)
 

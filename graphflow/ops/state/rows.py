@@ -9,120 +9,37 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor
-from graphflow.framework.dtypes import ALL, FLOATS, NUMERIC, DType, int32, int64
-from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
-from graphflow.framework.kinds import Elementwise, ExpandContext, Scatter, StateUpdate, TensorType
+from graphflow.framework.dtypes import ALL, NUMERIC, DType, int32, int64
+from graphflow.framework.errors import ArgumentError, ShapeError
+from graphflow.framework.kinds import Elementwise, ExpandContext, StateUpdate, TensorType
 from graphflow.framework.registry import InferContext, NoAttrs, OpDef, Sample, not_differentiable, register
 from graphflow.framework.tensor import Tensor
+from graphflow.ops._define.types import brackets
+from graphflow.ops._define.updates import check_dtype, check_indices, merge_shapes, rows_infer
+from graphflow.ops.array.row_updates import (
+    ROWS_ADD,
+    ROWS_DIV,
+    ROWS_MAX,
+    ROWS_MIN,
+    ROWS_MUL,
+    ROWS_SUB,
+    ROWS_UPDATE,
+    full_rows,
+    rows_reference,
+    rows_samples,
+)
 from graphflow.ops.math.cast import CAST, CastAttrs
 from graphflow.ops.math.reduce import ReduceAttrs
-from graphflow.ops.state.variable import check_dtype, merge_shapes, mutable, plain_shape
+from graphflow.ops.state.variable import mutable
 
 _ASSIGNED = "an assignment changes a variable; it is no function of it"
-
-#: combine -> how one row is combined with the row of an update (None: replaced by it)
-_COMBINE: dict[str, Callable[[Any, Any], Any] | None] = {
-    "set": None, "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide,
-    "min": np.minimum, "max": np.maximum,
-}  # fmt: skip
-
-
-def check_indices(ctx: InferContext, indices: TensorType) -> None:
-    if indices.dtype not in (int32, int64):
-        raise DTypeError(
-            f"Value passed to parameter 'indices' of '{ctx.op_name}' has DataType {indices.dtype.name} not in list of "
-            "allowed values: int32, int64"
-        )
-
-
-def rows_infer(
-    ctx: InferContext, attrs: Any, ref: TensorType, indices: TensorType, updates: TensorType
-) -> tuple[TensorType, ...]:
-    """Checks base [n, ...], indices [k...], updates [k..., ...] or a scalar; the result is like the base."""
-    check_dtype(ctx, "updates", updates.dtype, ref.dtype)
-    check_indices(ctx, indices)
-    if ref.shape is not None and not ref.shape:
-        raise ShapeError(f"{ctx.op_name}: Shape must be at least rank 1 but is rank 0: a scalar has no rows")
-    if ref.shape is None or indices.shape is None or updates.shape is None or not updates.shape:
-        return (ref,)
-    wanted = indices.shape + ref.shape[1:]
-    if len(wanted) != len(updates.shape):
-        raise ShapeError(
-            f"{ctx.op_name}: Must have updates.shape = indices.shape + ref.shape[1:] or updates.shape = [], got "
-            f"updates.shape {plain_shape(updates.shape)}, indices.shape {plain_shape(indices.shape)}, "
-            f"ref.shape {plain_shape(ref.shape)}"
-        )
-    merge_shapes(ctx, wanted, updates.shape, " (updates as indices.shape + ref.shape[1:])")
-    return (ref,)
-
-
-def _rows_reference(combine: str) -> Callable[..., Any]:
-    function = _COMBINE[combine]
-
-    def reference(attrs: Any, ref: Any, indices: Any, updates: Any) -> Any:
-        out = np.array(ref)
-        flat = np.asarray(indices).reshape(-1)
-        rows = np.broadcast_to(updates, np.shape(indices) + out.shape[1:]).reshape((flat.size, *out.shape[1:]))
-        with np.errstate(all="ignore"):
-            for i, row in zip(flat, rows, strict=True):
-                out[i] = row if function is None else function(out[i], row)
-        return out
-
-    return reference
-
-
-def _rows_samples(scalar_updates: bool) -> list[Sample]:
-    ref = np.arange(1, 13, dtype=np.float32).reshape(4, 3)
-    updates = np.linspace(1, 2, 9, dtype=np.float32).reshape(3, 3)
-    cases = [
-        Sample((ref, np.array([1, 3, 1], np.int32), updates), gradient=False),
-        Sample((ref, np.int32(2), updates[0]), gradient=False),
-        Sample((ref[:, 0], np.array([], np.int32), np.zeros((0,), np.float32)), gradient=False),
-    ]
-    if scalar_updates:
-        cases.append(Sample((ref, np.array([[0], [2]], np.int64), np.float32(2)), gradient=False))
-    return cases
-
-
-# ---------------------------------------------------------------------------------------------- on values
-
-
-def _row_op(name: str, combine: Any, doc: str) -> OpDef:
-    return OpDef(
-        name,
-        Scatter(combine),
-        rows_infer,
-        _rows_reference(combine),
-        lambda: _rows_samples(False),
-        grad=not_differentiable("a building block of variable updates"),
-        dtypes=ALL if combine == "set" else FLOATS if combine == "div" else NUMERIC,
-        doc=doc,
-    )
-
-
-ROWS_UPDATE = register(_row_op("RowsUpdate", "set", "base with rows overwritten; the last one wins."))
-ROWS_ADD = register(_row_op("RowsAdd", "add", "base with rows added to; repeated rows add up."))
-ROWS_SUB = register(_row_op("RowsSub", "sub", "base with rows subtracted from."))
-ROWS_MUL = register(_row_op("RowsMul", "mul", "base with rows multiplied."))
-ROWS_DIV = register(_row_op("RowsDiv", "div", "base with rows divided."))
-ROWS_MIN = register(_row_op("RowsMin", "min", "The smaller of base and updates, by row."))
-ROWS_MAX = register(_row_op("RowsMax", "max", "The larger of base and updates, by row."))
-
-
-def full_rows(p: ExpandContext, base: Any, indices: Any, updates: Any) -> Any:
-    """`updates` with a row per index, where a scalar stands for all of them."""
-    if p.type(updates).shape != ():
-        return updates
-    base_shape, index_shape = p.type(base).shape, p.type(indices).shape
-    assert base_shape is not None and index_shape is not None
-    return p.broadcast_to(updates, index_shape + base_shape[1:])
 
 
 # ---------------------------------------------------------------------------------------------- on variables
 
 
 def _update(name: str, combine: str, row_op: OpDef, doc: str) -> OpDef:
-    on_values = _rows_reference(combine)
+    on_values = rows_reference(combine)
     return OpDef(
         name,
         StateUpdate(
@@ -132,7 +49,7 @@ def _update(name: str, combine: str, row_op: OpDef, doc: str) -> OpDef:
         ),
         rows_infer,
         lambda attrs, ref, indices, updates: (on_values(attrs, ref, indices, updates),),
-        lambda: _rows_samples(True),
+        lambda: rows_samples(True),
         grad=not_differentiable(_ASSIGNED),
         dtypes=row_op.dtypes,
         doc=doc,
@@ -217,8 +134,8 @@ def _nd_infer(
     depth = _depth(indices)
     if depth > len(ref.shape):
         raise ShapeError(
-            f"{ctx.op_name}: indices.shape[-1] must be <= ref.rank, but saw indices.shape {plain_shape(indices.shape)} "
-            f"and ref.shape {plain_shape(ref.shape)}"
+            f"{ctx.op_name}: indices.shape[-1] must be <= ref.rank, but saw indices.shape {brackets(indices.shape)} "
+            f"and ref.shape {brackets(ref.shape)}"
         )
     merge_shapes(ctx, indices.shape[:-1] + ref.shape[depth:], updates.shape, " (updates)")
     return (ref,)
@@ -319,6 +236,6 @@ def scatter_nd_sub(ref: Any, indices: Any, updates: Any, use_locking: bool = Fal
 
 
 __all__ = [
-    "full_rows", "scatter_add", "scatter_div", "scatter_max", "scatter_min", "scatter_mul", "scatter_nd_add",
-    "scatter_nd_sub", "scatter_nd_update", "scatter_sub", "scatter_update",
+    "scatter_add", "scatter_div", "scatter_max", "scatter_min", "scatter_mul", "scatter_nd_add", "scatter_nd_sub",
+    "scatter_nd_update", "scatter_sub", "scatter_update",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Ops on variables: the variable itself and assignment. Row updates are in `state_rows`."""
+"""Ops on variables: the variable itself and assignment. Row updates are in `rows`."""
 
 from __future__ import annotations
 
@@ -9,50 +9,16 @@ import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor
 from graphflow.framework.dtypes import ALL, NUMERIC, DType, as_dtype, bool_, int32, int64
-from graphflow.framework.errors import DTypeError, ShapeError
+from graphflow.framework.errors import DTypeError
 from graphflow.framework.kinds import Elementwise, Source, StateUpdate, TensorType, VariableIsInitialized
 from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, NoAttrs, OpDef, Sample, not_differentiable, register
-from graphflow.framework.shapes import Shape, SymDim, as_internal
+from graphflow.framework.shapes import Shape, as_internal
 from graphflow.framework.tensor import Tensor
+from graphflow.ops._define.updates import check_dtype, merge_shapes
+from graphflow.ops.math.binary import subtract
 
 _ASSIGNED = "an assignment changes a variable; it is no function of it"
-
-
-def plain_shape(shape: Shape) -> str:
-    """A shape in TensorFlow's brackets."""
-    return "[" + ",".join("?" if isinstance(d, SymDim) else str(d) for d in shape) + "]"
-
-
-def merge_shapes(ctx: InferContext, a: Shape | None, b: Shape | None, what: str = "") -> Shape | None:
-    """The common shape of a variable and what goes into it. ShapeError, in TensorFlow's words, if there is none."""
-    if a is None or b is None:
-        return a if b is None else b
-    tail = f" for '{ctx.op_name}'{what} with input shapes: {plain_shape(a)}, {plain_shape(b)}."
-    if len(a) != len(b):
-        raise ShapeError(f"{ctx.op_name}: Shapes must be equal rank, but are {len(a)} and {len(b)}{tail}")
-    known_a, known_b = a, b
-
-    def unify(i: int) -> Any:
-        x, y = known_a[i], known_b[i]
-        return ctx.unify(
-            x,
-            y,
-            lambda: (
-                f"{ctx.op_name}: Dimension {i} in both shapes must be equal, but are {x} and {y}. "
-                f"Shapes are {plain_shape(known_a)} and {plain_shape(known_b)}{tail}"
-            ),
-        )
-
-    return tuple(unify(i) for i in range(len(a)))
-
-
-def check_dtype(ctx: InferContext, name: str, found: DType, wanted: DType, like: str = "ref") -> None:
-    if found is not wanted:
-        raise DTypeError(
-            f"Input '{name}' of '{ctx.op_name}' Op has type {found.name} that does not match type {wanted.name} of "
-            f"argument '{like}'."
-        )
 
 
 # ---------------------------------------------------------------------------------------------- the variable
@@ -260,13 +226,8 @@ COUNT_UP_TO = register(
 
 def count_up_to(ref: Any, limit: int, name: str | None = None) -> Tensor:
     """Adds 1 to the scalar integer variable `ref`; yields its value before. The run fails once it is `limit`."""
-    from graphflow.ops.math.binary import subtract
-
     counted = build(COUNT_UP_TO, (mutable(ref, "CountUpTo"),), CountAttrs(int(limit)), name)
     return subtract(counted, 1)
 
 
-__all__ = [
-    "assign", "assign_add", "assign_sub", "check_dtype", "count_up_to", "is_variable_initialized", "merge_shapes",
-    "mutable", "plain_shape", "variable_op",
-]  # fmt: skip
+__all__ = ["assign", "assign_add", "assign_sub", "count_up_to", "is_variable_initialized", "mutable", "variable_op"]

@@ -10,7 +10,7 @@ from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops._define.arguments import normal_axis
 from graphflow.ops.array.shape import shape_tensor
 from graphflow.ops.array.split import split_by, unstack
-from graphflow.ops.array.strided_slice import slice_, slice_axis
+from graphflow.ops.array.strided_slice import slice_axis
 
 
 @gradient_of("ConcatV2")
@@ -36,8 +36,3 @@ def _concat_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 @gradient_of("Pack")
 def _pack_grad(op: Operation, grad: Tensor) -> list[Tensor]:
     return unstack(grad, len(op.inputs), op.attrs.axis)
-
-
-@gradient_of("PadV2")
-def _pad_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    return [slice_(grad, [a for a, _ in op.attrs.paddings], shape_tensor(op.inputs[0]))]

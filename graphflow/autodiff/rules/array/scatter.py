@@ -9,7 +9,8 @@ from graphflow.ops.array.fill import zeros_like
 from graphflow.ops.array.gather import gather_dense
 from graphflow.ops.array.reshape import expand_dims
 from graphflow.ops.math.binary import maximum
-from graphflow.ops.math.compare import greater_equal, where_v2
+from graphflow.ops.math.compare import greater_equal
+from graphflow.ops.math.select import where_v2
 
 
 @gradient_of("SegmentAdd")

@@ -6,7 +6,8 @@ from graphflow.autodiff.registry import gradient_of
 from graphflow.autodiff.rules.operands import operand_gradient
 from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.math.binary import div_no_nan, floor_div, multiply, pow, realdiv, subtract, truncatediv
-from graphflow.ops.math.compare import greater, greater_equal, less_equal, where_v2
+from graphflow.ops.math.compare import greater, greater_equal, less_equal
+from graphflow.ops.math.select import where_v2
 from graphflow.ops.math.sum_to_like import sum_to_like
 from graphflow.ops.math.unary import log, negative
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphflow.autodiff.registry import gradient_of
 from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.math.binary import multiply, realdiv
-from graphflow.ops.math.top_k import cumsum
+from graphflow.ops.math.cumulative import cumsum
 
 
 @gradient_of("Cumsum")

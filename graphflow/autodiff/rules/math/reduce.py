@@ -14,8 +14,9 @@ from graphflow.ops.array.reshape import expand_dims, reshape
 from graphflow.ops.array.shape import shape
 from graphflow.ops.math.binary import multiply, realdiv
 from graphflow.ops.math.cast import cast
-from graphflow.ops.math.compare import equal, logical_and, where_v2
+from graphflow.ops.math.compare import equal, logical_and
 from graphflow.ops.math.reduce import ReduceAttrs, reduce_prod, reduce_sum
+from graphflow.ops.math.select import where_v2
 
 
 def keep_axes(grad: Tensor, attrs: ReduceAttrs) -> Tensor:

@@ -6,7 +6,7 @@ import math
 
 from graphflow.autodiff.registry import gradient_of
 from graphflow.framework.tensor import Operation, Tensor
-from graphflow.ops._define.elementwise import build_binary
+from graphflow.ops._define.operands import build_binary
 from graphflow.ops.array.fill import zeros_like
 from graphflow.ops.math.binary import add, divide, multiply
 from graphflow.ops.math.sum_to_like import sum_to_like

@@ -6,10 +6,11 @@ import math
 
 from graphflow.autodiff.registry import gradient_of
 from graphflow.framework.tensor import Operation, Tensor
-from graphflow.ops._define.elementwise import build_binary
+from graphflow.ops._define.operands import build_binary
 from graphflow.ops.array.fill import zeros_like
 from graphflow.ops.math.binary import add, divide, multiply, subtract
-from graphflow.ops.math.compare import greater, where_v2
+from graphflow.ops.math.compare import greater
+from graphflow.ops.math.select import where_v2
 from graphflow.ops.math.sum_to_like import sum_to_like
 from graphflow.ops.math.unary import abs as absolute
 from graphflow.ops.math.unary import erf, exp, square

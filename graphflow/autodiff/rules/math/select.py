@@ -1,10 +1,10 @@
-"""Gradients of the ops in `graphflow/ops/math/compare.py`."""
+"""Gradients of the ops in `graphflow/ops/math/select.py`."""
 
 from __future__ import annotations
 
 from graphflow.autodiff.registry import gradient_of
 from graphflow.framework.tensor import Operation, Tensor
-from graphflow.ops.math.compare import where, where_v2
+from graphflow.ops.math.select import where, where_v2
 from graphflow.ops.math.sum_to_like import sum_to_like
 
 

@@ -1,0 +1,42 @@
+"""Embeddings: rows of a table by their numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphflow.framework.build import convert_to_tensor, name_scope
+from graphflow.framework.errors import ArgumentError
+from graphflow.framework.tensor import Tensor
+from graphflow.ops.array.gather import gather
+from graphflow.ops.math.clip import clip_by_norm
+
+
+def embedding_lookup(
+    params: Any,
+    ids: Any,
+    partition_strategy: str = "mod",
+    name: str | None = None,
+    validate_indices: bool = True,
+    max_norm: float | None = None,
+) -> Tensor:
+    """Rows of the table `params` picked by `ids` (any shape): the result has shape ids.shape + params.shape[1:].
+
+    Args:
+        params: one tensor or variable (a list of one is taken as that; a table cut into several is not supported).
+        max_norm: rows longer than this are scaled down to it.
+
+    Raises:
+        ArgumentError: several tables. InvalidArgumentError (at run time): an id out of range.
+    """
+    if isinstance(params, (list, tuple)):
+        if len(params) != 1:
+            raise ArgumentError(f"embedding_lookup: a table in {len(params)} parts is not supported; concatenate them")
+        params = params[0]
+    with name_scope(name, "embedding_lookup"):
+        rows = gather(params, ids)
+        if max_norm is None:
+            return rows
+
+        kept = len(convert_to_tensor(ids)._shape or ())
+        clipped: Tensor = clip_by_norm(rows, max_norm, axes=list(range(kept, len(rows._shape or ()))))
+        return clipped
