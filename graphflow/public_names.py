@@ -31,56 +31,65 @@ PUBLIC: dict[str, dict[str, str]] = {
         """,
         "graphflow.framework.sparse_tensor": "SparseTensor SparseTensorValue",
         "graphflow.ops.sparse.sparse_placeholder": "sparse_placeholder",
-        "graphflow.ops.source": "constant placeholder placeholder_with_default",
-        "graphflow.ops.unary": """
+        "graphflow.ops.array.source": "constant placeholder placeholder_with_default",
+        "graphflow.ops.math.unary": """
             abs ceil digamma erf erfc exp expm1 floor is_finite is_inf is_nan lgamma log log1p negative
             reciprocal rint round rsqrt sign sqrt square neg=negative
         """,
-        "graphflow.ops.trigonometry": "acos acosh asin asinh atan atan2 atanh cos cosh sin sinh tan",
-        "graphflow.ops.activation": "log_sigmoid sigmoid tanh",
-        "graphflow.ops.binary": """
+        "graphflow.ops.math.trigonometry": "acos acosh asin asinh atan atan2 atanh cos cosh sin sinh tan",
+        "graphflow.ops.nn.activation": "log_sigmoid sigmoid tanh",
+        "graphflow.ops.math.binary": """
             add div div_no_nan divide floor_div floordiv floormod maximum minimum mod multiply pow realdiv
             scalar_mul squared_difference subtract truediv truncatediv truncatemod mul=multiply sub=subtract
         """,
-        "graphflow.ops.compare": """
+        "graphflow.ops.math.compare": """
             equal greater greater_equal less less_equal logical_and logical_not logical_or logical_xor not_equal
-            where where_v2 select=where
         """,
-        "graphflow.ops.cast": "bitcast cast saturate_cast to_bfloat16 to_double to_float to_int32 to_int64",
-        "graphflow.ops.combine": "accumulate_n add_n clip_by_value",
-        "graphflow.ops.clip": "clip_by_average_norm clip_by_global_norm clip_by_norm global_norm",
-        "graphflow.ops.matmul": "matmul batch_matmul=matmul",
-        "graphflow.ops.einsum": "einsum tensordot",
-        "graphflow.ops.reduce": "reduce_all reduce_any reduce_max reduce_mean reduce_min reduce_prod reduce_sum",
-        "graphflow.ops.statistics": "count_nonzero norm reduce_logsumexp",
-        "graphflow.ops.order": "arg_max arg_min argmax argmin cumprod cumsum",
-        "graphflow.ops.array": "expand_dims identity identity_n reshape squeeze stop_gradient",
-        "graphflow.ops.diagonal": "diag diag_part matrix_band_part matrix_diag matrix_diag_part matrix_set_diag trace",
-        "graphflow.ops.rearrange": "broadcast_to matrix_transpose reverse roll tile transpose reverse_v2=reverse",
-        "graphflow.ops.shape_ops": "rank shape shape_n size",
-        "graphflow.ops.fill": "eye fill lin_space linspace ones ones_like range zeros zeros_like",
-        "graphflow.ops.joining": "concat meshgrid pad parallel_stack stack concat_v2=concat pack=stack",
-        "graphflow.ops.splitting": "split unstack unpack=unstack",
-        "graphflow.ops.slicing": "strided_slice slice=slice_ newaxis",
-        "graphflow.ops.gather": "batch_gather boolean_mask gather gather_nd",
-        "graphflow.ops.positions": "one_hot sequence_mask unique unique_with_counts",
-        "graphflow.ops.scatter": """
+        "graphflow.ops.math.select": "where where_v2 select=where",
+        "graphflow.ops.math.cast": "bitcast cast to_bfloat16 to_double to_float to_int32 to_int64",
+        "graphflow.ops.math.clip": """
+            saturate_cast clip_by_value clip_by_average_norm clip_by_global_norm clip_by_norm global_norm
+        """,
+        "graphflow.ops.math.add_n": "accumulate_n add_n",
+        "graphflow.ops.math.matmul": "matmul batch_matmul=matmul",
+        "graphflow.ops.math.einsum": "einsum tensordot",
+        "graphflow.ops.math.reduce": "reduce_all reduce_any reduce_max reduce_mean reduce_min reduce_prod reduce_sum",
+        "graphflow.ops.math.statistics": "count_nonzero norm reduce_logsumexp",
+        "graphflow.ops.math.argmax": "arg_max arg_min argmax argmin",
+        "graphflow.ops.math.cumulative": "cumprod cumsum",
+        "graphflow.ops.array.reshape": "expand_dims reshape squeeze",
+        "graphflow.ops.array.identity": "identity identity_n stop_gradient",
+        "graphflow.ops.array.diagonal": """
+            diag diag_part matrix_band_part matrix_diag matrix_diag_part matrix_set_diag trace eye
+        """,
+        "graphflow.ops.array.movement": "broadcast_to matrix_transpose reverse roll tile transpose reverse_v2=reverse",
+        "graphflow.ops.array.shape": "rank shape shape_n size",
+        "graphflow.ops.array.fill": "fill ones ones_like zeros zeros_like",
+        "graphflow.ops.array.range": "lin_space linspace range meshgrid",
+        "graphflow.ops.array.concat": "concat parallel_stack stack concat_v2=concat pack=stack",
+        "graphflow.ops.array.pad": "pad",
+        "graphflow.ops.array.split": "split unstack unpack=unstack",
+        "graphflow.ops.array.strided_slice": "strided_slice newaxis",
+        "graphflow.ops.array.slicing": "slice=slice_",
+        "graphflow.ops.array.gather": "batch_gather boolean_mask gather gather_nd",
+        "graphflow.ops.array.one_hot_where_unique": "one_hot sequence_mask unique unique_with_counts",
+        "graphflow.ops.array.scatter": """
             invert_permutation scatter_nd segment_sum tensor_scatter_add tensor_scatter_sub
             tensor_scatter_update unsorted_segment_sum
         """,
-        "graphflow.ops.random": """
+        "graphflow.ops.random.sampling": """
             get_seed multinomial random_normal random_shuffle random_uniform set_random_seed truncated_normal
         """,
-        "graphflow.ops.control": """
+        "graphflow.ops.control_flow.control": """
             Assert Print check_numerics group no_op numpy_function py_func tuple verify_tensor_all_finite
         """,
-        "graphflow.ops.assertions": """
+        "graphflow.ops.control_flow.assertions": """
             assert_equal assert_greater assert_greater_equal assert_integer assert_less assert_less_equal
             assert_near assert_negative assert_non_negative assert_non_positive assert_none_equal
             assert_positive assert_proper_iterable assert_rank assert_rank_at_least assert_scalar assert_type
             is_non_decreasing is_numeric_tensor is_strictly_increasing
         """,
-        "graphflow.gradients": """
+        "graphflow.autodiff.gradients": """
             AggregationMethod NoGradient NotDifferentiable RegisterGradient UnconnectedGradients custom_gradient
             gradients hessians
         """,
@@ -97,8 +106,8 @@ PUBLIC: dict[str, dict[str, str]] = {
             variable_op_scope variable_scope
         """,
         "graphflow.variables.template": "make_template",
-        "graphflow.ops.state": "assign assign_add assign_sub count_up_to",
-        "graphflow.ops.state_rows": """
+        "graphflow.ops.state.variable": "assign assign_add assign_sub count_up_to",
+        "graphflow.ops.state.rows": """
             scatter_add scatter_div scatter_max scatter_min scatter_mul scatter_nd_add scatter_nd_sub
             scatter_nd_update scatter_sub scatter_update
         """,
@@ -118,7 +127,7 @@ PUBLIC: dict[str, dict[str, str]] = {
         "graphflow.platform.app": "flags run",
     },
     "bitwise": {
-        "graphflow.ops.bitwise": "bitwise_and bitwise_or bitwise_xor invert left_shift right_shift",
+        "graphflow.ops.math.bitwise": "bitwise_and bitwise_or bitwise_xor invert left_shift right_shift",
     },
     "compiler": {
         "graphflow_compiler.compilation": "CannotCompile Options compile",
@@ -141,10 +150,10 @@ PUBLIC: dict[str, dict[str, str]] = {
     "errors": {
         "graphflow.framework.errors": """
             OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED
-            RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS
-            GraphFlowError BuildError ShapeError DTypeError ArgumentError NameCollisionError WrongGraphError
-            GraphFinalizedError GradientError CompileError FormatError VersionError UnknownOpError
-            CorruptFileError OpError RunError CancelledError UnknownError InvalidArgumentError
+            RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE
+            DATA_LOSS GraphFlowError BuildError ShapeError DTypeError ArgumentError NameCollisionError
+            WrongGraphError GraphFinalizedError GradientError CompileError FormatError VersionError
+            UnknownOpError CorruptFileError OpError RunError CancelledError UnknownError InvalidArgumentError
             DeadlineExceededError NotFoundError AlreadyExistsError PermissionDeniedError ResourceExhaustedError
             FailedPreconditionError AbortedError OutOfRangeError UnimplementedError InternalError
             UnavailableError DataLossError UninitializedVariableError NumericError OutOfMemoryError
@@ -183,12 +192,12 @@ PUBLIC: dict[str, dict[str, str]] = {
         "graphflow.layers.core": "BatchNormalization Dense Dropout Flatten Layer batch_normalization dense dropout flatten",
     },
     "linalg": {
-        "graphflow.ops.einsum": "einsum tensordot",
-        "graphflow.ops.fill": "eye",
-        "graphflow.ops.nn_ops": "l2_normalize",
-        "graphflow.ops.matmul": "matmul matvec",
-        "graphflow.ops.rearrange": "matrix_transpose transpose=matrix_transpose",
-        "graphflow.ops.statistics": "norm normalize",
+        "graphflow.ops.math.einsum": "einsum tensordot",
+        "graphflow.ops.array.diagonal": "eye",
+        "graphflow.ops.nn.normalization": "l2_normalize",
+        "graphflow.ops.math.matmul": "matmul matvec",
+        "graphflow.ops.array.movement": "matrix_transpose transpose=matrix_transpose",
+        "graphflow.ops.math.statistics": "norm normalize",
     },
     "losses": {
         "graphflow.losses.weighted": """
@@ -198,30 +207,32 @@ PUBLIC: dict[str, dict[str, str]] = {
         """,
     },
     "math": {
-        "graphflow.ops.unary": """
+        "graphflow.ops.math.unary": """
             abs ceil digamma erf erfc exp expm1 floor is_finite is_inf is_nan lgamma log log1p negative
             reciprocal rint round rsqrt sign sqrt square
         """,
-        "graphflow.ops.combine": "accumulate_n add_n",
-        "graphflow.ops.trigonometry": "acos acosh asin asinh atan atan2 atanh cos cosh sin sinh tan",
-        "graphflow.ops.binary": """
+        "graphflow.ops.math.add_n": "accumulate_n add_n",
+        "graphflow.ops.math.trigonometry": "acos acosh asin asinh atan atan2 atanh cos cosh sin sinh tan",
+        "graphflow.ops.math.binary": """
             add divide divide_no_nan=div_no_nan floordiv floormod maximum minimum mod multiply pow scalar_mul
             squared_difference subtract truediv
         """,
-        "graphflow.ops.compare": """
+        "graphflow.ops.math.compare": """
             approximate_equal equal greater greater_equal less less_equal logical_and logical_not logical_or
             logical_xor not_equal
         """,
-        "graphflow.ops.order": "argmax argmin cumprod cumsum in_top_k top_k",
-        "graphflow.ops.statistics": """
+        "graphflow.ops.math.argmax": "argmax argmin",
+        "graphflow.ops.math.cumulative": "cumprod cumsum",
+        "graphflow.ops.math.top_k": "in_top_k top_k",
+        "graphflow.ops.math.statistics": """
             count_nonzero reduce_euclidean_norm reduce_logsumexp reduce_std reduce_variance zero_fraction
         """,
-        "graphflow.ops.scatter": "invert_permutation segment_sum unsorted_segment_sum",
-        "graphflow.ops.assertions": "is_non_decreasing is_strictly_increasing",
-        "graphflow.ops.nn_ops": "l2_normalize",
-        "graphflow.ops.activation": "log_sigmoid sigmoid softplus softsign tanh",
-        "graphflow.ops.softmax": "log_softmax softmax",
-        "graphflow.ops.reduce": "reduce_all reduce_any reduce_max reduce_mean reduce_min reduce_prod reduce_sum",
+        "graphflow.ops.array.scatter": "invert_permutation segment_sum unsorted_segment_sum",
+        "graphflow.ops.control_flow.assertions": "is_non_decreasing is_strictly_increasing",
+        "graphflow.ops.nn.normalization": "l2_normalize",
+        "graphflow.ops.nn.activation": "log_sigmoid sigmoid softplus softsign tanh",
+        "graphflow.ops.nn.softmax": "log_softmax softmax",
+        "graphflow.ops.math.reduce": "reduce_all reduce_any reduce_max reduce_mean reduce_min reduce_prod reduce_sum",
     },
     "metrics": {
         "graphflow.metrics.streaming": """
@@ -229,23 +240,22 @@ PUBLIC: dict[str, dict[str, str]] = {
         """,
     },
     "nn": {
-        "graphflow.ops.nn_ops": """
-            batch_norm_with_global_normalization batch_normalization dropout l2_normalize relu_layer xw_plus_b
-        """,
-        "graphflow.ops.combine": "bias_add",
-        "graphflow.ops.activation": "elu gelu leaky_relu log_sigmoid relu relu6 selu sigmoid softplus softsign swish tanh",
-        "graphflow.ops.gather": "embedding_lookup",
-        "graphflow.ops.order": "in_top_k top_k",
-        "graphflow.ops.statistics": "l2_loss moments zero_fraction",
-        "graphflow.ops.softmax": "log_softmax softmax",
-        "graphflow.ops.logistic": "sigmoid_cross_entropy_with_logits weighted_cross_entropy_with_logits",
-        "graphflow.ops.cross_entropy": """
+        "graphflow.ops.nn.normalization": "batch_norm_with_global_normalization batch_normalization l2_normalize",
+        "graphflow.ops.nn.dropout": "dropout",
+        "graphflow.ops.nn.bias": "relu_layer xw_plus_b bias_add",
+        "graphflow.ops.nn.activation": "elu gelu leaky_relu log_sigmoid relu relu6 selu sigmoid softplus softsign swish tanh",
+        "graphflow.ops.nn.embedding": "embedding_lookup",
+        "graphflow.ops.math.top_k": "in_top_k top_k",
+        "graphflow.ops.math.statistics": "l2_loss moments zero_fraction",
+        "graphflow.ops.nn.softmax": "log_softmax softmax",
+        "graphflow.ops.nn.sigmoid_cross_entropy": "sigmoid_cross_entropy_with_logits weighted_cross_entropy_with_logits",
+        "graphflow.ops.nn.cross_entropy": """
             softmax_cross_entropy_with_logits softmax_cross_entropy_with_logits_v2
             sparse_softmax_cross_entropy_with_logits
         """,
     },
     "random": {
-        "graphflow.ops.random": """
+        "graphflow.ops.random.sampling": """
             categorical get_seed multinomial normal set_random_seed set_seed shuffle truncated_normal uniform
         """,
     },
@@ -305,8 +315,9 @@ PUBLIC: dict[str, dict[str, str]] = {
     "custom_ops": {
         "graphflow.framework.build": "build build_op convert_to_tensor",
         "graphflow.framework.kinds": """
-            Algebra ArgReduction Assertion Composite Contraction Elementwise ExpandContext Gather Generate Host IndexBuilder
-            IndexMap LowerContext NoOp Piece Random Reduction Scatter ShapeOf Source StateUpdate TensorType View
+            Algebra ArgReduction Assertion Composite Contraction Elementwise ExpandContext Gather Generate Host
+            IndexBuilder IndexMap LowerContext NoOp Piece Random Reduction Scatter ShapeOf Source StateUpdate
+            TensorType View
         """,
         "graphflow.framework.registry": """
             InferContext NO_ATTRS NotDifferentiable OpDef Sample not_differentiable register same_shape_infer

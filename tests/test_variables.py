@@ -11,7 +11,7 @@ import graphflow as gf
 from graphflow import initializers, layers, losses, metrics, regularizers, train
 from graphflow.framework.build import name_scope
 from graphflow.framework.graph_keys import GraphKeys
-from graphflow.ops.control import group
+from graphflow.ops.control_flow.control import group
 from graphflow.variables.variable import Variable
 
 

@@ -46,4 +46,5 @@ from graphflow.ops.math import (
 )
 from graphflow.ops.nn import activation, bias, cross_entropy, dropout, embedding, normalization, sigmoid_cross_entropy, softmax
 from graphflow.ops.random import orthogonal, sampling
+from graphflow.ops.sparse import sparse_placeholder
 from graphflow.ops.state import optimizer_updates, rows, variable

@@ -8,7 +8,7 @@ from graphflow.framework.build import name_scope
 from graphflow.framework.dtypes import int64
 from graphflow.framework.shapes import TensorShape
 from graphflow.framework.sparse_tensor import SparseTensor
-from graphflow.ops.source import placeholder
+from graphflow.ops.array.source import placeholder
 
 
 def sparse_placeholder(dtype: Any, shape: Any = None, name: str | None = None) -> SparseTensor:

@@ -1,0 +1,133 @@
+"""Imports within the op library and its gradients: families form no circle, and rooms import rooms below them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+
+import networkx
+import pytest
+
+from graphflow.framework.registry import all_ops
+from tests.test_layering import MODULES, covers, imports_of
+
+OPS = ("graphflow.ops",)
+AUTODIFF = ("graphflow.autodiff",)
+
+# The rooms of the op library, and the rooms that a family may import besides its own. `math` and `array` are about the same
+# tensors and need each other, family by family: test_families_form_no_circle holds for their files as for all others.
+ROOMS = {
+    "_define": (),
+    "array": ("_define", "math"),
+    "math": ("_define", "array"),
+    "control_flow": ("_define", "array", "math"),
+    "random": ("_define", "array", "math"),
+    "state": ("_define", "array", "math"),
+    "nn": ("_define", "array", "math", "random"),
+    "sparse": ("_define", "array", "math"),
+    "operators": ("_define", "array", "math"),
+}
+
+
+def library_imports(sources: Mapping[str, str], packages: frozenset[str]) -> dict[str, set[str]]:
+    """What each module imports of the others: at the top, in functions, for type checkers or by ``import_module("...")``.
+
+    (That Python runs a package's own `__init__` first is left out: those of the rooms are empty, and the list of all families
+    in graphflow/ops/__init__.py, which no family imports, is read before the first family whatever that one imports.)
+    """
+    known = frozenset(sources)
+    return {
+        module: {i.target for i in imports_of(module, source, module in packages, known)} & known - {module}
+        for module, source in sources.items()
+    }
+
+
+def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """The modules that import each other, directly or through others."""
+    found = networkx.strongly_connected_components(networkx.DiGraph({m: list(targets) for m, targets in graph.items()}))
+    return sorted(sorted(c) for c in found if len(c) > 1)
+
+
+def hidden_imports(source: str) -> list[int]:
+    """Lines of what would import modules that no reader of the text can name: computed names, a module's `__getattr__`."""
+    tree = ast.parse(source)
+    lines = [n.lineno for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "__getattr__"]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            if not (node.args and isinstance(node.args[0], ast.Constant)):
+                lines.append(node.lineno)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.modules":
+            lines.append(node.lineno)
+    return sorted(lines)
+
+
+LIBRARY = {m: path.read_text(encoding="utf-8") for m, path in MODULES.items() if covers(OPS + AUTODIFF, m)}
+PACKAGES = frozenset(m for m in LIBRARY if MODULES[m].name == "__init__.py")
+LIBRARY_IMPORTS = library_imports(LIBRARY, PACKAGES)
+
+
+def test_families_form_no_circle() -> None:
+    assert circles(LIBRARY_IMPORTS) == []
+
+
+def test_families_import_no_gradients() -> None:
+    wrong = [(m, t) for m, targets in LIBRARY_IMPORTS.items() if covers(OPS, m) for t in targets if covers(AUTODIFF, t)]
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", sorted(LIBRARY))
+def test_families_hide_no_imports(module: str) -> None:
+    assert hidden_imports(LIBRARY[module]) == []
+
+
+@pytest.mark.parametrize("module", sorted(m for m in LIBRARY if covers(OPS, m) and m != "graphflow.ops"))
+def test_rooms_import_rooms_below(module: str) -> None:
+    room = module.split(".")[2]
+    targets = {t.split(".")[2] if t != "graphflow.ops" else "graphflow.ops" for t in LIBRARY_IMPORTS[module]}
+    assert targets <= {room, *ROOMS[room]}, "add it to ROOMS if it stays free of circles"
+
+
+def test_definition_helpers_register_nothing() -> None:
+    assert not [op.name for op in all_ops() if op.module.startswith("graphflow.ops._define")]
+
+
+@pytest.mark.parametrize("package", ["graphflow.ops", "graphflow.autodiff.rules"])
+def test_every_family_is_on_the_list(package: str) -> None:
+    """An op or a rule that no list names would be there only if something else happened to import it."""
+    families = {m for m in LIBRARY if covers((package,), m)} - PACKAGES
+    listed = LIBRARY_IMPORTS[package]
+    helpers = {m for m in families if covers(("graphflow.ops._define", "graphflow.autodiff.rules.operands"), m)}
+    assert families - helpers == listed
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from graphflow.ops.math.binary import add",
+        "import graphflow.ops.math.binary",
+        "from graphflow.ops.math import binary",
+        "def f():\n    from graphflow.ops.math.binary import add",
+        "if TYPE_CHECKING:\n    from graphflow.ops.math.binary import add",
+        "def f():\n    return importlib.import_module('graphflow.ops.math.binary').add",
+        "def __getattr__(name):\n    from graphflow.ops.math.binary import add\n    return add",
+        "from graphflow.ops.math.select import where",
+    ],
+)
+def test_circle_finder(back: str) -> None:
+    """binary imports cast; whichever way cast leads back to it, directly or through select, is found."""
+    sources = {
+        "graphflow.ops.math.binary": "from graphflow.ops.math.cast import cast",
+        "graphflow.ops.math.cast": back,
+        "graphflow.ops.math.select": "from graphflow.ops.math.binary import maximum",
+        "graphflow.ops.math": "",
+    }
+    (found,) = circles(library_imports(sources, frozenset({"graphflow.ops.math"})))
+    assert {"graphflow.ops.math.binary", "graphflow.ops.math.cast"} <= set(found)
+    assert circles(library_imports({**sources, "graphflow.ops.math.cast": "import numpy"}, frozenset())) == []
+
+
+def test_hidden_import_finder() -> None:
+    assert hidden_imports("import_module(f'graphflow.ops.{name}')\nimport_module('graphflow.ops')") == [1]
+    assert hidden_imports("def __getattr__(name):\n    return TABLE[name]") == [1]
+    assert hidden_imports("def add(x):\n    return sys.modules['graphflow.ops.math.binary'].add(x)") == [2]
+    assert hidden_imports("class A:\n    def __getattr__(self, name):\n        return 1\nimport numpy") == []
