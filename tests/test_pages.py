@@ -22,7 +22,9 @@ from tests.test_layering import FOLDERS, MODULES
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 #: Where a path on a page may start: the checkout, a package, a room of the compiler or the runtime.
-STARTS = (ROOT, *FOLDERS.values(), ROOT / "compiler" / "graphflow_compiler" / "codegen", ROOT / "docs")
+STARTS = (
+    ROOT, *FOLDERS.values(), ROOT / "compiler" / "graphflow_compiler" / "codegen", ROOT / "graphflow" / "ops", ROOT / "docs",
+)  # fmt: skip
 #: Words in code style that are no names of ours: what TensorFlow, Python, LLVM, CUDA or the shell calls so.
 FOREIGN = frozenset(
     [
