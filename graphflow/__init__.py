@@ -22,12 +22,14 @@ from typing import Any
 import numpy  # noqa: F401  # loaded with the package, so that its time counts as import time
 
 from graphflow.api import module_aliases as _module_aliases
+from graphflow.framework.op_libraries import add_op_library, load_op_libraries
 from graphflow.namespace import near, resolve
 from graphflow.public_names import NAMESPACES, homes
 from graphflow.version import __version__ as __version__
 
 _HOMES = homes("")
 _module_aliases.install()
+add_op_library(lambda: importlib.import_module("graphflow.ops"))
 
 
 class _Package(types.ModuleType):
@@ -46,7 +48,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = resolve(*_HOMES[name])
     elif name in NAMESPACES:
-        importlib.import_module("graphflow.ops")
+        load_op_libraries()
         value = importlib.import_module(NAMESPACES[name])
     else:
         raise AttributeError(f"module 'graphflow' has no attribute {name!r}{near(name, [*_HOMES, *NAMESPACES])}")

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from graphflow.framework.op_libraries import load_op_libraries
 from graphflow.public_names import homes
 
 
@@ -31,7 +32,7 @@ def namespace(name: str, members: dict[str, Any]) -> tuple[Callable[[str], Any],
 def resolve(module: str, attribute: str) -> Any:
     """The value of a public name."""
     # Ops install Tensor's operators and register themselves: whatever makes tensors needs all of them.
-    importlib.import_module("graphflow.ops")
+    load_op_libraries()
     return getattr(importlib.import_module(module), attribute)
 
 

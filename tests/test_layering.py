@@ -51,7 +51,7 @@ MODEL = (*FRAMEWORK, "ops", "autodiff", "variables")
 
 # A module belongs to the first layer that has a prefix of its name.
 LAYERS = (
-    Layer("names", rooms("version", "namespace", "public_names"), ()),
+    Layer("names", (*rooms("version", "namespace", "public_names"), *framework("op_libraries")), ()),
     Layer("leaves", framework("dims", "dtypes", "errors", "config", "provenance", "records", "shapes"), ("names",)),
     Layer("framework", ("graphflow.framework",), FRAMEWORK[:2]),
     Layer("ops", rooms("ops"), FRAMEWORK),
@@ -115,13 +115,8 @@ THIRD_PARTY = {
 INSIDE_FUNCTION = {("to_networkx", "networkx")}
 
 
-# The imports against the arrows: a name that the table of ops does not hold yet makes it load the op library.
-# A loaded model opens a session by the package's own name.
-DISCOVERY = {
-    ("graphflow.framework.registry", "graphflow.ops"),
-    ("graphflow.namespace", "graphflow.ops"),
-    ("graphflow.io.native", "graphflow"),
-}
+# The one import against the arrows: a loaded model opens a session by the package's own name.
+BY_THE_PACKAGE = {("graphflow.io.native", "graphflow")}
 
 # Ops that the structure itself is made of, by the module that has to make them.
 BUILDING_BLOCKS = {
@@ -215,7 +210,7 @@ def complaint(module: str, found: Import) -> str | None:
     if root in ("compiler", "runtime"):
         return f"`{root}` is a folder, not a package: import graphflow_{root}"
     if root in FOLDERS:
-        allowed = may_import(layer, found.target) or (found.by_name and (module, found.target) in DISCOVERY)
+        allowed = may_import(layer, found.target) or (found.by_name and (module, found.target) in BY_THE_PACKAGE)
         return None if allowed else f"{layer.name} must not import {found.target}"
     if root in sys.stdlib_module_names or root == "numpy":
         return None

@@ -11,6 +11,7 @@ import numpy as np
 
 from graphflow.framework.dtypes import DType, as_dtype
 from graphflow.framework.kinds import NO_ALGEBRA, Algebra, Kind, ShapeValue, Source, StateUpdate, TensorType
+from graphflow.framework.op_libraries import load_op_libraries
 from graphflow.framework.records import record
 from graphflow.framework.shapes import Dim, DimPolicy, Shape
 
@@ -211,9 +212,7 @@ def lookup(name: str) -> OpDef:
     """The op called `name`. Raises KeyError with close matches."""
     found = _OPS.get(name)
     if found is None:
-        import importlib
-
-        importlib.import_module("graphflow.ops")  # the families register themselves on import
+        load_op_libraries()
         found = _OPS.get(name)
     if found is None:
         import difflib
@@ -225,9 +224,7 @@ def lookup(name: str) -> OpDef:
 
 def all_ops() -> Iterator[OpDef]:
     """Every registered op, by name."""
-    import importlib
-
-    importlib.import_module("graphflow.ops")
+    load_op_libraries()
     return iter([_OPS[name] for name in sorted(_OPS)])
 
 
