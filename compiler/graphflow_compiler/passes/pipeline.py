@@ -22,10 +22,11 @@ from graphflow_compiler.passes.simplify import CANONICALISE, FOLD, SIMPLIFY
 class Pass:
     name: str
     run: Callable[[Program, PassContext], Program]
+    rules: tuple[Rule, ...] = ()  # those that it applies, if that is what it does
 
 
-def _rules(name: str, rules: tuple[Rule, ...]) -> Pass:
-    return Pass(name, partial(_apply, rules))
+def _rules(name: str, *rules: Rule) -> Pass:
+    return Pass(name, partial(_apply, rules), rules)
 
 
 def _apply(rules: tuple[Rule, ...], program: Program, ctx: PassContext) -> Program:
@@ -33,10 +34,10 @@ def _apply(rules: tuple[Rule, ...], program: Program, ctx: PassContext) -> Progr
 
 
 CPU: tuple[Pass, ...] = (
-    _rules("canonicalise", (*CANONICALISE, *FOLD)),  # first: fewer forms for every later rule to know
+    _rules("canonicalise", *CANONICALISE, *FOLD),  # first: fewer forms for every later rule to know
     Pass("expand_composites", expand_composites),  # before fusing: fusion knows primitive kinds only
     # after expanding: expansions leave identities behind, and repeat what need not be repeated
-    _rules("simplify", (*CANONICALISE, *FOLD, *SIMPLIFY, *BROADCASTS)),
+    _rules("simplify", *CANONICALISE, *FOLD, *SIMPLIFY, *BROADCASTS),
 )
 
 
