@@ -200,6 +200,20 @@ def test_equal_constants_do_not_carry_names_to_strangers() -> None:
     assert origin_of(program, "Exp")[0] == "a" and origin_of(program, "Cos")[0] == "b"
 
 
+def test_what_updates_share_does_not_carry_names_to_strangers() -> None:
+    """1 - beta is the same for all variables: folded, it has the names of all their updates."""
+    with tf.Graph().as_default():
+        a, b = (tf.get_variable(name, [size]) for name, size in (("a", 3), ("b", 5)))
+        train = tf.train.AdamOptimizer().minimize(tf.reduce_sum(a * a) + tf.reduce_sum(b * b))
+        program = run_passes(build_program(Signature((train,), (), (), {})), PassContext(fuel=-1), Dump(None))
+    names: dict[Any, set[str]] = {n.types[0].shape: set() for n in program.nodes}
+    for n in program.nodes:
+        names[n.types[0].shape].update(n.origin)
+    assert "Adam/update_a/ApplyAdam" in names[3,] and "Adam/update_b/ApplyAdam" in names[5,]
+    assert "Adam/update_b/ApplyAdam" not in names[3,] and "Adam/update_a/ApplyAdam" not in names[5,]
+    assert {"Adam/update_a/ApplyAdam", "Adam/update_b/ApplyAdam"} <= names[()]
+
+
 def test_names_do_not_depend_on_how_often_a_rebuild_is_needed() -> None:
     def build(x: Any) -> Any:
         y = x

@@ -24,7 +24,7 @@ Names: TypeAlias = "tuple[str, ...]"
 
 #: Removed nodes, and names of nodes equal to one, that a node takes over at most: settling must stay linear where thousands of
 #: nodes stand in the place of the same thousands.
-_MOST = 1000
+_MOST = 256
 
 
 class Origins:
