@@ -16,6 +16,7 @@ from graphflow_compiler.ir.loops_visit import (
     defined,
     index_names,
     index_parts,
+    indices,
     loops,
     map_expression,
     map_index,
@@ -33,7 +34,7 @@ ATOMS = get_args(ir.Atom)
 def made(cls: type, prefix: str = "") -> tuple[Any, list[Atom], list[Index]]:
     """An instance with something in every field, and the atoms and indices that were put there, in the order of fields."""
     atoms: list[Atom] = []
-    indices: list[Index] = []
+    places: list[Index] = []
 
     def atom() -> Atom:
         atoms.append(Var(f"{prefix}atom_{len(atoms)}", float32))
@@ -45,8 +46,8 @@ def made(cls: type, prefix: str = "") -> tuple[Any, list[Atom], list[Index]]:
         if hint == tuple[ir.Atom, ...]:
             return atom(), atom()
         if hint == ir.Index:
-            indices.append(IVar(f"{prefix}index_{len(indices)}"))
-            return indices[-1]
+            places.append(IVar(f"{prefix}index_{len(places)}"))
+            return places[-1]
         if hint == ir.Expr:
             return atom()
         if hint == tuple[ir.Statement, ...]:
@@ -60,7 +61,7 @@ def made(cls: type, prefix: str = "") -> tuple[Any, list[Atom], list[Index]]:
 
     hints = get_type_hints(cls, vars(ir))
     instance = cls(**{f.name: content(hints[f.name]) for f in dataclasses.fields(cls)})
-    return (instance, [instance], []) if cls in ATOMS else (instance, atoms, indices)
+    return (instance, [instance], []) if cls in ATOMS else (instance, atoms, places)
 
 
 def renamed(prefix: str) -> dict[str, Callable[[Any], Any]]:
@@ -78,8 +79,9 @@ def test_every_class_is_looked_at() -> None:
 
 @pytest.mark.parametrize("cls", EXPRESSIONS)
 def test_expressions(cls: type) -> None:
-    e, atoms, indices = made(cls)
-    assert operands_of(e) == (tuple(atoms), tuple(indices))
+    e, atoms, places = made(cls)
+    assert operands_of(e) == (tuple(atoms), tuple(places))
+    assert indices(Let("x", float32, e)) == tuple(places)
     assert map_expression(e) is e
     expected = {Var: Var("new_name", float32), Const: Const(2.0, float32)}.get(cls) or made(cls, "new_")[0]
     assert map_expression(e, **renamed("new_")) == expected
@@ -87,17 +89,18 @@ def test_expressions(cls: type) -> None:
 
 @pytest.mark.parametrize("cls", STATEMENTS)
 def test_statements(cls: type) -> None:
-    s, atoms, indices = made(cls)
-    assert operands(s) == (tuple(atoms), tuple(indices))
-    assert names_read(s) == {a.name for a in atoms if isinstance(a, Var)} | {i.name for i in indices if isinstance(i, IVar)}
+    s, atoms, places = made(cls)
+    assert operands(s) == (tuple(atoms), tuple(places))
+    assert indices(s) == tuple(places)
+    assert names_read(s) == {a.name for a in atoms if isinstance(a, Var)} | {i.name for i in places if isinstance(i, IVar)}
     assert map_statements([s]) == (s,)
     new = made(cls, "new_")[0]
     if isinstance(s, ir.For):
-        assert list(statements([s])) == [s, *s.body]
+        assert statements([s]) == [s, *s.body]
         # The names of buffers stay: they are no operands.
         new = dataclasses.replace(new, body=(dataclasses.replace(new.body[0], buffer="inner"),))
     else:
-        assert list(statements([s])) == [s]
+        assert statements([s]) == [s]
     assert map_statements([s], **renamed("new_")) == (new,)
     names = [s.name] if hasattr(s, "name") else [a.name for a in getattr(s, "accumulators", ())]
     assert list(defined(s)) == names
@@ -106,7 +109,7 @@ def test_statements(cls: type) -> None:
 @pytest.mark.parametrize("cls", INDICES)
 def test_indices(cls: type) -> None:
     index, atoms, inner = made(cls)
-    assert list(index_parts(index)) == [index, *inner]
+    assert index_parts(index) == [index, *inner]
     named = {index.name} if cls is IVar else {i.name for i in inner if isinstance(i, IVar)}
     assert index_names(index) == named | {a.name for a in atoms if isinstance(a, Var)}
     assert map_index(index, lambda i: None) is index
@@ -120,8 +123,8 @@ def test_statements_come_before_those_inside_them() -> None:
     a, b, c, d = (Store(name, IConst(0), Const(1.0, float32)) for name in "abcd")
     inner = ir.For("j", IConst(2), (b,))
     outer = ir.For("i", IConst(2), (a, inner, c))
-    assert list(statements([outer, d])) == [outer, a, inner, b, c, d]
-    assert list(loops([outer, d])) == [outer, inner]
+    assert statements([outer, d]) == [outer, a, inner, b, c, d]
+    assert loops([outer, d]) == [outer, inner]
     assert buffers_stored([outer]) == {"a", "b", "c"}
 
 

@@ -8,30 +8,23 @@ from graphflow_compiler.ir.loops import IBinary, IConst, Index, IVar, Statement
 from graphflow_compiler.ir.loops_visit import map_index, map_statements
 
 
-def _constants(a: Index, b: Index) -> tuple[int, int] | None:
-    return (a.value, b.value) if isinstance(a, IConst) and isinstance(b, IConst) else None
-
-
 def iadd(a: Index, b: Index) -> Index:
-    known = _constants(a, b)
-    if known is not None:
-        return IConst(known[0] + known[1])
+    if isinstance(a, IConst) and isinstance(b, IConst):
+        return IConst(a.value + b.value)
     if a == IConst(0):
         return b
     return a if b == IConst(0) else IBinary("add", a, b)
 
 
 def isub(a: Index, b: Index) -> Index:
-    known = _constants(a, b)
-    if known is not None:
-        return IConst(known[0] - known[1])
+    if isinstance(a, IConst) and isinstance(b, IConst):
+        return IConst(a.value - b.value)
     return a if b == IConst(0) else IBinary("sub", a, b)
 
 
 def imul(a: Index, b: Index) -> Index:
-    known = _constants(a, b)
-    if known is not None:
-        return IConst(known[0] * known[1])
+    if isinstance(a, IConst) and isinstance(b, IConst):
+        return IConst(a.value * b.value)
     if IConst(0) in (a, b):
         return IConst(0)
     if a == IConst(1):
@@ -40,23 +33,20 @@ def imul(a: Index, b: Index) -> Index:
 
 
 def ifloordiv(a: Index, b: Index) -> Index:
-    known = _constants(a, b)
-    if known is not None and known[1]:
-        return IConst(known[0] // known[1])
+    if isinstance(a, IConst) and isinstance(b, IConst) and b.value:
+        return IConst(a.value // b.value)
     return a if b == IConst(1) else IBinary("floordiv", a, b)
 
 
 def imod(a: Index, b: Index) -> Index:
-    known = _constants(a, b)
-    if known is not None and known[1]:
-        return IConst(known[0] % known[1])
+    if isinstance(a, IConst) and isinstance(b, IConst) and b.value:
+        return IConst(a.value % b.value)
     return IConst(0) if b == IConst(1) else IBinary("mod", a, b)
 
 
 def imin(a: Index, b: Index) -> Index:
-    known = _constants(a, b)
-    if known is not None:
-        return IConst(min(known))
+    if isinstance(a, IConst) and isinstance(b, IConst):
+        return IConst(min(a.value, b.value))
     return a if a == b else IBinary("min", a, b)
 
 

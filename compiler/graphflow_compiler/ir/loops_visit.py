@@ -6,7 +6,7 @@ its case in this module and in what gives nodes a meaning (builder, text, verifi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeAlias, TypeVar
@@ -45,19 +45,19 @@ def unchanged(x: _T) -> _T:
 
 
 # ---------------------------------------------------------------------------------------------- what there is
-def statements(body: Sequence[Statement]) -> Iterator[Statement]:
+def statements(body: Sequence[Statement]) -> list[Statement]:
     """Every statement, each before those inside it."""
-    todo = list(reversed(body))
-    while todo:
-        s = todo.pop()
-        yield s
+    found: list[Statement] = []
+    for s in body:
+        found.append(s)
         if isinstance(s, For):
-            todo.extend(reversed(s.body))
+            found += statements(s.body)
+    return found
 
 
-def loops(body: Sequence[Statement]) -> Iterator[For]:
+def loops(body: Sequence[Statement]) -> list[For]:
     """Every loop, outer ones first."""
-    return (s for s in statements(body) if isinstance(s, For))
+    return [s for s in statements(body) if isinstance(s, For)]
 
 
 def operands_of(e: Expr) -> Operands:
@@ -92,6 +92,13 @@ def operands(s: Statement) -> Operands:
             return tuple([a.value for a in s.accumulators]), (s.extent,)
 
 
+def indices(s: Statement) -> tuple[Index, ...]:
+    """The index expressions among the operands of a statement, without the rest: most statements have none."""
+    if isinstance(s, Let) and not isinstance(s.value, (Load, FromIndex)):
+        return ()
+    return operands(s)[1]
+
+
 def defined(s: Statement) -> tuple[str, ...]:
     """The names that may be used after a statement because of it."""
     match s:
@@ -107,21 +114,22 @@ def names_read(s: Statement) -> set[str]:
     """The values and loop variables that a statement itself depends on."""
     atoms, indices = operands(s)
     found = {a.name for a in atoms if isinstance(a, Var)}
-    return found.union(*map(index_names, indices))
+    for i in indices:
+        found |= index_names(i)
+    return found
 
 
 def buffers_stored(body: Sequence[Statement]) -> set[str]:
     return {s.buffer for s in statements(body) if isinstance(s, Store)}
 
 
-def index_parts(index: Index) -> Iterator[Index]:
+def index_parts(index: Index) -> list[Index]:
     """An index expression and every expression inside it."""
-    todo = [index]
-    while todo:
-        i = todo.pop()
-        yield i
+    found = [index]
+    for i in found:  # which grows on the way
         if isinstance(i, IBinary):
-            todo += (i.b, i.a)
+            found += (i.a, i.b)
+    return found
 
 
 def index_names(index: Index) -> set[str]:

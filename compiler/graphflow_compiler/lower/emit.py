@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
-from itertools import chain
 from typing import Literal, TypeAlias
 
 from graphflow.framework import philox
@@ -30,7 +29,7 @@ from graphflow_compiler.ir.loops import (
     Statement,
 )
 from graphflow_compiler.ir.loops_build import LoopBuilder
-from graphflow_compiler.ir.loops_visit import index_parts, operands, statements
+from graphflow_compiler.ir.loops_visit import index_parts, indices, statements
 from graphflow_compiler.ir.program import FailureCode, Node, Value, constant_array, is_constant, union_origin
 
 
@@ -299,7 +298,7 @@ def axis_of(i: Index) -> int:
     return int(i.name[1:])
 
 
-def used_dims(body: Sequence[Statement], indices: Iterable[Index]) -> tuple[str, ...]:
-    """Names of the run-time sizes that statements and further index expressions mention, in sorted order."""
-    everywhere = chain(indices, chain.from_iterable([operands(s)[1] for s in statements(body)]))
+def used_dims(body: Sequence[Statement], others: Iterable[Index]) -> tuple[str, ...]:
+    """Names of the run-time sizes that statements and other index expressions mention, in sorted order."""
+    everywhere = [*others, *[i for s in statements(body) for i in indices(s)]]
     return tuple(sorted({i.name for index in everywhere for i in index_parts(index) if isinstance(i, IDim)}))

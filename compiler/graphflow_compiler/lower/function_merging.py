@@ -38,7 +38,7 @@ from graphflow_compiler.ir.loops import (
     Var,
 )
 from graphflow_compiler.ir.loops_math import work
-from graphflow_compiler.ir.loops_visit import index_parts, map_expression, map_statements, operands
+from graphflow_compiler.ir.loops_visit import index_parts, indices, map_statements
 from graphflow_compiler.lower.row_function_merging import MANY, Sizes, is_over_rows, size_name, with_sizes
 
 #: Statements to execute below which a static extent stays: short loops are written for their length.
@@ -79,7 +79,7 @@ class Skeleton:
         if not isinstance(loop, For) or loop.mode != "vector" or not loop.parallel:
             return None
         numbers: list[Const] = []
-        if any(isinstance(s, For) or any(map(_has_size, operands(s)[1])) for s in loop.body):
+        if any(isinstance(s, For) or any(map(_has_size, indices(s))) for s in loop.body):
             return None
         body = map_statements(loop.body, expression=lambda e: _without_numbers(e, numbers))
         extent: Index = loop.extent
@@ -180,7 +180,8 @@ def _without_numbers(e: Expr, numbers: list[Const]) -> Expr:
         numbers.append(x)
         return Var(_name(len(numbers) - 1), x.dtype)
 
-    return map_expression(e, variable)
+    a, b = variable(e.a), variable(e.b)
+    return e if a is e.a and b is e.b else Binary(op, a, b)
 
 
 def _is_plain(x: Const, op: str) -> bool:

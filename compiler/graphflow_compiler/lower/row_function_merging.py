@@ -60,7 +60,7 @@ def is_over_rows(kernel: LoopKernel) -> bool:
         return False
     if isinstance(loop.extent, IConst) and loop.extent.value > _MOST_ROWS:
         return False
-    inner = list(loops(loop.body))
+    inner = loops(loop.body)
     return bool(inner) and all(isinstance(f.extent, IConst) and f.extent.value <= _LONGEST for f in inner)
 
 

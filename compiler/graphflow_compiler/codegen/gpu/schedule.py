@@ -107,7 +107,7 @@ def is_shared(loop: For) -> bool:
     """
     if loop.mode == "vector":
         return True
-    inside = list(statements(loop.body))
+    inside = statements(loop.body)
     if any(isinstance(s, Store) or (isinstance(s, For) and s.mode == "vector") for s in inside):
         return False
     short = isinstance(loop.extent, IConst) and loop.extent.value < WARP
