@@ -226,6 +226,8 @@ class ProgramBuilder:
         key = (op.name, attrs, _negative_zeros(attrs), tuple(data), tuple(kept), origin if unique else None)
         found = self._table.get((*key, types))
         if found is not None:
+            if found.origin is not origin:
+                self.met(found, origin)
             return found
         if types is None:
             input_types = tuple(v.type if v is not None else _type_of_shape_operand(known[i]) for i, v in enumerate(inputs))
@@ -236,6 +238,9 @@ class ProgramBuilder:
         self.nodes.append(node)
         self._table[(*key, types)] = node
         return node
+
+    def met(self, node: Node, origin: tuple[str, ...]) -> None:
+        """Is told of each node that was to be made anew, for operations of these names."""
 
     def rename(self, node: Node, origin: tuple[str, ...]) -> None:
         """Gives a node its final origin. Only for whoever has made the builder, before anybody else sees its nodes: what each

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from graphflow.framework.kinds import ShapeOf, ShapeValue, TensorType, View
+from graphflow.framework.kinds import ShapeOf, View
 from graphflow.framework.provenance import merge
-from graphflow.framework.registry import NO_ATTRS, OpDef
 from graphflow.framework.shapes import DimPolicy
 from graphflow_compiler.ir.program import LEAVES, Node, ProgramBuilder, Value, is_constant
 
@@ -127,25 +126,15 @@ class Origins:
 
 
 class NamingBuilder(ProgramBuilder):
-    """A builder that tells `origins` of each node that was to be made for several operations."""
+    """A builder that tells `origins` of nodes that are made for several operations."""
 
     def __init__(self, policy: DimPolicy) -> None:
         super().__init__(policy)
         self.origins = Origins()
 
-    def add(
-        self,
-        op: OpDef,
-        attrs: Any = NO_ATTRS,
-        inputs: Sequence[Value | None] = (),
-        values: Sequence[ShapeValue | None] | None = None,
-        origin: Names = (),
-        types: tuple[TensorType, ...] | None = None,
-    ) -> Node:
-        node = super().add(op, attrs, inputs, values, origin, types)
-        if node.origin is not origin and node.origin != origin:
+    def met(self, node: Node, origin: Names) -> None:
+        if node.origin != origin:
             self.origins.equal(node, origin)
-        return node
 
 
 def _is_view(node: Node) -> bool:

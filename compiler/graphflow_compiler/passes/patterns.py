@@ -81,7 +81,7 @@ class Again:
 
 
 class Either:
-    """What matches one of several patterns, which bind the same names."""
+    """What matches one of several patterns, which bind the same names; the first that matches counts."""
 
     def __init__(self, *operands: Operand) -> None:
         self.operands = operands
@@ -90,7 +90,10 @@ class Either:
             raise TypeError("the patterns of Either(...) bind different names")
 
     def ways(self, v: Value | None, reader: Node) -> Sequence[Bindings]:
-        return [way for o in self.operands for way in o.ways(v, reader)]
+        for o in self.operands:
+            if found := o.ways(v, reader):
+                return found
+        return _NO_WAY
 
 
 class Some:
@@ -155,7 +158,7 @@ class P:
         return found
 
     def ways(self, v: Value | None, reader: Node) -> Sequence[Bindings]:
-        if v is None or not self.may_be(v.node.op):
+        if v is None or (self.ops and v.node.op.name not in self.ops) or not self.may_be(v.node.op):
             return _NO_WAY
         return _bound(self.ways_of(v.node), self.bind, v)
 

@@ -35,7 +35,7 @@ from graphflow_compiler.ir.program import (
     shape_value_of,
 )
 from graphflow_compiler.passes.origins import NamingBuilder
-from graphflow_compiler.passes.patterns import P
+from graphflow_compiler.passes.patterns import Bindings, P
 
 
 @record
@@ -195,10 +195,10 @@ class _Rules:
         return found
 
 
-def _tried(r: Rule, match: Match) -> Replacement:
-    """What the rule makes of the match: of the first way to match that it takes, else why it takes none."""
+def _tried(r: Rule, ways: Sequence[Bindings], match: Match) -> Replacement:
+    """What the rule makes of the first way to match that it takes, else why it takes none."""
     reason = None
-    for way in r.pattern.ways_of(match.node):
+    for way in ways:
         result = r.function(match, **way)
         if result is None or isinstance(result, str):
             reason = result or reason
@@ -219,7 +219,8 @@ def apply_rules(program: Program, rules: Sequence[Rule], ctx: PassContext) -> Pr
                 return values
             match = Match(node, rewriter.builder)
             for r in table.of(node):
-                result = _tried(r, match)
+                ways = r.pattern.ways_of(node)
+                result = _tried(r, ways, match) if ways else None
                 if result is None or isinstance(result, str) or not ctx.spend(r.name):
                     continue
                 result = (result,) if isinstance(result, Value) else result
@@ -239,7 +240,8 @@ def apply_rules(program: Program, rules: Sequence[Rule], ctx: PassContext) -> Pr
         for node in program.nodes:
             match = Match(node, scout)
             for r in table.of(node):
-                result = _tried(r, match)
+                ways = r.pattern.ways_of(node)
+                result = _tried(r, ways, match) if ways else None
                 if isinstance(result, str):
                     missed[r.name].append(NearMiss(r.name, node.origin[-1] if node.origin else node.op.name, result))
                 elif result is not None:
