@@ -196,8 +196,14 @@ def test_what_somebody_else_needs_keeps_its_name_for_itself() -> None:
 
 def test_equal_constants_do_not_carry_names_to_strangers() -> None:
     """1.0 is one constant for both products, with the name of the first."""
-    program = simplified(lambda x: [tf.exp(tf.multiply(x, 1.0, name="a")), tf.sin(tf.multiply(1.0, tf.cos(x), name="b"))])
+
+    def build(x: Any) -> Any:
+        first = tf.exp(tf.multiply(x, 1.0, name="a"))
+        return [first, tf.sin(tf.multiply(1.0, tf.cos(x), name="b")), tf.divide(x, 1.0, name="c")]
+
+    program = simplified(build)
     assert origin_of(program, "Exp")[0] == "a" and origin_of(program, "Cos")[0] == "b"
+    assert dict(program.aliases) == {2: ("c",)}
 
 
 def test_what_updates_share_does_not_carry_names_to_strangers() -> None:

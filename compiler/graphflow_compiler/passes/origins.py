@@ -86,7 +86,8 @@ class Origins:
         placed = {n: self._removed(self._replaced.get(n, ()), alive) for n in keys}
         read = {n: self._removed(self._read[n], alive) - placed[n] for n in keys if n in self._read}
         returned = {key: self._removed([head], alive) for key, head in self._returned.items()}
-        shared = _read_by_several(made, {n for nodes in (*placed.values(), *read.values()) for n in nodes if _is_shared(n)})
+        removed = {n for nodes in (*placed.values(), *read.values(), *returned.values()) for n in nodes}
+        shared = _read_by_several(made, {n for n in removed if _is_shared(n)})
         names: dict[Node, Names] = {}  # of removed nodes
 
         def names_of(nodes: Iterable[Node], own: set[str] | None = None) -> Iterator[Names]:
