@@ -6,11 +6,9 @@ The op is Swish, x * sigmoid(beta * x) (Ramachandran, Zoph and Le, "Searching fo
 from dataclasses import dataclass
 
 import numpy as np
+from graphflow.custom_ops import Elementwise, OpDef, Sample, build, convert_to_tensor, register, same_shape_infer
 
 import graphflow as tf
-from graphflow.framework.build import build, convert_to_tensor
-from graphflow.framework.kinds import Elementwise
-from graphflow.framework.registry import OpDef, Sample, register, same_shape_infer
 
 
 @dataclass(frozen=True)
