@@ -14,47 +14,50 @@ Everything is loaded on first use: importing this package costs little more than
 
 from __future__ import annotations
 
-import importlib
-import sys
-import types
-from typing import Any
+import importlib as _importlib
+import sys as _sys
+import types as _types
+from typing import Any as _Any
 
-import numpy  # noqa: F401  # loaded with the package, so that its time counts as import time
+import numpy as _numpy  # noqa: F401  # every program needs it: so its time counts as import time, where people look for it
 
+from graphflow import namespace as _namespace
 from graphflow.api import module_aliases as _module_aliases
-from graphflow.framework.op_libraries import add_op_library, load_op_libraries
-from graphflow.namespace import near, resolve
-from graphflow.public_names import NAMESPACES, homes
+from graphflow.framework import late_bindings as _late_bindings
+from graphflow.public_names import NAMESPACES as _NAMESPACES
+from graphflow.public_names import homes as _homes
 from graphflow.version import __version__ as __version__
 
-_HOMES = homes("")
+_HOMES = _homes("")
+__all__ = sorted({*_HOMES, *_NAMESPACES})
 _module_aliases.install()
-add_op_library(lambda: importlib.import_module("graphflow.ops"))
+_late_bindings.add_op_library(lambda: _importlib.import_module("graphflow.ops"))
+_late_bindings.bind_session(lambda: _importlib.import_module("graphflow_runtime.session.session").Session)
 
 
-class _Package(types.ModuleType):
+class _Package(_types.ModuleType):
     """Python binds a submodule to its package when it loads it. A module must not hide a function of its name."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, types.ModuleType)):
+    def __setattr__(self, name: str, value: _Any) -> None:
+        if not (name in _HOMES and isinstance(value, _types.ModuleType)):
             super().__setattr__(name, value)
 
 
-sys.modules[__name__].__class__ = _Package
+_sys.modules[__name__].__class__ = _Package
 
 
-def __getattr__(name: str) -> Any:
-    value: Any
+def __getattr__(name: str) -> _Any:
+    value: _Any
     if name in _HOMES:
-        value = resolve(*_HOMES[name])
-    elif name in NAMESPACES:
-        load_op_libraries()
-        value = importlib.import_module(NAMESPACES[name])
+        value = _namespace.resolve(*_HOMES[name])
+    elif name in _NAMESPACES:
+        _late_bindings.load_op_libraries()
+        value = _importlib.import_module(_NAMESPACES[name])
     else:
-        raise AttributeError(f"module 'graphflow' has no attribute {name!r}{near(name, [*_HOMES, *NAMESPACES])}")
+        raise AttributeError(f"module 'graphflow' has no attribute {name!r}{_namespace.near(name, __all__)}")
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES, *NAMESPACES})
+    return [*__all__, "__version__"]

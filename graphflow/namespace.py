@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from graphflow.framework.op_libraries import load_op_libraries
+from graphflow.framework.late_bindings import load_op_libraries
 from graphflow.public_names import homes
 
 

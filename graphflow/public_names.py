@@ -145,6 +145,7 @@ PUBLIC: dict[str, dict[str, str]] = {
         "graphflow.framework.dtypes": """
             DType as_dtype bfloat16 bool_ float16 float32 float64 int8 int16 int32 int64 string uint8 uint16
             uint32 uint64
+            ALL FLOATS HALVES INTEGERS NUMERIC SIGNED UNSIGNED
         """,
     },
     "errors": {
@@ -216,6 +217,7 @@ PUBLIC: dict[str, dict[str, str]] = {
         "graphflow.ops.math.binary": """
             add divide divide_no_nan=div_no_nan floordiv floormod maximum minimum mod multiply pow scalar_mul
             squared_difference subtract truediv
+            div_no_nan
         """,
         "graphflow.ops.math.compare": """
             approximate_equal equal greater greater_equal less less_equal logical_and logical_not logical_or
@@ -237,6 +239,7 @@ PUBLIC: dict[str, dict[str, str]] = {
     "metrics": {
         "graphflow.metrics.streaming": """
             accuracy mean mean_absolute_error mean_squared_error precision recall root_mean_squared_error
+            Metric
         """,
     },
     "nn": {
@@ -262,6 +265,7 @@ PUBLIC: dict[str, dict[str, str]] = {
     "regularizers": {
         "graphflow.variables.regularizers": """
             apply_regularization l1_l2_regularizer l1_regularizer l2_regularizer sum_regularizer
+            Regularizer
         """,
     },
     "runtime": {
@@ -275,6 +279,9 @@ PUBLIC: dict[str, dict[str, str]] = {
         "graphflow.framework.shapes": """
             format_shape DimPolicy GRAPH_POLICY Dimension as_dimension TensorShape as_internal to_public
             static_shape
+        """,
+        "graphflow.framework.dims": """
+            Dim Shape SymDim evaluate floordiv fresh_dim maximum minimum mod never_negative product size substitute
         """,
     },
     "timeline": {
@@ -323,6 +330,8 @@ PUBLIC: dict[str, dict[str, str]] = {
             InferContext NO_ATTRS NotDifferentiable OpDef Sample not_differentiable register same_shape_infer
         """,
         "graphflow.framework.scalar_builder": "ScalarBuilder",
+        "graphflow.framework.dtypes": "ALL FLOATS HALVES INTEGERS NUMERIC SIGNED UNSIGNED",
+        "graphflow.framework.dims": "SymDim product",
     },
 }
 

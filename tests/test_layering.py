@@ -51,7 +51,7 @@ MODEL = (*FRAMEWORK, "ops", "autodiff", "variables")
 
 # A module belongs to the first layer that has a prefix of its name.
 LAYERS = (
-    Layer("names", (*rooms("version", "namespace", "public_names"), *framework("op_libraries")), ()),
+    Layer("names", (*rooms("version", "namespace", "public_names"), *framework("late_bindings")), ()),
     Layer("leaves", framework("dims", "dtypes", "errors", "config", "provenance", "records", "shapes"), ("names",)),
     Layer("framework", ("graphflow.framework",), FRAMEWORK[:2]),
     Layer("ops", rooms("ops"), FRAMEWORK),
@@ -115,9 +115,6 @@ THIRD_PARTY = {
 INSIDE_FUNCTION = {("to_networkx", "networkx")}
 
 
-# The one import against the arrows: a loaded model opens a session by the package's own name.
-BY_THE_PACKAGE = {("graphflow.io.native", "graphflow")}
-
 # Ops that the structure itself is made of, by the module that has to make them.
 BUILDING_BLOCKS = {
     "graphflow.framework.build": {"Const", "Pack"},  # what is not a tensor becomes one
@@ -132,7 +129,6 @@ class Import:
     target: str
     line: int
     functions: tuple[str, ...]
-    by_name: bool = False  # import_module("...")
 
 
 def covers(prefixes: tuple[str, ...], module: str) -> bool:
@@ -178,7 +174,7 @@ def imports_of(module: str, source: str, is_package: bool, known: frozenset[str]
             case ast.Call(func=func, args=[ast.Constant(value=str(name)), *_]) if ast.unparse(func).endswith(
                 ("import_module", "__import__")
             ):
-                yield Import(name, node.lineno, functions, by_name=True)
+                yield Import(name, node.lineno, functions)
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                 functions = (*functions, name)
             case _:
@@ -210,8 +206,7 @@ def complaint(module: str, found: Import) -> str | None:
     if root in ("compiler", "runtime"):
         return f"`{root}` is a folder, not a package: import graphflow_{root}"
     if root in FOLDERS:
-        allowed = may_import(layer, found.target) or (found.by_name and (module, found.target) in BY_THE_PACKAGE)
-        return None if allowed else f"{layer.name} must not import {found.target}"
+        return None if may_import(layer, found.target) else f"{layer.name} must not import {found.target}"
     if root in sys.stdlib_module_names or root == "numpy":
         return None
     if root not in THIRD_PARTY:

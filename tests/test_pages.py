@@ -96,12 +96,11 @@ def commands_of(page: Path) -> Iterator[tuple[int, str]]:
 
 @lru_cache(maxsize=1)
 def words() -> frozenset[str]:
-    """Every identifier that is defined, passed or read as an attribute in our sources, and every op's name."""
+    """Every identifier that is defined, passed or read as an attribute in our sources, and every op's name. Of tests only
+    what stands at the top of a module counts: a word that a test passes on is not there."""
     found: set[str] = set()
-    sources = [*MODULES.values(), *(p for name in ("tests", "samples", "benchmarks") for p in (ROOT / name).rglob("*.py"))]
+    sources = [*MODULES.values(), *(p for name in ("samples", "benchmarks") for p in (ROOT / name).rglob("*.py"))]
     for path in sources:
-        if path == Path(__file__):  # names that are not there stand here
-            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
                 case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.arg(arg=name) | ast.Attribute(attr=name):
@@ -113,6 +112,15 @@ def words() -> frozenset[str]:
                 case _:
                     pass
         found.update(path.relative_to(ROOT).with_suffix("").parts)
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            match node:
+                case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
+                    found.add(name)
+                case ast.Assign(targets=targets):
+                    found.update(t.id for t in targets if isinstance(t, ast.Name))
+                case _:
+                    pass
     return frozenset(found | {op.name for op in all_ops()} | set(dir(builtins)) | set(keyword.kwlist))
 
 
@@ -132,7 +140,7 @@ def path_exists(text: str) -> bool:
     if re.search(r"<|\*", text):  # a pattern: some file must fit
         pattern = re.sub(r"<[^>]*>", "*", text).strip("/")
         return any(any(start.glob(pattern)) for start in STARTS)
-    if text.startswith(("~", "/tmp", "/")):
+    if text.startswith(("~", "/tmp/")):
         return True
     if "/" not in text:  # a bare file name: some file of ours must have it
         return any(ROOT.glob(text)) or any(path.name == text for path in MODULES.values())

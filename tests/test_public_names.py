@@ -113,17 +113,39 @@ def test_names_come_from_namespaces_as_modules() -> None:
 
 
 def test_moved_modules_warn_and_are_the_same_module() -> None:
-    moved = {old: new for old, new in MOVED.items() if old != "graphflow.core"}
     code = f"""
         import importlib
-        for old, new in {moved!r}.items():
+        for old, new in {MOVED!r}.items():
             new = importlib.import_module(new)
             assert importlib.import_module(old) is new
         import graphflow as tf
         assert callable(tf.variable_scope)
     """
     said = in_child(code)
-    assert [old for old in moved if f"DeprecationWarning: {old} has moved" not in said] == []
+    assert [old for old in MOVED if f"DeprecationWarning: {old} has moved" not in said] == []
+
+
+def test_parts_of_a_moved_package_warn() -> None:
+    said = in_child("from graphflow.core import kinds\nimport graphflow.framework.kinds as new\nassert kinds is new")
+    assert "graphflow.core has moved: graphflow.custom_ops has what ops of your own need" in said
+
+
+def test_a_moved_module_runs_as_a_script() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "graphflow.cli", "--help"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0 and "usage" in done.stdout, done.stderr
+
+
+def test_the_package_shows_its_names_and_nothing_else() -> None:
+    assert dir(graphflow) == sorted([*graphflow.__all__, "__version__"])
+    assert set(graphflow.__all__) == {*homes(""), *NAMESPACES}
+
+
+def test_errors_are_called_by_their_public_name() -> None:
+    assert {getattr(graphflow.errors, n).__module__ for n in graphflow.errors.__all__ if n.endswith("Error")} == {
+        "graphflow.errors"
+    }
 
 
 def test_a_namespace_says_which_names_are_near() -> None:

@@ -18,7 +18,7 @@ from graphflow_compiler.frontend import Signature, build_program
 from graphflow_compiler.ir import program as program_ir
 from graphflow_compiler.ir.program import Program, Value, constant_array, is_constant
 from graphflow_compiler.passes import pipeline
-from graphflow_compiler.passes.patterns import Anything, Constant, Either, P, Some, Var
+from graphflow_compiler.passes.patterns import Anything, Constant, Either, Input, P, Some
 from graphflow_compiler.passes.pipeline import Dump, run_passes
 from graphflow_compiler.passes.rewrite import Match, PassContext, Replacement, Rule, apply_rules, rule
 from graphflow_compiler.planning import planner
@@ -128,7 +128,7 @@ def numbers() -> np.ndarray[Any, Any]:
     )
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if ROWS.get(name, ("", ""))[1] == "no"])
+@pytest.mark.parametrize("name", [name for name in NAMES if ROWS.get(name, ("", ""))[1].startswith("no")])
 def test_rules_that_leave_floats_alone_do(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rest = tuple(
         replace(p, run=partial(apply, tuple(r for r in p.rules if r.name != name))) if p.rules else p for p in pipeline.CPU
@@ -249,7 +249,7 @@ def renamed(request: pytest.FixtureRequest) -> Any:
     return builds[request.param]
 
 
-def test_explain_and_pictures_show_shapenames(renamed: Any) -> None:
+def test_explain_and_pictures_show_the_names(renamed: Any) -> None:
     build, names = renamed
     with tf.Graph().as_default(), tf.Session() as session:
         x = tf.placeholder(tf.float32, SHAPE, name="x")
@@ -262,7 +262,7 @@ def test_explain_and_pictures_show_shapenames(renamed: Any) -> None:
             assert re.search(rf"(?<![\w/]){name}(?![\w/])", shown), f"{name} is not in:\n{shown}"
 
 
-def test_dumps_show_shapenames(renamed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dumps_show_the_names(renamed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build, names = renamed
     monkeypatch.setenv("GRAPHFLOW_DUMP", str(tmp_path))
     with tf.Graph().as_default(), tf.Session() as session:
@@ -281,7 +281,7 @@ def test_dumps_show_shapenames(renamed: Any, tmp_path: Path, monkeypatch: pytest
         (lambda x: tf.multiply(x, 1.0, name="scaled"), {"scaled"}),
     ],
 )
-def test_errors_of_a_run_show_shapenames(build: Any, names: set[str]) -> None:
+def test_errors_of_a_run_show_the_names(build: Any, names: set[str]) -> None:
     with tf.Graph().as_default(), tf.Session() as session:
         x = tf.placeholder(tf.float32, SHAPE, name="x")
         y = tf.check_numerics(build(x), "not finite", name="checked")
@@ -326,17 +326,17 @@ def ways(pattern: P, build: Any) -> list[dict[str, str]]:
 
 
 def test_patterns() -> None:
-    product = P(Elementwise, Var("x"), Constant("c"), has="identity")
+    product = P(Elementwise, Input("x"), Constant("c"), has="identity")
     assert ways(product, lambda x: x * 2.0) == ways(product, lambda x: 2.0 * x) == [{"x": "x", "c": "2.0"}]
     assert ways(product, lambda x: x - 2.0) == [{"x": "x", "c": "2.0"}]
     assert ways(product, lambda x: 2.0 - x) == []  # a difference does not commute
-    both = P("Mul", Var("a"), Var("b"))
+    both = P("Mul", Input("a"), Input("b"))
     assert ways(both, lambda x: x * tf.exp(x)) == [{"a": "x", "b": "Exp(x)"}, {"a": "Exp(x)", "b": "x"}]
-    nested = P("AddV2", Var("a"), P("Mul", Var("b"), Constant("c"), bind="p"))
+    nested = P("AddV2", Input("a"), P("Mul", Input("b"), Constant("c"), bind="p"))
     assert ways(nested, lambda x: 2.0 * tf.exp(x) + x) == [{"a": "x", "b": "Exp(x)", "c": "2.0", "p": "Mul(2.0, Exp(x))"}]
-    assert ways(P(View, Var("x"), ...), lambda x: tf.reshape(x, [6])) == [{"x": "x"}]
-    assert ways(P(View, Var("x")), lambda x: tf.reshape(x, [6])) == []
-    some = P("AddN", Some(Either(Constant("x"), P("Exp", Var("x"))), at="i"))
+    assert ways(P(View, Input("x"), ...), lambda x: tf.reshape(x, [6])) == [{"x": "x"}]
+    assert ways(P(View, Input("x")), lambda x: tf.reshape(x, [6])) == []
+    some = P("AddN", Some(Either(Constant("x"), P("Exp", Input("x"))), at="i"))
     assert ways(some, lambda x: tf.add_n([x, tf.exp(x), tf.ones(SHAPE)])) == [
         {"x": "x", "i": 1},
         {"x": "constant(2, 3)", "i": 2},
@@ -349,10 +349,10 @@ def test_patterns() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda: P("Mul", Var("x"), Var("x")),
-        lambda: P("Mul", ..., Var("x")),
-        lambda: P("Mul", Some(Var("x"), at="i"), Var("y")),
-        lambda: Either(Var("x"), Var("y")),
+        lambda: P("Mul", Input("x"), Input("x")),
+        lambda: P("Mul", ..., Input("x")),
+        lambda: P("Mul", Some(Input("x"), at="i"), Input("y")),
+        lambda: Either(Input("x"), Input("y")),
     ],
 )
 def test_patterns_that_cannot_be(wrong: Any) -> None:
@@ -372,19 +372,19 @@ def test_rules_that_cannot_be() -> None:
     def c_to_d(m: Match, x: Value) -> Replacement:
         return x
 
-    assert rule(P("Exp", Var("x")))(a_to_b).rewrite == "a -> b"
+    assert rule(P("Exp", Input("x")))(a_to_b).rewrite == "a -> b"
     for pattern, function in (
-        (P("Exp", Var("y")), a_to_b),
+        (P("Exp", Input("y")), a_to_b),
         (P("Exp"), a_to_b),
-        (P("Exp", Var("x")), nameless),
-        (P("Exp", Var("x")), c_to_d),
+        (P("Exp", Input("x")), nameless),
+        (P("Exp", Input("x")), c_to_d),
     ):
         with pytest.raises(TypeError, match=r"rule \w+"):
             rule(pattern)(function)
 
 
 def test_a_rule_must_not_change_a_type() -> None:
-    @rule(P("Exp", Var("x")))
+    @rule(P("Exp", Input("x")))
     def exp_to_sum(m: Match, x: Value) -> Replacement:
         """exp(x) -> reshape(x)"""
         return m.op("Reshape", x, None, values=(None, (6,)))

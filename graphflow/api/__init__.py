@@ -1,1 +1,1 @@
-"""What users write: `public` lists every public name; the other modules are the namespaces, ``tf.nn`` and so on."""
+"""The namespaces that users write, ``tf.nn`` and so on; what is in them is listed in graphflow/public_names.py."""

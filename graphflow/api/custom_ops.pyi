@@ -14,3 +14,8 @@ from graphflow.framework.registry import (
     same_shape_infer as same_shape_infer,
 )
 from graphflow.framework.scalar_builder import ScalarBuilder as ScalarBuilder
+from graphflow.framework.dtypes import (
+    ALL as ALL, FLOATS as FLOATS, HALVES as HALVES, INTEGERS as INTEGERS, NUMERIC as NUMERIC, SIGNED as SIGNED,
+    UNSIGNED as UNSIGNED,
+)
+from graphflow.framework.dims import SymDim as SymDim, product as product

@@ -13,7 +13,7 @@ from graphflow.ops.math.trigonometry import (
 from graphflow.ops.math.binary import (
     add as add, divide as divide, div_no_nan as divide_no_nan, floordiv as floordiv, floormod as floormod,
     maximum as maximum, minimum as minimum, mod as mod, multiply as multiply, pow as pow, scalar_mul as scalar_mul,
-    squared_difference as squared_difference, subtract as subtract, truediv as truediv,
+    squared_difference as squared_difference, subtract as subtract, truediv as truediv, div_no_nan as div_no_nan,
 )
 from graphflow.ops.math.compare import (
     approximate_equal as approximate_equal, equal as equal, greater as greater, greater_equal as greater_equal,

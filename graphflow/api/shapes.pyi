@@ -4,3 +4,8 @@ from graphflow.framework.shapes import (
     as_dimension as as_dimension, TensorShape as TensorShape, as_internal as as_internal, to_public as to_public,
     static_shape as static_shape,
 )
+from graphflow.framework.dims import (
+    Dim as Dim, Shape as Shape, SymDim as SymDim, evaluate as evaluate, floordiv as floordiv, fresh_dim as fresh_dim,
+    maximum as maximum, minimum as minimum, mod as mod, never_negative as never_negative, product as product,
+    size as size, substitute as substitute,
+)

@@ -15,6 +15,16 @@ RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, OUT_OF_RANGE, UNIMPLEMENTED, I
 class GraphFlowError(Exception):
     """Root of everything graphflow raises on purpose."""
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__ == __name__:
+            cls.__module__ = _PUBLIC
+
+
+#: Where users find the errors: so tracebacks call them, and so pickles do, which outlive the place of this file.
+_PUBLIC = "graphflow.errors"
+GraphFlowError.__module__ = _PUBLIC
+
 
 # ---------------------------------------------------------------------------------------------- building a graph
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from graphflow.framework.dtypes import DType, as_dtype
 from graphflow.framework.kinds import NO_ALGEBRA, Algebra, Kind, ShapeValue, Source, StateUpdate, TensorType
-from graphflow.framework.op_libraries import load_op_libraries
+from graphflow.framework.late_bindings import load_op_libraries
 from graphflow.framework.records import record
 from graphflow.framework.shapes import Dim, DimPolicy, Shape
 

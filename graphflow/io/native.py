@@ -9,7 +9,6 @@ tensors       var/<name>, const/<node>
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 from collections.abc import Mapping
 from dataclasses import field
@@ -20,6 +19,7 @@ import numpy as np
 from graphflow.framework.context import get_default_graph, get_default_session
 from graphflow.framework.errors import ArgumentError, CorruptFileError, FormatError
 from graphflow.framework.graph import Graph, Operation, Tensor
+from graphflow.framework.late_bindings import new_session
 from graphflow.framework.records import record
 from graphflow.framework.shapes import format_shape
 from graphflow.io.container import Container, bad, canonical_json, parse_json, read_container, write_container
@@ -56,8 +56,7 @@ class Loaded:
 
     def session(self, **options: Any) -> Any:
         """A new Session on the graph whose variables have the values of the file; `options` go to Session."""
-        # The facade knows the Session; io must not, so that saving never needs the compiler.
-        session = importlib.import_module("graphflow").Session(graph=self.graph, **options)
+        session = new_session(graph=self.graph, **options)
         for name, value in self.variables.items():
             session._load_variable(self.graph.get_operation_by_name(name), value)
         return session

@@ -9,11 +9,11 @@ from __future__ import annotations
 from graphflow.framework.kinds import Elementwise, TensorType
 from graphflow.framework.shapes import product
 from graphflow_compiler.ir.program import Value
-from graphflow_compiler.passes.patterns import Anything, Either, P, Some, Var
+from graphflow_compiler.passes.patterns import Anything, Either, Input, P, Some
 from graphflow_compiler.passes.rewrite import Match, Replacement, rule
 
 #: Ops that repeat an operand to a given shape, aligned at the last axis.
-_REPEATED = Either(P("BroadcastTo", Var("x"), ...), P("Fill", Anything(), Var("x")))
+_REPEATED = Either(P("BroadcastTo", Input("x"), ...), P("Fill", Anything(), Input("x")))
 
 
 @rule(P(Elementwise, Some(_REPEATED, at="i")))

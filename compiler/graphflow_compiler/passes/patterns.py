@@ -1,9 +1,9 @@
 """The pattern language of rewrite rules: what a node has to look like for a rule to be asked.
 
     P("MatMul", "BatchMatMulV2")                         one of these ops, with any operands
-    P(View, Var("x"), ...)                               an op of this kind on x; ... stands for further operands
-    P(Elementwise, Var("x"), Constant("c"), has="identity")   of a kind, with a fact of its `algebra`
-    P("Transpose", P("Transpose", Var("x")))             patterns nest
+    P(View, Input("x"), ...)                               an op of this kind on x; ... stands for further operands
+    P(Elementwise, Input("x"), Constant("c"), has="identity")   of a kind, with a fact of its `algebra`
+    P("Transpose", P("Transpose", Input("x")))             patterns nest
     P("MatMul", Some(Constant("c"), at="i"))             any one of the operands; i is its number
 
 Where an op's `algebra` says that it is commutative, a pattern of two operands is tried in both orders, the written one first.
@@ -37,7 +37,7 @@ class Operand(Protocol):
         ...
 
 
-class Var:
+class Input:
     """Any value that is stored or computed."""
 
     def __init__(self, name: str) -> None:

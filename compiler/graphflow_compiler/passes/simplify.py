@@ -15,7 +15,7 @@ from graphflow.framework.kinds import Elementwise, IndexMap, Reduction, View
 from graphflow.framework.registry import lookup
 from graphflow.framework.shapes import static_shape
 from graphflow_compiler.ir.program import Node, Value, constant_array, is_constant
-from graphflow_compiler.passes.patterns import Again, Constant, P, Some, Var
+from graphflow_compiler.passes.patterns import Again, Constant, Input, P, Some
 from graphflow_compiler.passes.rewrite import Match, Replacement, rule
 
 Array = np.ndarray[Any, Any]
@@ -85,7 +85,7 @@ def _splat(v: Value) -> float | None:
     return first.item()  # type: ignore[no-any-return]
 
 
-@rule(P(Elementwise, Var("x"), Constant("c"), has="identity"))
+@rule(P(Elementwise, Input("x"), Constant("c"), has="identity"))
 def identity_element_to_operand(m: Match, x: Value, c: Value) -> Replacement:
     """x * 1 -> x, x + 0 -> x (where the shapes agree)"""
     algebra, out = m.node.op.algebra, m.node.types[0]
@@ -97,25 +97,25 @@ def identity_element_to_operand(m: Match, x: Value, c: Value) -> Replacement:
     return x
 
 
-@rule(P(Again(Var("x")), has="involution"))
+@rule(P(Again(Input("x")), has="involution"))
 def involution_twice_to_operand(m: Match, x: Value) -> Replacement:
     """-(-x) -> x"""
     return x
 
 
-@rule(P(Again(Var("x"), bind="once"), has="idempotent"))
+@rule(P(Again(Input("x"), bind="once"), has="idempotent"))
 def idempotent_twice_to_once(m: Match, x: Value, once: Value) -> Replacement:
     """relu(relu(x)) -> relu(x)"""
     return once
 
 
-@rule(P(View, Var("x"), ...))
+@rule(P(View, Input("x"), ...))
 def view_of_same_shape_to_operand(m: Match, x: Value) -> Replacement:
     """reshape(x, shape(x)) -> x; identity(x) -> x"""
     return x if x.type == m.node.types[0] else None
 
 
-@rule(P(View, P(View, Var("x"), ...), ...))
+@rule(P(View, P(View, Input("x"), ...), ...))
 def view_of_view_to_view(m: Match, x: Value) -> Replacement:
     """reshape(reshape(x)) -> reshape(x)"""
     return m.same(x, *m.node.inputs[1:])
@@ -130,7 +130,7 @@ def _turned(m: Match, i: int) -> Any:
     return replace(m.node.attrs, **{_FLAGS[i]: not getattr(m.node.attrs, _FLAGS[i])})
 
 
-@rule(P("MatMul", "BatchMatMulV2", Some(P("Transpose", Var("x"), ..., bind="transposed"), at="i")))
+@rule(P("MatMul", "BatchMatMulV2", Some(P("Transpose", Input("x"), ..., bind="transposed"), at="i")))
 def transposed_operand_to_flag(m: Match, x: Value, transposed: Value, i: int) -> Replacement:
     """matmul(transpose(a), b) -> matmul(a, b, transpose_a=True)"""
     perm = tuple(transposed.node.attrs.perm)
@@ -148,7 +148,7 @@ def transposed_constant_to_constant(m: Match, c: Value, i: int) -> Replacement:
     return m.with_operand(i, m.constant(np.ascontiguousarray(constant_array(c).swapaxes(-1, -2))), attrs=_turned(m, i))
 
 
-@rule(P("MatMul", "BatchMatMulV2", Some(Var("x"), at="i")))
+@rule(P("MatMul", "BatchMatMulV2", Some(Input("x"), at="i")))
 def computed_constant_to_constant(m: Match, x: Value, i: int) -> Replacement:
     """matmul(a, constant * 2) -> matmul(a, constant'), once instead of in every run
 
@@ -192,7 +192,7 @@ def _constant_behind(v: Value) -> Array | str | None:
     return values[v]
 
 
-@rule(P("MatMul", "BatchMatMulV2", Var("a"), Var("b")))
+@rule(P("MatMul", "BatchMatMulV2", Input("a"), Input("b")))
 def half_product_to_single(m: Match, a: Value, b: Value) -> Replacement:
     """matmul(a, b) -> cast(matmul(cast(a), cast(b))) for 16-bit floats: summed in float32, by the matrix kernel for that"""
     out = m.node.types[0]
@@ -203,7 +203,7 @@ def half_product_to_single(m: Match, a: Value, b: Value) -> Replacement:
     return m.op("Cast", m.same(*operands, type=replace(out, dtype=float32)), attrs=to(out.dtype))
 
 
-@rule(P("Transpose", Var("x"), ...))
+@rule(P("Transpose", Input("x"), ...))
 def transpose_of_unit_axes_to_reshape(m: Match, x: Value) -> Replacement:
     """transpose(x) -> reshape(x) where only axes of size 1 move"""
     moved = [p for p in m.node.attrs.perm if x.shape[p] != 1]

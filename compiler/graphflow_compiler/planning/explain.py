@@ -35,7 +35,7 @@ def explain_text(schedule: Schedule, steps: Sequence[Step], buffers: Sequence[Pl
             moved = moved + buffers[b].bytes
         if isinstance(item, Copy):
             where = f"output {item.output}" if item.output >= 0 else item.variable or "a temporary"
-            lines.append(f"step {number}: copy of {' '.join(step.origin)} to {where}, {_amount(moved)} bytes")
+            lines.append(f"step {number}: copy of {', '.join(step.origin)} to {where}, {_amount(moved)} bytes")
             if notes:
                 lines.append(f"  {notes[number]}")
             continue
