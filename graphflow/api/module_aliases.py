@@ -79,4 +79,4 @@ def install() -> None:
     `graphflow.core.build` and load it a second time.
     """
     if _Finder not in sys.meta_path:
-        sys.meta_path.insert(0, _Finder)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _Finder)
