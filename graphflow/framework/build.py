@@ -1,4 +1,4 @@
-"""Making ops from values: conversion to tensors, and `build`, through which every user-facing function goes."""
+"""Conversion of Python values to tensors, and `build`, through which every user-facing function adds its op."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _conversions: list[tuple[type, Callable[..., Tensor]]] = []
 
 
 def register_tensor_conversion(cls: type, function: Callable[..., Tensor]) -> None:
-    """`function(value, dtype, name) -> Tensor` converts instances of cls (Variable, IndexedSlices ...)."""
+    """Makes `function(value, dtype, name) -> Tensor` the conversion of instances of cls (Variable, IndexedSlices ...)."""
     _conversions.append((cls, function))
 
 
@@ -34,6 +34,7 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray[Any, Any]:
     if isinstance(value, (np.ndarray, np.generic)):
         array = np.asarray(value)
         found = as_dtype(array.dtype)
+        # Kernels read numbers in the machine's byte order; arrays read from files may have the other one.
         if array.dtype.byteorder not in "=|" and array.dtype.kind not in "SU":
             array = array.astype(array.dtype.newbyteorder("="))
     else:
@@ -45,6 +46,8 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray[Any, Any]:
             array, found = _object_array(array, value)
         elif array.dtype.kind in "SU":
             found = string
+        # Python's numbers have no precision of their own and become float32 or int32, as in
+        # TensorFlow. A list of numpy scalars keeps its 64 bits.
         elif array.dtype.kind == "f":
             found = float32 if not _has_numpy_float64(value) else as_dtype(np.float64)
         elif array.dtype.kind in "iu":
@@ -58,6 +61,7 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray[Any, Any]:
         if want is not found:
             raise DTypeError(f"Expected {want.name}, got {_brief(value)} of type '{found.name}' instead.")
         return _bytes_array(array)
+    # TensorFlow refuses Python's True as a number (it is more likely a mistake) but casts numpy's bools.
     python_value = not isinstance(value, (np.ndarray, np.generic))
     if array.size and found is not want:
         if want.is_integer and found.is_floating:
@@ -66,12 +70,13 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray[Any, Any]:
             raise DTypeError(f"Expected {want.name}, got {_brief(value)} of type '{_type_name(value)}' instead.")
         if want.is_integer and not _fits(array, want.numpy_dtype):
             raise DTypeError(f"{_brief(value)} does not fit into {want.name}: it is out of range.")
+    # 1e300 becomes infinity in float32, as a cast in a kernel makes it, without numpy's warning.
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(array, dtype=want.numpy_dtype, order="C")
 
 
 def _plain(value: Any) -> Any:
-    """Dimensions inside lists as ints."""
+    """`value` with ints for Dimension objects, also inside lists: numpy would make an object array of them."""
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
     if hasattr(value, "as_list"):
@@ -143,8 +148,10 @@ def constant(value: Any, dtype: Any = None, shape: Any = None, name: str = "Cons
             raise ArgumentError(f"constant: a value of {array.size} elements does not fill shape {dims} ({count} elements)")
         flat = array.ravel()
         if flat.size < count:
+            # TensorFlow's rule for values that are too short: the last element is repeated.
             flat = np.concatenate([flat, np.repeat(flat[-1:], count - flat.size)])
         array = flat.reshape(dims)
+    # TensorFlow's limit: there a graph is one protobuf message.
     if array.nbytes >= 2**31:
         raise ArgumentError(
             f"constant: {array.nbytes} bytes; Cannot create a tensor proto whose content is larger than 2GB: feed it or use "
@@ -173,6 +180,8 @@ def convert_to_tensor(value: Any, dtype: Any = None, name: str | None = None, pr
             return convert_to_tensor(function(value, want, name), want)
     if isinstance(value, (list, tuple)) and _contains_tensor(value):
         pack = lookup("Pack")
+        # The first item that is no number gives the dtype: in [1, x, 2] the numbers take that of x.
+        # It is converted once, because converting a nested list adds ops to the graph.
         known = next(v for v in value if not _is_number(v))
         first = convert_to_tensor(known, want)
         parts = [first if v is known else convert_to_tensor(v, first.base_dtype) for v in value]
@@ -192,6 +201,7 @@ def _is_number(v: Any) -> bool:
 
 
 def _contains_tensor(value: Any) -> bool:
+    # A loop, not recursion: lists may be nested deeper than Python's stack.
     todo = list(value)
     while todo:
         v = todo.pop()
@@ -215,7 +225,7 @@ def convert_pair(x: Any, y: Any, dtype: Any = None) -> tuple[Tensor, Tensor]:
 def is_tensor_like(value: Any) -> bool:
     if isinstance(value, Tensor):
         return True
-    if type(value) in (int, float):  # most operands that are no tensors
+    if type(value) in (int, float):  # the commonest other operands, without a walk through the conversions
         return False
     return any(isinstance(value, cls) for cls, _ in _conversions)
 

@@ -1,4 +1,4 @@
-"""Settings, with TensorFlow's names. Those that mean something here are used; the others are kept and ignored."""
+"""Settings of sessions and runs under TensorFlow's names. Fields without a meaning here are accepted and ignored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-#: What a field may be set to, by the type of its default, and how that is called.
+#: Type of a field's default -> (types that the field accepts, how an error calls them). True is a whole number, 1 a bool.
 _KINDS: dict[type, tuple[tuple[type, ...], str]] = {
     bool: ((Integral, np.bool_), "True or False"),
     int: ((Integral,), "a whole number"),
@@ -18,7 +18,13 @@ _KINDS: dict[type, tuple[tuple[type, ...], str]] = {
 
 
 class Settings:
-    """A record that takes any field it knows as keyword, and lets it be set later. A keyword that is None is not set."""
+    """A record with a fixed set of fields, in place of a protobuf message.
+
+    Fields are given as keywords or set later; None as a keyword means the default.
+
+    Raises:
+        ValueError: a keyword that is no field. TypeError: a value of another type than the field's.
+    """
 
     _fields: ClassVar[dict[str, Any]] = {}
 
@@ -28,12 +34,13 @@ class Settings:
                 raise ValueError(f"Protocol message {type(self).__name__} has no {name!r} field.")
         for name, default in self._fields.items():
             value = values.get(name)
+            # A type as default is called for each record, so that no two share a list or a nested record.
             setattr(self, name, (default() if isinstance(default, type) else default) if value is None else value)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """
         Raises:
-            AttributeError: there is no such field. TypeError: it holds something else.
+            AttributeError: there is no such field. TypeError: the field holds values of another type.
         """
         if name not in self._fields:
             raise AttributeError(f"Protocol message {type(self).__name__} has no {name!r} field.")
@@ -75,7 +82,7 @@ class GPUOptions(Settings):
 
 
 class OptimizerOptions(Settings):
-    """TensorFlow's graph optimizer levels; the compiler here always does all it can."""
+    """TensorFlow's levels of graph optimization; accepted and ignored, because the compiler always runs all its passes."""
 
     L1, L0 = 0, -1
     DEFAULT, OFF, ON_1, ON_2 = 0, -1, 1, 2
@@ -133,13 +140,13 @@ class RunOptions(Settings):
 
 
 class NodeStats(Settings):
-    """One kernel (native code) or operation (numpy) of a run.
+    """One kernel (native code) or operation (numpy) of a traced run.
 
-    node_name: of the operation whose result it computes; timeline_label: with what else is in it.
-    all_start_micros, all_start_nanos: when it started, since 1970.
-    op_start_rel_*, op_end_rel_*, all_end_rel_*: from then on. Microseconds are whole numbers and rounded up, as many kernels
-        take less than one; the nanoseconds are exact.
-    thread_id: 0, as a run that is traced takes one thread.
+    node_name: the operation whose result it computes. timeline_label: that name, and what else is in the kernel.
+    all_start_micros, all_start_nanos: when it started, counted from 1970.
+    op_start_rel_*, op_end_rel_*, all_end_rel_*: times counted from its start. Microseconds are whole numbers, rounded up
+        because many kernels take less than one; the nanoseconds are exact.
+    thread_id: always 0, because a traced run takes one thread.
     details: what TensorFlow has no field for, by name: kernel, operations, flops, bytes, ...
     """
 
@@ -181,7 +188,7 @@ class StepStats(Settings):
 
 
 class RunMetadata(Settings):
-    """What a run tells about itself, if its options ask for a trace."""
+    """What `Session.run` fills in about a run whose options ask for a trace."""
 
     step_stats: StepStats
     _fields: ClassVar[dict[str, Any]] = {"step_stats": StepStats, "partition_graphs": list}

@@ -37,7 +37,7 @@ class DefaultStack(threading.local, Generic[T]):
 
 
 class _Differentiation(threading.local):
-    """What `gradients` is after at the moment, in this thread."""
+    """The question that a running `gradients` call of this thread answers: is a gradient with respect to this tensor needed?"""
 
     wanted: Callable[[Any], bool] | None = None
 
@@ -46,8 +46,10 @@ differentiation = _Differentiation()
 
 
 def gradient_is_wanted(t: Any) -> bool:
-    """Whether a gradient function needs to build the gradient with respect to its input t: nobody asks for that of most
-    constants and placeholders. True outside of `gradients`."""
+    """Whether a gradient function should build the gradient with respect to its input t.
+
+    Most constants and placeholders need none: their gradients would be ops that nothing reads. True outside of `gradients`.
+    """
     wanted = differentiation.wanted
     return wanted is None or wanted(t)
 
@@ -64,8 +66,10 @@ def get_default_graph() -> Graph:
     top = graphs.top()
     if top is not None:
         return top
+    # Two threads that start at once must get the same global graph.
     with _lock:
         if _global_graph is None:
+            # Imported here because `graph` imports this module.
             from graphflow.framework.graph import Graph
 
             _global_graph = Graph()

@@ -1,4 +1,4 @@
-"""Functions on the default graph."""
+"""The module-level functions that act on the default graph, such as `tf.device` and `tf.control_dependencies`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from graphflow.framework.context import get_default_graph
 
 
 def control_dependencies(control_inputs: Iterable[Any] | None) -> AbstractContextManager[None]:
-    """Ops made inside run after `control_inputs`; None clears what surrounds it."""
+    """Ops made inside run after `control_inputs`; None drops the control dependencies of the blocks around it."""
     return get_default_graph().control_dependencies(control_inputs)
 
 

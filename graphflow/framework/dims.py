@@ -1,6 +1,7 @@
-"""Sizes: ints, and polynomials in named sizes for what is known only at run time.
+"""Sizes of tensors: ints where they are known, else polynomials in named sizes (`SymDim`).
 
-A `SymDim` is kept in a normal form, so that equal sizes compare equal: ``4 * (n + 1) - 4 == 4 * n``.
+A `SymDim` is kept in a normal form, so that equal sizes compare equal: ``4 * (n + 1) - 4 == 4 * n``. A known size is always an
+int, never a `SymDim` without names, so ``isinstance(d, int)`` is the test for "known".
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class SymDim:
         self._hash = hash(terms)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SymDim, (self.terms,)  # the hash of a text is another one in each process
+        return SymDim, (self.terms,)  # without the hash: Python hashes text differently in each process
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SymDim) and self.terms == other.terms
@@ -48,6 +49,7 @@ class SymDim:
 
     def __mul__(self, other: Dim) -> Dim:
         if isinstance(other, int) and other:
+            # Scaling keeps the terms sorted and not zero, so the normal form need not be built again.
             return self if other == 1 else SymDim(tuple([(m, c * other) for m, c in self.terms]))
         return _from_terms(
             (tuple(sorted((*m1, *m2), key=_atom_text)), c1 * c2) for m1, c1 in self.terms for m2, c2 in _terms_of(other)
@@ -68,6 +70,7 @@ class SymDim:
         return mod(other, self)
 
     def __bool__(self) -> bool:
+        # `if n:` or `n == 4 or ...` would decide for one batch size and be wrong for others.
         raise TypeError(f"the size {self} is known only at run time, so it has no truth value")
 
     def __repr__(self) -> str:
@@ -129,6 +132,7 @@ def _from_terms(terms: Iterable[tuple[Monomial, int]]) -> Dim:
     kept = [(m, c) for m, c in total.items() if c]
     if not kept:
         return 0
+    # Only the constant term is left: a known size, which is always an int.
     if len(kept) == 1 and not kept[0][0]:
         return kept[0][1]
     return SymDim(tuple(sorted(kept, key=lambda t: tuple(map(_atom_text, t[0])))))
@@ -139,11 +143,12 @@ def size(name: str) -> SymDim:
     return SymDim((((name,), 1),))
 
 
+# One counter for the process: fresh sizes of two graphs are never taken for equal.
 _fresh = itertools.count()
 
 
 def fresh_dim() -> SymDim:
-    """A run-time size that is equal to no other as far as is known; it prints as ``?``-something."""
+    """A new run-time size, not known to equal any other; its name is ``?`` and a number."""
     return size(f"?{next(_fresh)}")
 
 
@@ -157,6 +162,7 @@ def floordiv(a: Dim, b: Dim) -> Dim:
         return a // b
     if b == 1:
         return a
+    # n // n is 1 although n may be 0: 0 // 0 has no value that could be kept.
     if a == b:
         return 1
     divisor = _terms_of(b)
@@ -182,6 +188,7 @@ def floordiv(a: Dim, b: Dim) -> Dim:
 def mod(a: Dim, b: Dim) -> Dim:
     if isinstance(a, int) and isinstance(b, int):
         return a % b
+    # After an exact division a - q * b cancels to a polynomial. Any other remainder stays an indivisible factor.
     q = floordiv(a, b)
     if isinstance(q, int) or not any(isinstance(f, tuple) for m, _ in q.terms for f in m):
         return a - q * b
@@ -205,6 +212,8 @@ def _atom_never_negative(a: Atom) -> bool:
 
 
 def maximum(a: Dim, b: Dim) -> Dim:
+    # Decided now wherever the sign of the difference is certain: sizes that are derived in
+    # different ways compare equal only while they are plain polynomials.
     difference = a - b
     if isinstance(difference, int):
         return a if difference >= 0 else b
@@ -257,6 +266,7 @@ def substitute(d: Dim, sizes: Mapping[str, Dim]) -> Dim:
 
 
 def product(dims: Iterable[Dim]) -> Dim:
+    # Known sizes are multiplied as ints: a product of polynomials is built per open dim, not per axis.
     known = 1
     total: Dim = 1
     for d in dims:

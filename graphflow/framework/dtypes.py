@@ -29,7 +29,7 @@ __all__ = [
 class DType:
     """One element type.
 
-    ``name`` is the canonical name (``float32``), ``enum`` TensorFlow's ``types.proto`` number, ``size`` bytes an element.
+    ``name`` is the canonical name (``float32``), ``enum`` its number in TensorFlow's ``types.proto``, ``size`` its bytes.
     A *ref* dtype (``float32_ref``) is what a Variable reports, as TensorFlow 1 does; its ``base_dtype`` is the plain one.
     DTypes compare equal to anything ``as_dtype`` maps to the same type, so ``t.dtype == np.float32`` works.
     """
@@ -74,11 +74,13 @@ class DType:
 
     @property
     def is_complex(self) -> bool:
+        # TensorFlow's attribute; there are no complex types here.
         return False
 
     @property
     def numpy_dtype(self) -> np.dtype[Any]:
         """The numpy dtype that stores it (``object`` for strings; bfloat16 needs the package ml_dtypes)."""
+        # Made when first asked for, so that only programs with bfloat16 arrays need ml_dtypes.
         if self._numpy is None:
             base = self.base_dtype
             if base.name == "bfloat16":
@@ -119,6 +121,7 @@ class DType:
         if self.is_integer:
             return getattr(np.iinfo(self.numpy_dtype), which)
         if self.base_dtype.name == "bfloat16":
+            # numpy's finfo does not know bfloat16.
             import ml_dtypes
 
             return getattr(ml_dtypes.finfo(ml_dtypes.bfloat16), which)  # type: ignore[no-untyped-call]
@@ -131,6 +134,7 @@ class DType:
         return self.base_dtype is as_dtype(other).base_dtype
 
     def __eq__(self, other: object) -> bool:
+        # There is one object for each type, also after unpickling, so identity is equality.
         if isinstance(other, DType):
             return self is other
         if other is None:
@@ -174,7 +178,7 @@ uint64 = DType("uint64", 23, "u", 8)
 bool_ = DType("bool", 10, "b", 1)
 string = DType("string", 7, "S", 8)
 
-HALVES = (float16, bfloat16)  # computed in float32, and rounded to 16 bits when they are stored
+HALVES = (float16, bfloat16)  # kernels compute them in float32 and round to 16 bits when they store
 FLOATS = (*HALVES, float32, float64)
 SIGNED = (int8, int16, int32, int64)
 UNSIGNED = (uint8, uint16, uint32, uint64)
@@ -186,9 +190,12 @@ _BY_NAME: dict[str, DType] = {d.name: d for d in ALL}
 _BY_NAME |= {"half": float16, "float": float32, "double": float64}
 _BY_ENUM: dict[int, DType] = {d.enum: d for d in ALL}
 for _d in ALL:
+    # TensorFlow numbers its ref types 100 above the plain ones.
     _ref = DType(_d.name + "_ref", _d.enum + 100, _d.kind, _d.size, _d)
     _BY_NAME[_ref.name] = _ref
     _BY_ENUM[_ref.enum] = _ref
+# Without bfloat16, whose numpy dtype lies in a package that is loaded on demand, and without
+# string, whose dtype `object` may hold anything.
 _BY_NUMPY: dict[Any, DType] = {np.dtype(d.name): d for d in ALL if d not in (bfloat16, string)}
 
 
@@ -233,6 +240,7 @@ def as_dtype(value: Any) -> DType:
         raise TypeError(f"Cannot convert value {value!r} to a TensorFlow DType.") from None
     if numpy_dtype.kind in "SUO":
         return string
+    # Byte order belongs to the storage, not to the type.
     found = _BY_NUMPY.get(numpy_dtype.newbyteorder("="))
     if found is None and numpy_dtype.name == "bfloat16":
         found = bfloat16

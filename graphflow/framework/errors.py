@@ -1,4 +1,4 @@
-"""The error tree. Every text says what (names, shapes, dtypes), where (the user's line) and what to do.
+"""The error tree: every text says what is wrong (names, shapes, dtypes), where (the user's line) and what to do.
 
 Errors of a run carry TensorFlow's names and codes too (`InvalidArgumentError`, `FailedPreconditionError`, ...), with
 `.op`, `.node_def`, `.message`, `.error_code`, so that scripts that catch them keep working.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+# TensorFlow's numbers, which scripts compare `error_code` with: the order counts.
 OK, CANCELLED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED = range(8)
 RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, OUT_OF_RANGE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS = range(8, 16)
 
@@ -29,6 +30,8 @@ GraphFlowError.__module__ = _PUBLIC
 # ---------------------------------------------------------------------------------------------- building a graph
 
 
+# Each of these is also the built-in exception that TensorFlow raises in that place, so that `except
+# ValueError` in a script keeps working.
 class BuildError(GraphFlowError):
     """An op could not be added to the graph."""
 
@@ -66,7 +69,7 @@ class CompileError(GraphFlowError):
 
 
 class FormatError(GraphFlowError, ValueError):
-    """A file is not what it should be."""
+    """A file cannot be read as what it should hold."""
 
 
 class VersionError(FormatError):
@@ -184,7 +187,7 @@ class OutOfMemoryError(ResourceExhaustedError, MemoryError):
 
 
 class DeviceUnavailable(UnavailableError):
-    """The requested device is not there."""
+    """The requested device does not exist on this machine."""
 
 
 class FeedError(GraphFlowError, ValueError):
@@ -207,6 +210,8 @@ class SessionClosedError(GraphFlowError, RuntimeError):
     """The session is closed, or its graph is empty."""
 
 
+# Direct subclasses only: a class further down (NumericError) shares the code of its parent, and the
+# parent is what scripts expect for a code.
 _EXCEPTION_OF_CODE = {c.error_code: c for c in OpError.__subclasses__()}
 
 

@@ -35,6 +35,7 @@ class Graph:
     def __init__(self) -> None:
         self._operations: list[Operation] = []
         self._by_name: dict[str, Operation] = {}
+        # Lower-case name -> the first suffix that is not yet known to be taken.
         self._names_in_use: dict[str, int] = {}
         self._collections: dict[Any, list[Any]] = {}
         self._finalized = False
@@ -45,7 +46,7 @@ class Graph:
         self._colocation: list[Operation] = []
         self._gradient_overrides: dict[str, str] = {}
         self.seed: int | None = None
-        self.scope_state: dict[str, Any] = {}  # variable scopes and stores (graphflow.variables.variable) live with the graph
+        self.scope_state: dict[str, Any] = {}  # what graphflow.variables.scope keeps for each graph
 
     # ------------------------------------------------------------------ building
     def create_op(
@@ -59,9 +60,18 @@ class Graph:
     ) -> Operation:
         """Adds one operation and infers its outputs' types.
 
-        `name` is put into the current scope and made unique; one that ends in ``/`` is taken as it is. `frames` is where
-        the user asked for it; None finds out. Raises ShapeError, DTypeError, WrongGraphError, GraphFinalizedError; the
-        text names the user's line.
+        Args:
+            op: the definition, or its name in the table of ops.
+            inputs: tensors of this graph.
+            attrs: an instance of the op's class of attributes.
+            name: put into the current scope and made unique; a name that ends in ``/`` is taken as it is.
+            control_inputs: operations that must run before, besides those of `control_dependencies` blocks.
+            frames: the user's line, where the caller has captured it already.
+
+        Raises:
+            ShapeError, DTypeError: the inputs do not go together.
+            WrongGraphError: an input belongs to another graph.
+            GraphFinalizedError: the graph is read-only.
         """
         op_def = lookup(op) if isinstance(op, str) else op
         if frames is None:
@@ -79,6 +89,7 @@ class Graph:
                     )
             types = tuple([t.type for t in inputs])
             values = tuple([t._shape_value for t in inputs])
+            # Inference comes before the name is taken: an op that fails leaves no gap in the names.
             try:
                 outputs = op_def.infer(InferContext(op_def.name, GRAPH_POLICY, values.__getitem__), attrs, *types)
             except BuildError as e:
@@ -90,6 +101,7 @@ class Graph:
             is_ref = op_def.makes_ref
             if len(outputs) == 1:
                 operation._outputs = made = Tensor(operation, 0, outputs[0], is_ref)
+                # Only integers can be shapes or sizes.
                 if op_def.shape_value is not None and outputs[0].dtype.kind in "iu":
                     made._shape_value = _shape_value(op_def, attrs, types, values)
             else:
@@ -98,6 +110,7 @@ class Graph:
                 operation.colocation = self._colocation[-1]
             if self._gradient_overrides:
                 operation.gradient_name = self._gradient_overrides.get(op_def.name)
+            # Registered last, so that an op that could not be made leaves no trace.
             for t in inputs:
                 t._add_consumer(operation)
             self._operations.append(operation)
@@ -123,6 +136,7 @@ class Graph:
     # ------------------------------------------------------------------ names and scopes
     def unique_name(self, name: str, mark_as_used: bool = True) -> str:
         """`name` in the current scope, made unique (case-insensitively) with ``_1``, ``_2`` ..."""
+        # As in TensorFlow, names that differ only in case are the same: "X" after "x" becomes "X_1".
         with self._lock:
             if self._name_stack:
                 name = self._name_stack + "/" + name
@@ -135,6 +149,7 @@ class Graph:
                 while key in self._names_in_use:
                     key = f"{base}_{i}"
                     i += 1
+                # The generated name is taken, too: whoever asks for "x_1" itself later gets "x_1_1".
                 if mark_as_used:
                     self._names_in_use[key] = 1
                 name = f"{name}_{i - 1}"
@@ -147,6 +162,7 @@ class Graph:
                 f"'{shown}' is not a valid node name: it must match [A-Za-z0-9.][A-Za-z0-9_.\\/>-]* and be at most "
                 f"{_MAX_NAME} long"
             )
+        # The exact name, which a scope has reserved. It is marked as used, and must not be there twice.
         if name.endswith("/"):
             taken = name[:-1]
             if taken in self._by_name:
@@ -161,6 +177,7 @@ class Graph:
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name for name_scope must be a string, got {name!r}")
         if name:
+            # As in TensorFlow: only below another scope may a name start with "_" or another sign.
             pattern = _VALID_SCOPE if self._name_stack else _VALID_NAME
             if not pattern.match(name):
                 raise NameCollisionError(f"'{name}' is not a valid scope name")
@@ -182,7 +199,7 @@ class Graph:
 
     @contextmanager
     def control_dependencies(self, control_inputs: Iterable[Any] | None) -> Iterator[None]:
-        """Ops made inside run after `control_inputs` (operations or tensors). None clears what surrounds it."""
+        """Ops made inside run after `control_inputs` (operations or tensors). None drops those of the blocks around it."""
         if control_inputs is None:
             old, self._control_stack = self._control_stack, []
             try:
@@ -306,6 +323,7 @@ class Graph:
         return found
 
     def _near(self, name: str) -> str:
+        # Loaded for errors only. In larger graphs the search ends at a number of names that takes no noticeable time.
         import difflib
 
         near = difflib.get_close_matches(name, list(self._by_name)[:20000], 3)
@@ -344,6 +362,7 @@ class Graph:
         if scope is None:
             return list(items)
         pattern = re.compile(scope)
+        # As in TensorFlow: items without a name belong to no scope.
         return [i for i in items if hasattr(i, "name") and pattern.match(i.name)]
 
     def get_collection_ref(self, name: Any) -> list[Any]:
@@ -372,6 +391,7 @@ class Graph:
 
     def to_networkx(self) -> Any:
         """A networkx.MultiDiGraph: a node per operation (attributes type, device, shapes), an edge per input."""
+        # networkx takes longer to load than all of graphflow.
         import networkx
 
         g = networkx.MultiDiGraph()
@@ -388,6 +408,7 @@ class Graph:
 def _shape_value(op: OpDef, attrs: Any, types: Any, values: Any) -> ShapeValue | None:
     assert op.shape_value is not None
     value = op.shape_value(attrs, types, values)
+    # Shapes have at most 32 axes: a longer vector is data, and following its values would be work for nothing.
     return None if isinstance(value, tuple) and len(value) > 64 else value
 
 

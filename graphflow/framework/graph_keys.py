@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class GraphKeys:
-    """TensorFlow's standard collection names."""
+    """TensorFlow's standard collection names, with its strings: scripts write them out, and saved graphs contain them."""
 
     GLOBAL_VARIABLES = "variables"
     VARIABLES = "variables"

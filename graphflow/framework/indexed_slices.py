@@ -1,4 +1,4 @@
-"""IndexedSlices: a sparse gradient, rows `values` at `indices` of a tensor of shape `dense_shape`."""
+"""`IndexedSlices`: a sparse gradient, given as some rows of a tensor and their indices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from graphflow.framework.tensor import Operation, Tensor
 
 
 class IndexedSlicesValue(NamedTuple):
-    """What fetching an IndexedSlices gives."""
+    """The arrays that fetching an IndexedSlices gives."""
 
     values: Any
     indices: Any
@@ -18,7 +18,14 @@ class IndexedSlicesValue(NamedTuple):
 
 
 class IndexedSlices:
-    """values[i] belongs to row indices[i]; repeated rows add up. `dense_shape` is an integer vector tensor or None."""
+    """Rows of a tensor that is zero elsewhere: values[i] belongs to row indices[i], and repeated rows add up.
+
+    Args:
+        values: [k, ...].
+        indices: int32 or int64 [k].
+        dense_shape: the shape of the whole tensor as an integer vector; None where it is unknown, and then it cannot be
+            made dense.
+    """
 
     def __init__(self, values: Tensor, indices: Tensor, dense_shape: Tensor | None = None) -> None:
         self.values = values

@@ -1,8 +1,8 @@
-"""What kinds of op there are. A kind is a declarative payload; passes and back ends know kinds, never op names.
+"""The kinds of op: declarative payloads, which are all that passes and back ends know of an op.
 
-Each payload says *what* one element of the result is (or how the op is made of others); none generates code. Types are
-inference results: `TensorType`s whose dims may be symbolic. `ShapeValue`s are the values of integer operands that only
-steer shapes (the target of a Reshape), known symbolically: a Dim for a scalar operand, a tuple of Dims for a vector.
+A payload says *what* one element of the result is, or which other ops the op is made of; it generates no code. Types are
+inference results: `TensorType`s whose dims may be symbolic. A `ShapeValue` is the symbolic value of an integer operand that
+only steers shapes (the target of a Reshape): a Dim for a scalar operand, a tuple of Dims for a vector.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class LowerContext:
 
 
 class IndexBuilder(Protocol):
-    """Builds index expressions (opaque) for IndexMap payloads. Operands may be Dims or expressions."""
+    """What an IndexMap builds its index expressions with. Operands are Dims or expressions made before (opaque)."""
 
     def add(self, a: Any, b: Any) -> Any: ...
     def sub(self, a: Any, b: Any) -> Any: ...
@@ -77,8 +77,9 @@ ScalarRule: TypeAlias = Callable[..., Any]  # (b: ScalarBuilder[S], attrs, *inpu
 class Elementwise:
     """out[i] = rule(b, attrs, *inputs[i]), inputs broadcast as in numpy. One output.
 
-    `check`, if given, is a rule whose True means the run must fail with `check_message` (as InvalidArgumentError). What can
-    fail must run before variables are overwritten, so a check that is False for whole dtypes says so in `checked`.
+    `check`, if given, is a rule of the same arguments; where it is True the run fails with `check_message`, as
+    InvalidArgumentError. A kernel that can fail has to run before variables are overwritten, so an op whose check is always
+    False for some dtypes names the others in `checked`.
     """
 
     rule: ScalarRule
@@ -118,7 +119,7 @@ class ArgReduction:
 
 @record(frozen=True, slots=True)
 class View:
-    """The same elements in the same row-major order under another shape. One input that matters: the first."""
+    """The elements of the first input, in the same row-major order, under another shape. Other inputs only steer shapes."""
 
 
 @record(frozen=True, slots=True)
@@ -172,7 +173,7 @@ class Scatter:
 
 @record(frozen=True, slots=True)
 class ShapeOf:
-    """Integers that follow from the input *types* alone (Shape, Size, Rank): see OpDef.shape_value, which gives them."""
+    """Integers that follow from the input *types* alone (Shape, Size, Rank); `OpDef.shape_value` computes them."""
 
 
 @record(frozen=True, slots=True)
@@ -192,7 +193,7 @@ class StateUpdate:
 
     refs: tuple[int, ...]
     expand: Callable[..., Any]
-    checks: bool = False  # as of Composite: what it leaves may be overwritten in the same run
+    checks: bool = False  # its expansion can fail the run, so it runs even if a later update overwrites its result
 
 
 @record(frozen=True, slots=True)
@@ -212,13 +213,16 @@ class NoOp:
 
 @record(frozen=True, slots=True)
 class Host:
-    """Runs `OpDef.reference` on the host between native segments (py_func, Print, data-dependent shapes, sorting)."""
+    """Runs `OpDef.reference` in Python: py_func, Print, sorting, shapes that depend on data.
 
-    stateful: bool = False
+    Fetches that need such an op run on the reference back end as a whole.
+    """
+
+    stateful: bool = False  # it has effects: it runs whenever the graph asks for it, and equal nodes are not merged
 
 
 class ExpandContext(Protocol):
-    """In which a Composite says what it is made of. Values are opaque; numbers become constants of the other's dtype."""
+    """What a Composite builds its expansion with. Values are opaque; numbers become constants of the other operand's dtype."""
 
     attrs: Any
     inputs: tuple[TensorType, ...]
@@ -245,7 +249,7 @@ class Composite:
     """
 
     expand: Callable[..., Any]
-    checks: bool = False  # its expansion can fail the run: it runs where the graph asks for it, even if nothing uses it
+    checks: bool = False  # its expansion can fail the run, so it runs where the graph asks for it even if nothing uses it
 
 
 Kind: TypeAlias = (
@@ -272,7 +276,7 @@ Kind: TypeAlias = (
 
 @record(frozen=True, slots=True)
 class Algebra:
-    """Facts that generic rewrite rules use.
+    """Algebraic facts about an op that generic rewrite rules use.
 
     `identity`: the constant c with op(x, c) = x for every x, NaN and infinities included (left side too if commutative).
     `idempotent`: f(f(x)) = f(x). `involution`: f(f(x)) = x.
@@ -288,8 +292,11 @@ NO_ALGEBRA = Algebra()
 
 
 def flops(kind: object, attrs: Any, result: Shape | None, operands: Sequence[Shape]) -> Dim:
-    """Floating-point operations: 2mnk for a contraction, one per element of the result of an elementwise op, one per
-    element of the first operand for the rest. `result` is None where there is none (an assertion)."""
+    """An estimate of an op's floating-point operations.
+
+    2mnk for a contraction, one per element of the result for an elementwise op, one per element of the first operand for the
+    rest, none for what runs in Python. `result` is None for ops without one (an assertion).
+    """
     size = product(result) if result is not None else 0
     if isinstance(kind, Host):
         return 0

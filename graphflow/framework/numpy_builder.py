@@ -1,4 +1,4 @@
-"""`NumpyBuilder`: scalar rules evaluated on whole numpy arrays. It checks rules and evaluates Random ones."""
+"""`NumpyBuilder`: evaluates scalar rules on whole numpy arrays, to test rules and to draw random numbers without a compiler."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class NumpyBuilder(ScalarBuilder[Array]):
         return as_dtype(x.dtype)
 
     def unary(self, op: str, x: Array) -> Array:
+        # An integer is rounded already; numpy's functions may give float64 for it.
         if op in _ROUNDING and x.dtype.kind in "iu":
             return x
         with np.errstate(all="ignore"):
@@ -51,6 +52,7 @@ class NumpyBuilder(ScalarBuilder[Array]):
             if dtype is bool_:
                 return np.asarray(x != 0)
             if dtype.is_integer and self.dtype(x).is_floating:
+                # What numpy does with values out of range differs between processors.
                 return _float_to_int(x, dtype)
             return np.asarray(x).astype(dtype.numpy_dtype)
 
@@ -78,18 +80,21 @@ def _float_to_int(x: Array, dtype: DType) -> Array:
 def _trunc_div(a: Array, b: Array) -> Array:
     if a.dtype.kind not in "iu":
         return np.trunc(np.divide(a, b))
+    # numpy rounds down, C towards zero: one more where the division is inexact and the signs differ.
     quotient = np.floor_divide(a, b)
     inexact = np.multiply(quotient, b) != a
     return np.where(inexact & (b != 0) & ((a < 0) != (b < 0)), quotient + quotient.dtype.type(1), quotient)
 
 
 def _sigmoid(x: Array) -> Array:
+    # The exponent is never positive, so nothing overflows; the numerator is e for x < 0, else 1.
     e = np.exp(-np.abs(x))
     return np.asarray(np.where(x >= 0, 1, e) / (1 + e))
 
 
 def _fma(a: Array, b: Array, c: Array) -> Array:
     if a.dtype != np.float64:
+        # The product of two float32 numbers (24 bits each) is exact in float64 (53 bits).
         return np.asarray(a.astype(np.float64) * b + c).astype(a.dtype)
     # Dekker's products of halves give the rounding error of a*b, Knuth's sum that of the addition.
     product = a * b
@@ -99,17 +104,20 @@ def _fma(a: Array, b: Array, c: Array) -> Array:
     rest = total - product
     sum_error = (product - (total - rest)) + (c - rest)
     exact = total + (product_error + sum_error)
+    # Near the largest numbers the splitting overflows, and infinities make the error terms
+    # NaN: the plain result stands there.
     return np.where(np.isfinite(exact), exact, total)
 
 
 def _halves(x: Array) -> tuple[Array, Array]:
+    # Veltkamp's splitting: high has the upper 26 bits, so products of such halves are exact.
     scaled = x * 134217729.0  # 2**27 + 1
     high = scaled - (scaled - x)
     return high, x - high
 
 
 def _each(function: Callable[[float], float]) -> Callable[[Array], Array]:
-    """numpy has no such function: one call for each element, in float64."""
+    """A scalar function that numpy lacks as a function of arrays: one call per element, in float64."""
     ufunc = np.frompyfunc(function, 1, 1)
 
     def apply(x: Array) -> Array:
@@ -120,6 +128,7 @@ def _each(function: Callable[[float], float]) -> Callable[[Array], Array]:
 
 def lgamma(x: float) -> float:
     """log |gamma(x)|, infinite at the poles."""
+    # math.lgamma raises at the poles, where the compiled function gives infinity.
     if math.isinf(x):
         return math.inf
     return math.inf if x <= 0 and x == math.floor(x) else math.lgamma(x)

@@ -14,6 +14,7 @@ from graphflow.framework.scalar_builder import ScalarBuilder
 
 S = TypeVar("S")
 
+# The paper's constants. Seven rounds pass its tests of randomness; it recommends ten.
 _ROUNDS = 10
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -24,7 +25,10 @@ SALTED = 1 << 32
 
 
 def philox4x32(b: ScalarBuilder[S], counter: Sequence[S], key: tuple[int, int]) -> tuple[S, S, S, S]:
-    """Ten rounds on four uint32 words; `key` is known while code is generated, so its schedule costs nothing."""
+    """Four random words from a counter of four uint32 words.
+
+    `key` is known while code is generated, so the key schedule is computed then and costs nothing in a run.
+    """
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(_ROUNDS):
@@ -60,10 +64,11 @@ def draws(b: ScalarBuilder[S], element: S, run: S, seed: int, seed2: int) -> Cal
     high, low = words(b, element)
     if not seed2 & SALTED:
         salt = b.const(0, uint32)
+    # One evaluation gives four words, and a rule that draws twice must not pay for two.
     block: list[S] = []
 
     def draw(k: int) -> S:
-        if not block:  # the bits are computed where they are first used
+        if not block:  # computed at the first draw: a rule that never draws pays nothing
             block.extend(philox4x32(b, (low, high, step, salt), (seed & _MASK, seed2 & _MASK)))
         return block[k]
 

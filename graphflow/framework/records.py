@@ -1,11 +1,11 @@
-"""`record`: `dataclasses.dataclass` for classes of ours, made in a quarter of the time.
+"""`record`: a decorator like `dataclasses.dataclass` that makes a class in a quarter of the time.
 
-Importing the compiler makes some 160 of them, and up to Python 3.12 `dataclass` compiles each method of each class by itself:
-most of a millisecond a class, a fifth of the time from the start of a process to its first training step. Here the methods
-that matter for speed are compiled together, when one of them is first called (most classes wait in vain; until then
-`inspect.signature` knows no parameters), and the others are shared. `dataclasses.fields`, `replace`, `asdict` and
-`is_dataclass` take the classes for what they are to a type checker. Newer versions are faster, but they compare field by field,
-so that a constant NaN is not equal to itself: here tuples of the fields are compared, on every Python.
+Importing the compiler makes some 160 data classes, and up to Python 3.12 `dataclass` compiles each method of each class by
+itself: most of a millisecond a class, a fifth of the time from the start of a process to its first training step. Here the
+methods that matter for speed are compiled together, when one of them is first called; most classes never need them. (Until
+then `inspect.signature` knows no parameters.) The other methods are shared. `dataclasses.fields`, `replace`, `asdict` and
+`is_dataclass` work on these classes. Newer Pythons make data classes faster, but compare them field by field, so that a
+constant NaN differs from itself: here tuples of the fields are compared, on every Python.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
 
     def record(cls: type | None = None, /, *, frozen: bool = False, slots: bool = False, eq: bool = True) -> Any:
-        """As `dataclasses.dataclass`, of whose options it has these, with annotations that are strings."""
+        """As `dataclasses.dataclass`, with these of its options; the module's annotations must be strings."""
         return make_record(cls, frozen, slots, eq) if cls is not None else lambda c: make_record(c, frozen, slots, eq)
 
 
@@ -32,6 +32,7 @@ _COMPILED = ("__init__", "__eq__", "__hash__")
 
 def make_record(cls: Any, frozen: bool, slots: bool, eq: bool) -> Any:
     inherited: dict[str, Any] = {}
+    # From the root down, so that a nearer class overrides a farther one, as in dataclasses.
     for base in cls.__mro__[-1:0:-1]:
         inherited |= base.__dict__.get("__dataclass_fields__", {})
     own = {
@@ -44,7 +45,9 @@ def make_record(cls: Any, frozen: bool, slots: bool, eq: bool) -> Any:
         if f.default is not dataclasses.MISSING:
             setattr(cls, name, f.default)
         elif name in cls.__dict__:
+            # `field(...)` without a default must not stay behind: subclasses would read it as a default.
             delattr(cls, name)
+    # What the class defines itself is kept.
     mine = set(cls.__dict__)
     if slots:
         cls = _with_slots(cls, own, inherited)
@@ -82,7 +85,7 @@ def _field(name: str, annotation: Any, default: Any) -> Any:
 
 
 def _with_slots(cls: type, own: dict[str, Any], inherited: dict[str, Any]) -> type:
-    """The class again, as slots have to be there when a class is made."""
+    """The class made a second time with slots, which cannot be added to a class that exists."""
     space = {k: v for k, v in cls.__dict__.items() if k not in own and k not in ("__dict__", "__weakref__")}
     space["__slots__"] = tuple(name for name in own if name not in inherited)
     again = type(cls)(cls.__name__, cls.__bases__, space)
@@ -91,12 +94,13 @@ def _with_slots(cls: type, own: dict[str, Any], inherited: dict[str, Any]) -> ty
 
 
 def _when_called(cls: type, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `make` makes, but made when the first of it is called."""
+    """Stand-ins for the methods that `make` compiles; the first call of any of them compiles and installs all."""
 
     def stub(name: str) -> Callable[..., Any]:
         def method(self: Any, *args: Any, **named: Any) -> Any:
             made = make()
             for n, real in made.items():
+                # Only stand-ins are replaced: somebody may have set a method of the class since.
                 if cls.__dict__.get(n) is stubs[n]:
                     setattr(cls, n, real)
             return made[name](self, *args, **named)
@@ -155,6 +159,7 @@ def _compile(cls: type, fields: dict[str, Any], frozen: bool, slots: bool) -> di
         "def __hash__(self):",
         f" return hash({_tuple('self', hashed)})",
     ]
+    # dataclasses does the same, but once for each method.
     exec("\n".join(source), space)
     for name in _COMPILED:
         space[name].__qualname__ = f"{cls.__qualname__}.{name}"
@@ -175,6 +180,7 @@ def _repr_of(names: list[str]) -> Callable[[Any], str]:
 
 
 def _frozen(cls: Any, names: frozenset[str]) -> dict[str, Any]:
+    # A subclass that is not frozen may set attributes of its own, but not the fields.
     def __setattr__(self: Any, name: str, value: Any) -> None:
         if type(self) is cls or name in names:
             raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
@@ -189,6 +195,7 @@ def _frozen(cls: Any, names: frozenset[str]) -> dict[str, Any]:
 
 
 def _states(names: tuple[str, ...]) -> dict[str, Any]:
+    # Pickle's default would set the fields by the `__setattr__` that refuses to.
     def __getstate__(self: Any) -> list[Any]:
         return [getattr(self, name) for name in names]
 

@@ -1,4 +1,4 @@
-"""One op, one definition: `OpDef`, the table of all ops, and the types its fields speak of."""
+"""`OpDef`, the one definition of an op; the table of all ops; and the types that an `OpDef` is made of."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class TensorValue:
     __slots__ = ("_digest", "array")
 
     def __init__(self, array: Any) -> None:
+        # A copy, because the caller may change the array later, and graphs, plans and files rely on it.
         copied = np.array(array, order="C", copy=True)
         copied.flags.writeable = False
         self.array = copied
@@ -36,8 +37,10 @@ class TensorValue:
     @property
     def digest(self) -> bytes:
         """sha256 of dtype, shape and bytes."""
+        # Kept, because sha256 reads all bytes and constants are hashed and compared again and again.
         if self._digest is None:
             h = hashlib.sha256(f"{self.array.dtype.str}{self.array.shape}".encode())
+            # The bytes of an array of objects are addresses.
             data = repr(self.array.tolist()).encode() if self.array.dtype == object else self.array.tobytes()
             h.update(data)
             self._digest = h.digest()
@@ -48,6 +51,7 @@ class TensorValue:
             return False
         if self is other:
             return True
+        # Compared by bytes: a NaN equals itself, and 0.0 differs from -0.0.
         a, b = self.array, other.array
         return a.dtype == b.dtype and a.shape == b.shape and self.digest == other.digest
 
@@ -64,8 +68,11 @@ class TensorValue:
 
 @record(frozen=True, slots=True)
 class NoAttrs:
-    """For ops without attributes. Attrs classes are frozen dataclasses whose fields are int, float, bool, str, None,
-    DType, TensorValue, Dim tuples (shapes) or tuples of these; that is also what the file format can hold."""
+    """The attributes of ops that have none.
+
+    Other classes of attributes are frozen dataclasses whose fields are int, float, bool, str, None, DType, TensorValue, tuples
+    of Dims (shapes) or tuples of these, because that is what the file format can hold.
+    """
 
 
 NO_ATTRS = NoAttrs()
@@ -74,7 +81,7 @@ NO_ATTRS = NoAttrs()
 
 
 class InferContext:
-    """What an op's `infer` may ask: how dims agree, and what is known of the values of its integer operands."""
+    """What an op's `infer` may ask about: how dims agree, and the known values of its integer operands."""
 
     def __init__(
         self,
@@ -96,6 +103,7 @@ class InferContext:
         return v if v is None or isinstance(v, tuple) else (v,)
 
     def unify(self, a: Dim, b: Dim, message: str | Callable[[], str]) -> Dim:
+        # The text is a function: it names shapes, and is written only if the sizes conflict.
         return self.policy.unify(a, b, message if callable(message) else lambda: message)
 
     def broadcast(self, a: Shape, b: Shape) -> Shape:
@@ -125,9 +133,9 @@ def not_differentiable(reason: str) -> NotDifferentiable:
 class Sample:
     """One case of the generated tests: op(attrs)(inputs) against `reference`, and its gradient in float64.
 
-    `inputs` are numpy arrays of the main dtype (float32 or as given); the tests also run float64 and, per `dtypes`,
-    others by casting the float inputs. `gradient` False leaves the gradient check out (with a reason in `note`);
-    `wrt` are the inputs to differentiate (None: all floating ones). Keep inputs away from kinks.
+    `inputs` are numpy arrays of the main dtype (float32 or as given); the tests cast float inputs to float64 and to the other
+    dtypes of the op's `dtypes`. `gradient` False leaves out the gradient check (with a reason in `note`); `wrt` are the inputs
+    to differentiate (None: all floating ones). Keep inputs away from kinks, where a difference quotient says nothing.
     """
 
     inputs: tuple[Any, ...]
@@ -144,15 +152,16 @@ class Sample:
 
 @record(frozen=True, eq=False)
 class OpDef:
-    """Everything graphflow knows of one op. See docs/add-an-op.md.
+    """Everything graphflow knows about one op. See docs/add-an-op.md.
 
-    name: stable serialized identity, TensorFlow's op name where one exists. kind: declarative payload (framework.kinds).
+    name: the op's identity in files, so it never changes; TensorFlow's op name where one exists.
+    kind: declarative payload (framework.kinds).
     infer: ``(ctx, attrs, *input types) -> output types``; input shapes may be None (unknown rank) on the user's graph.
     reference: numpy oracle ``(attrs, *arrays) -> array or tuple``; integer operands that steer shapes come as arrays too.
     grad: ``(op, *grads) -> one gradient or None per input``, built with user-level functions, or not_differentiable(...).
         None for the library's own ops that have one: they have a rule in `graphflow/autodiff/rules/`.
-    shape_operands: inputs of which only the (symbolic) value matters; they never become run-time data when known.
-    shape_value: ``(attrs, input types, input values) -> ShapeValue | None``: symbolic value of output 0 of small int ops.
+    shape_operands: positions of inputs of which only the (symbolic) value matters; where it is known no kernel reads them.
+    shape_value: ``(attrs, input types, input values) -> ShapeValue | None``: the symbolic value of output 0, for ops on sizes.
     dtypes: element types of the main inputs the op takes; the generated tests sweep them.
     """
 
@@ -198,6 +207,7 @@ def register(op: OpDef) -> OpDef:
     if op.name in _OPS:
         raise ValueError(f"op {op.name!r} is registered twice")
     module = str(sys._getframe(1).f_globals.get("__name__", ""))
+    # The caller's module, so that no definition has to name its own file.
     object.__setattr__(op, "module", module)
     _OPS[op.name] = op
     return op
@@ -211,6 +221,7 @@ def is_own(op: OpDef) -> bool:
 def lookup(name: str) -> OpDef:
     """The op called `name`. Raises KeyError with close matches."""
     found = _OPS.get(name)
+    # The library is loaded only when a name is missing.
     if found is None:
         load_op_libraries()
         found = _OPS.get(name)
@@ -229,5 +240,5 @@ def all_ops() -> Iterator[OpDef]:
 
 
 def same_shape_infer(ctx: InferContext, attrs: Any, x: TensorType, *rest: TensorType) -> tuple[TensorType, ...]:
-    """Output like the first input."""
+    """The `infer` of ops whose result has the type of the first input."""
     return (x,)

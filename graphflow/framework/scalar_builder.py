@@ -1,8 +1,7 @@
 """The scalar language in which an op says what one element of its result is.
 
-A rule such as ``lambda b, x: b.div(1.0, b.add(1.0, b.call("exp", b.neg(x))))`` is written once and interpreted by
-several builders: the compiler's (loop IR, which lowers to LLVM and PTX), numpy's (constant folding, the reference of
-fused kernels) and a text printer. Op files therefore never import the compiler.
+A rule such as ``lambda b, x: b.div(1.0, b.add(1.0, b.call("exp", b.neg(x))))`` is written once and run by several builders:
+the compiler's makes loop IR of it, for LLVM and PTX, and numpy's evaluates it on arrays. So op files never import the compiler.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ ARITHMETIC = (
 )  # fmt: skip
 #: a, b -> bool. Float comparisons are ordered (false with NaN) except ``ne``.
 COMPARE = ("eq", "ne", "lt", "le", "gt", "ge")
-#: float functions: name -> number of arguments. ``fma`` is a*b+c in one rounding. ``exp_nonpositive`` is exp for x <= 0,
-#: and 0 where that is too small to matter beside a 1 (below 1e-37).
+#: float functions: name -> number of arguments. ``fma`` is a*b+c in one rounding. ``exp_nonpositive`` is exp for x <= 0, and 0
+#: where that is below 1e-37: beside the 1 that every softmax adds up it does not count, and there are no slow subnormals.
 CALLS = {
     "exp": 1, "exp_nonpositive": 1, "expm1": 1, "log": 1, "log1p": 1, "sin": 1, "cos": 1, "tan": 1, "asin": 1, "acos": 1,
     "atan": 1, "sinh": 1, "cosh": 1, "tanh": 1, "asinh": 1, "acosh": 1, "atanh": 1, "erf": 1, "erfc": 1, "lgamma": 1,
@@ -133,6 +132,7 @@ class ScalarBuilder(ABC, Generic[S]):
         return self.unary("not", x)
 
     def is_nan(self, x: S) -> S:
+        # NaN is the one number that differs from itself.
         return self.binary("ne", x, x)
 
     def true(self) -> S:

@@ -1,4 +1,4 @@
-"""Shapes: how they are inferred, and TensorFlow's `TensorShape` and `Dimension` for users.
+"""Shapes: how inference makes sizes agree, and TensorFlow's `TensorShape` and `Dimension` for users.
 
 Inside, a shape is a tuple of `Dim` (an int, or a `SymDim` for a size known only at run time), or None where even the
 rank is unknown.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+# `X as X` tells type checkers that the name is passed on: users of shapes need not know `dims`.
 from graphflow.framework.dims import Dim as Dim
 from graphflow.framework.dims import Shape as Shape
 from graphflow.framework.dims import SymDim as SymDim
@@ -37,10 +38,11 @@ def format_shape(shape: Shape | None) -> str:
 
 
 class DimPolicy:
-    """How inference treats two sizes that must agree. This one is the user's graph: only certain conflicts are errors.
+    """How inference treats two sizes that must agree.
 
-    The compiler overrides it, where unknown sizes are known not to be 1 and every agreement becomes a run-time check.
-    There `final` is true: what is fed is known, so every type is as exact as it will ever be.
+    This class is for the user's graph, where an unknown size may turn out to be anything: only conflicts that are certain are
+    errors. The compiler has a subclass: there unknown sizes are known not to be 1, every agreement becomes a check in the run,
+    and `final` is true, because what is fed is known and no type will become more exact.
     """
 
     final = False
@@ -51,6 +53,7 @@ class DimPolicy:
             return a
         if isinstance(a, int) and isinstance(b, int):
             raise ShapeError(message())
+        # The number says more than the symbol.
         return a if isinstance(a, int) else b if isinstance(b, int) else a
 
     def broadcast(self, a: Dim, b: Dim, message: Callable[[], str]) -> Dim:
@@ -61,10 +64,12 @@ class DimPolicy:
             return b
         if isinstance(a, int) and isinstance(b, int):
             raise ShapeError(message())
+        # A number other than 1 wins: the unknown size must equal it or be 1.
         if isinstance(a, int):
             return a
         if isinstance(b, int):
             return b
+        # Either may be 1 in a run, so the result is neither of them for sure.
         return fresh_dim()
 
     def broadcast_shapes(self, a: Shape, b: Shape, what: str = "operands") -> Shape:
@@ -148,6 +153,7 @@ class Dimension:
         except (TypeError, ValueError):
             return NotImplemented
         if self._value is None or o.value is None:
+            # As in TensorFlow 1: an unknown size is neither equal nor different.
             return None
         return self._value == o.value
 
@@ -317,6 +323,7 @@ class TensorShape:
         return len(self._dims)
 
     def __bool__(self) -> bool:
+        # As in TensorFlow: a shape is true if its rank is known, also a scalar's.
         return self._dims is not None
 
     def __iter__(self) -> Iterator[Dimension]:
@@ -380,6 +387,7 @@ def as_internal(shape: Any) -> Shape | None:
         else:
             value = None if d is None else as_dimension(d).value if d != -1 else None
             dims.append(fresh_dim() if value is None else value)
+    # numpy's limit before its version 2.
     if len(dims) > 32:
         raise ShapeError(f"shape of rank {len(dims)}: at most 32 dimensions are supported")
     known = [d for d in dims if isinstance(d, int)]

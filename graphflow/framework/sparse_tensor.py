@@ -1,4 +1,4 @@
-"""SparseTensor: three dense tensors that are fed and fetched as one value."""
+"""`SparseTensor`: three dense tensors that are fed and fetched as one value."""
 
 from __future__ import annotations
 
@@ -65,6 +65,7 @@ class SparseTensor:
 
     @property
     def shape(self) -> TensorShape:
+        # Without a known shape the length of the shape vector still gives the rank.
         value = self.dense_shape.static_value()
         if isinstance(value, tuple):
             return to_public(value)

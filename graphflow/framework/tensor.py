@@ -1,4 +1,4 @@
-"""`Operation` and `Tensor`: what users hold."""
+"""`Operation` and `Tensor`: the nodes and values of the graph that users hold."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class Operation:
         self._device = device
         self._frames = frames
         self._id = ident
-        # A list of one costs as much memory, and as much of the garbage collector's time, as the tensor itself.
+        # The tensor alone where there is one: a list around it would cost as much memory, and as much of the garbage
+        # collector's time, as the tensor itself.
         self._outputs: Tensor | tuple[Tensor, ...] = ()
         self.colocation: Operation | None = None
         self.gradient_name: str | None = None  # set by Graph.gradient_override_map
@@ -113,16 +114,17 @@ class Operation:
 
 
 class Tensor:
-    """One output of an Operation: a value that exists only inside a run. Hashable by identity; `==` is identity.
+    """One output of an Operation: a value that exists only inside a run. Equality and hash are identity.
 
-    (Both are object's own, in C: tensors are dict keys on the path of every run.)
+    (Both are those of `object`, which are fast: tensors are dict keys on the path of every run.)
     """
 
     __slots__ = (
         "__weakref__", "_consumers", "_shape", "_shape_value", "_type", "base_dtype", "is_ref", "op", "value_index",
     )  # fmt: skip
 
-    __array_priority__ = 100  # so that ``np_array + t`` asks us first
+    # So that ``np_array + t`` asks the tensor: numpy would add the tensor to each element, and give an array of objects.
+    __array_priority__ = 100
     __array_ufunc__ = None
 
     def __init__(self, op: Operation, index: int, type_: TensorType, is_ref: bool = False) -> None:
@@ -159,7 +161,7 @@ class Tensor:
     @property
     def type(self) -> TensorType:
         """dtype and internal shape (symbolic dims included)."""
-        if self._type.shape is not self._shape:  # refined since
+        if self._type.shape is not self._shape:  # set_shape has refined it
             self._type = TensorType(self.base_dtype, self._shape)
         return self._type
 
@@ -172,6 +174,7 @@ class Tensor:
         found = self._consumers
         if found is None:
             return []
+        # An op that takes the tensor twice was added twice.
         return list(dict.fromkeys(found)) if isinstance(found, list) else [found]
 
     def _add_consumer(self, op: Operation) -> None:
@@ -199,9 +202,9 @@ class Tensor:
                 f"Shapes {format_shape(old)} and {format_shape(new)} are not compatible. Dimensions must be equal"
             )
 
-        # A dim that set_shape leaves open keeps its old symbol.
         if len(new) != len(old):
             raise ShapeError(message())
+        # A dim that the new shape leaves open keeps its old symbol, so that what was inferred from it still agrees.
         self._shape = tuple(
             o if not isinstance(n, int) and str(n).startswith("?") else GRAPH_POLICY.unify(n, o, message)
             for o, n in zip(old, new, strict=True)
@@ -223,6 +226,7 @@ class Tensor:
         )
 
     def __iter__(self) -> Iterator[Tensor]:
+        # Without this method Python would iterate by `__getitem__`, which never ends where the size is unknown.
         if self._shape is None or not self._shape or not isinstance(self._shape[0], int):
             raise TypeError(
                 f"Tensor {self.name} cannot be iterated: its first dimension is not known while the graph is built. "
@@ -293,6 +297,6 @@ def _session_for(session: Any, graph: Graph, what: str, verb: str) -> Any:
 
 
 def install_operators(table: dict[str, Callable[..., Any]]) -> None:
-    """Gives Tensor its Python operators (``__add__`` ...). Called once by graphflow.ops, which core cannot import."""
+    """Gives Tensor its Python operators (``__add__`` ...). The op library calls it, which this module must not import."""
     for name, function in table.items():
         setattr(Tensor, name, function)
