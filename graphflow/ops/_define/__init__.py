@@ -1,1 +1,1 @@
-"""What defining an op takes: helpers that register nothing."""
+"""Helpers for defining ops; they register nothing themselves."""

@@ -1,4 +1,4 @@
-"""Arguments that must be known while the graph is built, and operands that steer shapes."""
+"""Checks of arguments that must be known while the graph is built, and of operands that steer shapes."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def static_int(value: Any, what: str) -> int:
 
 def whole(value: Any, what: str) -> int:
     """A Python, numpy or Dimension integer as int. DTypeError for anything else (bools and floats too)."""
+    # `operator.index` takes bools for 0 and 1; True as an axis or a size is a mistake.
     if not isinstance(value, (bool, np.bool_)):
         try:
             return operator.index(value)
@@ -106,6 +107,7 @@ def shape_operand(value: Any, name: str = "shape") -> Tensor:
     if not is_tensor_like(value):
         sizes = static_sizes(value)
         if sizes is not None:
+            # int32 where it fits, as TensorFlow; an int64 array of the user's stays one.
             wide = any(not -(2**31) <= d < 2**31 for d in sizes) or (isinstance(value, np.ndarray) and value.dtype == np.int64)
             return convert_to_tensor(np.array(sizes, np.int64 if wide else np.int32), name=name)
         value = [v if is_tensor_like(v) else _size(v) for v in value]

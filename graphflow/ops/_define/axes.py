@@ -34,6 +34,7 @@ def axis_values(axis: Any, op_name: str) -> tuple[int, ...] | None:
                 "Pass ints."
             )
         return ints
+    # An empty list has no dtype of its own (numpy makes it float64), and means "no axes".
     array = np.asarray(axis)
     if array.size and array.dtype.kind not in "iu":
         raise DTypeError(f"{op_name}: axis must be int32 or int64, got {axis!r}. Expected int32")
@@ -47,6 +48,7 @@ def normal_axes(axis: Any, rank: int | None, op_name: str) -> tuple[int, ...]:
         if rank is None:
             raise ArgumentError(f"{op_name}: an input of unknown rank needs explicit axes; call set_shape on it first")
         return tuple(range(rank))
+    # Nothing can be normalised without the rank: negative axes are refused, the others are taken as they are.
     if rank is None:
         if any(a < 0 for a in values):
             raise ArgumentError(

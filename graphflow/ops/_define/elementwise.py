@@ -1,4 +1,4 @@
-"""Definitions of elementwise ops of one and of two operands: a scalar rule and a numpy function are most of them."""
+"""Definitions of elementwise ops with one or two operands, mostly made of a scalar rule and a numpy function."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from graphflow.ops._define.types import allowed, binary_infer, unary_infer
 
 
 def quiet(f: Callable[..., Any], dtype: DType | None = None) -> Callable[..., Any]:
-    """A numpy function as an OpDef.reference: no warnings, and the result in `dtype` or the first operand's."""
+    """A numpy function as an `OpDef.reference`: without warnings, its result in `dtype` or the dtype of the first operand."""
 
     def reference(attrs: Any, *arrays: Any) -> Any:
         with np.errstate(all="ignore"):

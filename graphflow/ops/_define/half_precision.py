@@ -1,5 +1,7 @@
-"""Composites that compute 16-bit floats in float32: 65,536 exponentials of 0 are more than float16 can hold, though their
-softmax is not."""
+"""Expansion of Composites in float32 where their operands are 16-bit floats.
+
+A softmax shows why: the exponentials of 65,536 equal logits add up to more than float16 can hold, though its result is small.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from graphflow.framework.shapes import Shape
 
 
 def in_float32(expand: Callable[..., Any]) -> Callable[..., Any]:
-    """The same expansion, but 16-bit floats are made float32 on the way in, and the results 16 bits again."""
+    """The same expansion, with 16-bit operands cast to float32 on the way in and the results cast back."""
 
     def expanded(p: ExpandContext, *values: Any) -> Any:
         if not any(t.dtype in HALVES for t in p.inputs):

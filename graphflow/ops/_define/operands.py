@@ -1,4 +1,4 @@
-"""Operands of elementwise ops: what is no tensor becomes one, under the name that TensorFlow gives it."""
+"""Conversion of the operands of elementwise ops to tensors, under the names that TensorFlow gives them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from graphflow.framework.tensor import Tensor
 
 
 def build_unary(op: OpDef, x: Any, name: str | None, arg: str = "x", attrs: Any = NO_ATTRS) -> Tensor:
-    """`op` on x. A value that is no tensor becomes the constant ``<op>/<arg>``, as in TensorFlow."""
+    """Adds `op` on x. A value that is no tensor becomes the constant ``<op>/<arg>``, as in TensorFlow."""
     if isinstance(x, Tensor):
         return x.op.graph.create_op(op, (x,), attrs, name or op.name).outputs[0]
     if is_tensor_like(x):
@@ -27,9 +27,10 @@ def build_unary(op: OpDef, x: Any, name: str | None, arg: str = "x", attrs: Any 
 def build_binary(
     op: OpDef, x: Any, y: Any, name: str | None, args: tuple[str, str] = ("x", "y"), attrs: Any = NO_ATTRS
 ) -> Tensor:
-    """`op` on x and y. A value that is no tensor takes the dtype of the other side and is named ``<op>/<arg>``."""
+    """Adds `op` on x and y. A value that is no tensor takes the dtype of the other side and is named ``<op>/<arg>``."""
     if isinstance(x, Tensor) and isinstance(y, Tensor):
         return x.op.graph.create_op(op, (x, y), attrs, name or op.name).outputs[0]
+    # One capture, 2.5 us, for the op and its constant.
     frames = provenance.capture()
     a, b, scope = convert_operands((x, y), name or op.name, args, frames)
     return a.op.graph.create_op(op, (a, b), attrs, scope, (), frames).outputs[0]
@@ -51,7 +52,7 @@ def convert_operands(
     if x_is and y_is:
         return x, y, name
     if y_is is not x_is and type(y if x_is else x) in (int, float, bool) and name[-1] != "/":
-        # The commonest case, ``x * 2``, without the cost of a scope and of a conversion of whatever it may be.
+        # The commonest case, ``x * 2``: it needs neither a name scope nor the conversion that takes any value.
         like, arg = (x, args[1]) if x_is else (y, args[0])
         graph, (const, attrs) = like.op.graph, _scalar(y if x_is else x, like.base_dtype)
         scope = graph.unique_name(name) + "/"
@@ -71,9 +72,11 @@ _scalars: dict[tuple[str, str], tuple[OpDef, Any]] = {}
 
 def _scalar(value: float, dtype: DType) -> tuple[OpDef, Any]:
     """The op of constants and its attrs for a number."""
+    # By its text, because 0.0 and -0.0, or 1 and True, are one key otherwise.
     key = (dtype.name, repr(value))
     found = _scalars.get(key)
     if found is None:
+        # A bound for programs that build ops with new numbers again and again.
         if len(_scalars) >= 4096:
             _scalars.clear()
         const = lookup("Const")

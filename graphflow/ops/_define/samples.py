@@ -19,6 +19,7 @@ _PAIRS: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
 def spread(shape: tuple[int, ...], low: float, high: float, avoid: Sequence[float] = (), seed: int = 0) -> Any:
     """float32 values in [low, high], the same every time, none within a tenth of `avoid`."""
     x = np.random.default_rng([seed, *shape]).uniform(low, high, shape)
+    # Difference quotients across a kink say nothing of the gradient.
     for kink in avoid:
         x = np.where(np.abs(x - kink) < 0.1, kink + 0.2, x)
     return np.asarray(x, np.float32)

@@ -1,4 +1,4 @@
-"""Rules of types and shapes that many families share, and the words of their errors."""
+"""Type and shape rules that many op families share, and the texts of their errors."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ def binary_infer(kinds: str, args: tuple[str, str] = ("x", "y"), out: DType | No
             raise mismatch(ctx, args, x, y)
         if x.dtype.kind not in kinds:
             raise refuse(ctx, args[0], x.dtype, kinds)
+        # Most operands agree in shape or are scalars: the type that exists is used again.
         if out is None and (x.shape == y.shape or y.shape == ()) and x.shape is not None:
             return (x,)
         return (TensorType(out or x.dtype, broadcast(ctx, x.shape, y.shape)),)
@@ -110,7 +111,7 @@ def _repeat(v: ShapeValue, n: int) -> tuple[Dim, ...]:
 
 
 def _in_range(d: Dim | None, dtype: DType) -> Dim | None:
-    # A known value that wraps is left to the run; sizes known only there are taken not to.
+    # A known value that would overflow is left to the run, which wraps it. Sizes that only a run knows are assumed to fit.
     limit = 1 << (8 * dtype.size - 1)
     return None if isinstance(d, int) and not -limit <= d < limit else d
 

@@ -1,4 +1,4 @@
-"""Rules of types and shapes for what is assigned to variables and to rows of tensors."""
+"""Type and shape rules of assignments to variables and to rows of tensors."""
 
 from __future__ import annotations
 

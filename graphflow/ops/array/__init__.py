@@ -1,1 +1,1 @@
-"""Sources, shapes, and elements moved, picked and put together."""
+"""Ops on arrays: sources, shapes, and elements moved, picked and put together."""

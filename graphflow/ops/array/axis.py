@@ -1,4 +1,4 @@
-"""Facts about one axis: how long it is, and where an element stands along it."""
+"""Ops about one axis: its size, and the position of each element along it."""
 
 from __future__ import annotations
 

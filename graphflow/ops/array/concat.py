@@ -1,4 +1,4 @@
-"""Tensors put together: concat and stack. Taking them apart is in `split`."""
+"""`concat` and `stack`: tensors put together along an axis. Taking them apart is in `split`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _concat_infer(ctx: InferContext, attrs: JoinAttrs, *values: TensorType) -> t
 
 
 def _differ(known: Sequence[Shape], first: Dim, other: Shape, k: int, axis: int) -> str:
-    """What is wrong with dimension `k`; written when it is, as it names all shapes."""
+    """The error for dimension `k`, as a function so that the text, which names all shapes, is written only when needed."""
     rest = [brackets((*s[:axis], *s[axis + 1 :])) for s in (known[0], other)]
     return (
         f"Dimension {k - (k > axis)} in both shapes must be equal, but are {first} and {other[k]}. "
@@ -75,6 +75,7 @@ def _concat_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[P
         assert t.shape is not None
         end = start + t.shape[axis]
         at = tuple(ix.sub(i, start) if a == axis else i for a, i in enumerate(index))
+        # One operand alone covers all positions, so no position needs a test.
         found.append(Piece(k, at, ((axis, start, end),) if len(ctx.inputs) > 1 else ()))
         start = end
     return found
@@ -168,6 +169,7 @@ def _pack_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Pie
 
 def _pack_value(attrs: Any, types: Any, values: Sequence[ShapeValue | None]) -> ShapeValue | None:
     found = tuple(v for v in values if v is not None and not isinstance(v, tuple))
+    # Scalars only: a stack of vectors is a matrix, which is no shape.
     return found if attrs.axis in (0, -1) and len(found) == len(values) else None
 
 

@@ -26,7 +26,7 @@ from graphflow.ops.math.compare import equal, less_equal, logical_and
 from graphflow.ops.math.reduce import reduce_sum
 from graphflow.ops.math.select import where_v2
 
-#: Up to so many elements a mask is a constant.
+#: The largest number of elements for which a mask is stored as a constant instead of being computed.
 _CONSTANT_SIZE = 4096
 
 
@@ -37,7 +37,10 @@ def _matrix(x: Tensor, what: str) -> tuple[Dim, Dim]:
 
 
 def _band(x: Tensor, lower: int, upper: int) -> Tensor | None:
-    """Whether an element of the last two axes is within the band; a negative width keeps all. None: nothing is outside."""
+    """A bool mask over the last two axes: whether an element is within the band. A negative width keeps all on that side.
+
+    None if nothing is outside.
+    """
     m, n = _matrix(x, "matrix_band_part")
     if lower < 0 and upper < 0:
         return None
@@ -92,6 +95,7 @@ def matrix_diag_part(input: Any, name: str | None = None) -> Tensor:
         if not isinstance(m, int) or not isinstance(n, int):
             if m != n:
                 raise ArgumentError(f"matrix_diag_part: matrices of open size must be square, got {format_shape(x._shape)}")
+            # Rows without a known length cannot be sliced by a step: everything else is set to 0 and summed away.
             return reduce_sum(where_v2(_band(x, 0, 0), x, zeros_like(x)), axis=-1, name=scope)
         flat = reshape(x, merged_shape(x, rank - 2, rank))
         # Going down the diagonal is a step of n + 1 in row-major order.
@@ -106,6 +110,7 @@ def matrix_set_diag(input: Any, diagonal: Any, name: str | None = None) -> Tenso
     x, d = convert_to_tensor(input), convert_to_tensor(diagonal)
     m, n = _matrix(x, "matrix_set_diag")
     with name_scope(name, "MatrixSetDiag", [x]) as scope:
+        # The diagonal is as long as the shorter axis, and must broadcast along the longer one.
         wide = not isinstance(m, int) or not isinstance(n, int) or m <= n
         return where_v2(_band(x, 0, 0), expand_dims(d, -1 if wide else -2), x, name=scope)
 

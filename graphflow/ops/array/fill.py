@@ -1,4 +1,4 @@
-"""Tensors of one value: fill, zeros, ones."""
+"""`fill`, `zeros` and `ones`: tensors whose elements are all the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import shape_operand, static_sizes
 from graphflow.ops.array.shape import shape_tensor
 
-#: Up to so many elements zeros and ones are constants, which folding and names (``zeros``) like better.
+#: The largest number of elements for which zeros and ones are one constant: that can be folded, and is named as in TensorFlow.
 _CONSTANT_SIZE = 4096
 
 
@@ -58,6 +58,7 @@ def _filled(shape: Any, value: int, dtype: Any, name: str) -> Tensor:
     want = as_dtype(dtype).base_dtype
     one = np.asarray(b"" if want is string else value, want.numpy_dtype)
     known = static_sizes(shape)
+    # In float64, because a product of large sizes would wrap in integers.
     if known is not None and min(known, default=0) >= 0 and np.prod(known, dtype=np.float64) <= _CONSTANT_SIZE:
         return constant(np.full(known, one, want.numpy_dtype), want, name=name)
     with name_scope(name) as scope:
@@ -77,6 +78,7 @@ def ones(shape: Any, dtype: Any = float32, name: str | None = None) -> Tensor:
 def _like(tensor: Any, value: int, dtype: Any, name: str) -> Tensor:
     x = convert_to_tensor(tensor)
     want = x.base_dtype if dtype is None else as_dtype(dtype).base_dtype
+    # Where the shape is known the result does not depend on the tensor, so it is never computed for it.
     static = None if x._shape is None else static_shape(x._shape)
     with x.graph.as_default():
         return _filled(static if static is not None else shape_tensor(x), value, want, name)

@@ -1,4 +1,4 @@
-"""Elements picked by index: gather, gather_nd, boolean_mask."""
+"""`gather`, `gather_nd` and `boolean_mask`: elements picked by index."""
 
 from __future__ import annotations
 
@@ -77,6 +77,7 @@ def _value(attrs: GatherAttrs, types: Any, values: Sequence[ShapeValue | None]) 
     x, i = values
     if not isinstance(x, tuple) or i is None:
         return None
+    # Shapes are picked apart often (``tf.gather(tf.shape(x), 0)``), and stay known this way.
     picks = [k for k in (i if isinstance(i, tuple) else (i,)) if isinstance(k, int) and 0 <= k < len(x)]
     if len(picks) != (len(i) if isinstance(i, tuple) else 1):
         return None
@@ -133,7 +134,7 @@ def gather_dense(params: Tensor, indices: Tensor, axis: int, name: str | None = 
 
 
 def _batched(p: Tensor, i: Tensor, axis: int, batch_dims: int, name: str | None) -> Tensor:
-    """Each batch gathers from its own params: indices become positions in the flattened batch."""
+    """`gather` with batch dimensions: each batch gathers from its own params, by positions in the flattened batch."""
     if p._shape is None or i._shape is None:
         raise ArgumentError("gather: with batch_dims, ranks must be known")
     if batch_dims < 0:
@@ -142,7 +143,7 @@ def _batched(p: Tensor, i: Tensor, axis: int, batch_dims: int, name: str | None)
         raise ArgumentError(f"gather: batch_dims {batch_dims} must be at most axis {axis} and the rank of indices")
     rank, kept = len(p._shape), len(i._shape) - batch_dims
     with name_scope(name, "GatherV2", [p]) as scope:
-        # The gathered axis right behind the batch, and back when it has become `kept` axes.
+        # The gathered axis moves to just behind the batch axes; afterwards the `kept` axes that it became move back.
         between = axis - batch_dims
         p = transpose(p, [*range(batch_dims), axis, *range(batch_dims, axis), *range(axis + 1, rank)]) if between else p
         sizes = shape_tensor(p)

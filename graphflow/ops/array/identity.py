@@ -1,4 +1,4 @@
-"""Values passed on: identity, identity_n, stop_gradient, prevent_gradient."""
+"""Ops that pass values on: identity, identity_n, stop_gradient, prevent_gradient."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def identity_n(input: Sequence[Any], name: str | None = None) -> list[Tensor]:
 
 
 def stop_gradient(input: Any, name: str | None = None) -> Tensor:
-    """The value of `input`; gradients take it for a constant."""
+    """The value of `input`, which gradients treat as a constant."""
     return build(STOP_GRADIENT, (convert_to_tensor(input),), NO_ATTRS, name)
 
 

@@ -95,6 +95,7 @@ def _strided(x: Tensor, items: list[Any], scope: str) -> Tensor:
         elif item is None:
             masks["new_axis_mask"] |= 1 << k
         else:
+            # For -1 the end is 0, which as a slice would be empty; an entry of the shrink mask has no end.
             b, e = item, item + 1
             masks["shrink_axis_mask"] |= 1 << k
         begin.append(b)
@@ -115,6 +116,7 @@ def _vector(items: list[Any]) -> Tensor:
 def _axis_of(x: Tensor, items: list[Any], k: int) -> int:
     """The axis of x that items[k] speaks of."""
     before = [item for item in items[:k] if item is not None]
+    # An ellipsis takes as many axes as are left, so what stands behind it is counted from the end.
     if not any(item is Ellipsis for item in before):
         return len(before)
     if x._shape is None:
@@ -123,21 +125,23 @@ def _axis_of(x: Tensor, items: list[Any], k: int) -> int:
 
 
 def _picked(x: Tensor, items: list[Any], scope: str) -> Tensor:
-    """Axes with an index that only a run knows are gathered, last axis first; the other items follow as usual."""
+    """An index with scalar tensors that only a run knows: their axes are gathered, then the other items apply as usual."""
     picks = [k for k, item in enumerate(items) if _runtime(item)]
     rest = [item for k, item in enumerate(items) if k not in picks]
     last = all(_trivial(item) for item in rest)
+    # From the last to the first, so that the axes still to be gathered keep their numbers.
     for k in reversed(picks):
         axis = _axis_of(x, items[: k + 1] + [i for i in items[k + 1 :] if not _runtime(i)], k)
         t = convert_to_tensor(items[k])
         size = shape(x, out_type=t.base_dtype)[axis]
+        # A gather takes no negative index, and the sign is known only in the run.
         from_front = where_v2(less(t, 0), t + size, t)
         x = gather_dense(x, from_front, axis, scope if last and k == picks[0] else None)
     return x if last else getitem(x, tuple(rest))
 
 
 def _windows(x: Tensor, items: list[Any], scope: str) -> Tensor:
-    """Slices between bounds that only a run knows, after everything else, so that the other axes keep their static sizes."""
+    """An index with slices whose bounds only a run knows. They come last, so that the other axes keep their static sizes."""
     late = [k for k, i in enumerate(items) if isinstance(i, slice) and (_runtime(i.start) or _runtime(i.stop))]
     early = [_WHOLE if k in late else item for k, item in enumerate(items)]
     if all(_trivial(item) or item is None for item in early):

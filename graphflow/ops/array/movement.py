@@ -1,4 +1,4 @@
-"""Elements moved or repeated: transpose, broadcast_to, tile, reverse, roll."""
+"""Ops that move or repeat elements: transpose, broadcast_to, tile, reverse, roll."""
 
 from __future__ import annotations
 
@@ -128,6 +128,7 @@ def _broadcast_infer(ctx: InferContext, attrs: Any, x: TensorType, target: Tenso
 def _broadcast_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
     source: Shape = ctx.inputs[0].shape or ()
     aligned = index[len(index) - len(source) :]
+    # i * 0 is how an index expression says 0.
     return [Piece(0, tuple(ix.mul(i, 0) if d == 1 else i for d, i in zip(source, aligned, strict=True)))]
 
 
@@ -258,6 +259,7 @@ def roll(input: Any, shift: Any, axis: Any, name: str | None = None) -> Tensor:
             d = (x._shape or ())[where]
             if not isinstance(d, int):
                 raise ArgumentError(f"roll: dimension {where} of {x.name} must be known")
+            # What is moved right by `by` starts at -by, counted from the end; whole turns change nothing.
             middle = -by % d if d else 0
             if middle:
                 x = concat([slice_axis(x, where, middle, None), slice_axis(x, where, 0, middle)], where)

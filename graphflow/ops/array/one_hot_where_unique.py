@@ -1,4 +1,4 @@
-"""From positions to masks and back: one_hot, sequence_mask, where, unique."""
+"""`one_hot`, `sequence_mask`, `where` and `unique`: from positions to masks and back."""
 
 from __future__ import annotations
 
@@ -55,8 +55,9 @@ def _one_hot_expand(p: Any, indices: Any, depth: Any, on: Any, off: Any) -> Any:
     axis = p.attrs.axis % len(out)
     shown = (*out[:axis], 1, *out[axis + 1 :])
     dtype = p.type(indices).dtype
-    if dtype is uint8:  # 256 and more are no uint8
+    if dtype is uint8:  # the axis may be longer than 256
         indices, dtype = p.op("Cast", indices, attrs=CastAttrs(int32)), int32
+    # By comparison, so that an index out of range hits nothing, as in TensorFlow.
     position = p.op("AxisPosition", attrs=PositionAttrs(out, axis, dtype))
     return p.op("SelectV2", p.op("Equal", p.reshape(indices, shown), position), on, off)
 
@@ -180,6 +181,7 @@ def _unique_infer(ctx: InferContext, attrs: UniqueAttrs, x: TensorType) -> tuple
 
 def _unique(attrs: UniqueAttrs, x: Any) -> tuple[Any, Any, Any]:
     values, first, inverse, counts = np.unique(x, return_index=True, return_inverse=True, return_counts=True)
+    # numpy sorts the distinct elements; TensorFlow has them in the order of their first appearance.
     order = np.argsort(first, kind="stable")
     place = np.empty_like(order)
     place[order] = np.arange(len(order))

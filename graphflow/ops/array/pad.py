@@ -1,4 +1,4 @@
-"""Tensors made larger: `pad` with a constant, or with the tensor mirrored."""
+"""`pad`: a tensor made larger by a constant, or by its own mirror image."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ def _pad_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piec
     dims = ctx.inputs[0].shape or ()
     pads = ctx.attrs.paddings
     at = tuple(ix.sub(i, a) for i, (a, _) in zip(index, pads, strict=True))
+    # Axes without padding need no test.
     bounds = tuple((k, a, a + d) for k, (d, (a, b)) in enumerate(zip(dims, pads, strict=True)) if a or b)
     return [Piece(0, at, bounds)]
 
@@ -109,6 +110,7 @@ def pad(tensor: Any, paddings: Any, mode: str = "CONSTANT", name: str | None = N
 def _pairs(paddings: Any) -> list[tuple[Any, Any]]:
     """The paddings, number by number: ints where they are known, else scalar tensors."""
     if isinstance(paddings, Tensor):
+        # A constant matrix is read here, because only vectors and scalars have a symbolic value.
         const = getattr(paddings.op.attrs, "value", None) if paddings.op.type == "Const" else None
         if const is None:
             if paddings._shape is None or not isinstance(paddings._shape[0], int):
@@ -139,12 +141,14 @@ def _widened(x: Tensor, pairs: list[tuple[Any, Any]], value: Any, scope: str) ->
         if all(isinstance(n, int) and n == 0 for n in pair):
             continue
         sizes = shape_tensor(x)
+        # Blocks of the constant as large as the padding, whose size only the run may know, beside the tensor.
         before, after = (fill([n if k == axis else sizes[k] for k in range(len(x._shape or ()))], value) for n in pair)
         x = concat([before, x, after], axis)
     return identity(x, name=scope)
 
 
 def _mirrored(x: Tensor, pairs: Sequence[tuple[int, int]], skip: int, scope: str) -> Tensor:
+    # Axis by axis: corners are mirrored twice.
     for axis, (before, after) in enumerate(pairs):
         d = (x._shape or ())[axis]
         if isinstance(d, int) and max(before, after) > d - skip:

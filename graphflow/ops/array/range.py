@@ -1,4 +1,4 @@
-"""Evenly spaced numbers, and the coordinates of grids."""
+"""`range`, `linspace` and `meshgrid`: evenly spaced numbers, and the coordinates of grids."""
 
 from __future__ import annotations
 
@@ -41,10 +41,12 @@ def _range_value(attrs: Any, types: Any, values: Sequence[ShapeValue | None]) ->
     if len(numbers) != 3:
         return None
     found = builtins.range(*numbers)
+    # As for all symbolic values: what is longer is data, not a shape.
     return tuple(found) if len(found) <= 64 else None
 
 
 def _range_rule(b: Any, ctx: LowerContext, index: tuple[Any, ...], start: Any, delta: Any) -> Any:
+    # From the position and not from the element before: elements stand alone, and roundings do not add up.
     return b.add(b.mul(b.cast(index[0], ctx.outputs[0].dtype), delta), start)
 
 
@@ -87,6 +89,7 @@ def range(start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None, name
         first, end, step = (as_array(p).item() for p in parts.values())
         if step == 0:
             raise ArgumentError("range: Requires delta != 0: 0")
+        # Floats that are all known: numpy decides how many there are, and the length is static.
         return constant(np.arange(first, end, step).astype(want.numpy_dtype), name=name or "range")
     with name_scope(name, "range", [p for p in parts.values() if isinstance(p, Tensor)]) as scope:
         tensors = [

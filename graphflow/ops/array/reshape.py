@@ -1,4 +1,4 @@
-"""The same elements under another shape: reshape, expand_dims, squeeze."""
+"""`reshape`, `expand_dims` and `squeeze`: the same elements under another shape."""
 
 from __future__ import annotations
 
@@ -66,6 +66,7 @@ def _reshape_infer(ctx: InferContext, attrs: Any, x: TensorType, target: TensorT
     if isinstance(total, int) and isinstance(known, int) and total % known:
         raise ShapeError(message())
     rest = total // known
+    # Where a run decides, the division must leave no remainder there.
     if not isinstance(rest, int):
         ctx.unify(rest * known, total, message)
     return (TensorType(x.dtype, tuple(rest if d == -1 else d for d in wanted)),)
@@ -76,6 +77,7 @@ def _reshape_value(attrs: Any, types: Any, values: Sequence[ShapeValue | None]) 
     if value is None or not isinstance(target, tuple) or len(target) > 1:
         return None
     flat = value if isinstance(value, tuple) else (value,)
+    # A vector of one element that is reshaped to [] is a scalar size again.
     if not target:
         return flat[0] if len(flat) == 1 else None
     return flat

@@ -1,4 +1,4 @@
-"""Positions of several coordinates as rows of a tensor whose first axes are merged."""
+"""Positions with several coordinates as row numbers of the tensor with its first axes merged, for gather and scatter."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def row_positions(parts: Sequence[Tensor], sizes: Sequence[Tensor | None]) -> Te
         if size is None:
             continue
         total = part if k == 0 else add(multiply(total, size), part)
+        # Each coordinate alone: one that is out of range may well give an offset within.
         bad = logical_or(less(part, 0), greater_equal(part, size))
         outside = bad if outside is None else logical_or(outside, bad)
     return total if outside is None else where_v2(outside, convert_to_tensor(-1, total.base_dtype), total)

@@ -1,4 +1,4 @@
-"""Rows of a value overwritten, added to and so on: what updates of variables are made of."""
+"""Ops that overwrite rows of a value, add to them and so on: the building blocks of updates of variables."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def rows_reference(combine: str) -> Callable[..., Any]:
         flat = np.asarray(indices).reshape(-1)
         rows = np.broadcast_to(updates, np.shape(indices) + out.shape[1:]).reshape((flat.size, *out.shape[1:]))
         with np.errstate(all="ignore"):
+            # Row by row in order: repeated indices add up, and of those that overwrite the last wins.
             for i, row in zip(flat, rows, strict=True):
                 out[i] = row if function is None else function(out[i], row)
         return out

@@ -1,4 +1,4 @@
-"""Rows put back by index: segment sums, scatter_nd, tensor_scatter_*, and dense tensors from IndexedSlices."""
+"""Ops that add rows to a tensor by index: segment sums, scatter_nd, tensor_scatter_*, dense tensors from IndexedSlices."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ def _add_reference(attrs: SegmentAddAttrs, base: Any, indices: Any, updates: Any
     if np.any(bad):
         where = tuple(np.argwhere(bad)[0])
         raise ValueError(f"segment_ids[{','.join(map(str, where))}] = {found[where]} is out of range [0, {limit})")
+    # Unlike `result[found] += ...`, which adds repeated rows once only.
     np.add.at(result, found[keep], np.asarray(updates)[keep])
     return result
 
@@ -150,6 +151,7 @@ def segment_sum(data: Any, segment_ids: Any, name: str | None = None) -> Tensor:
     """As `unsorted_segment_sum` with ids in ascending order; there are as many segments as the last id says."""
     d, i = convert_to_tensor(data), convert_to_tensor(segment_ids)
     with name_scope(name, "SegmentSum", [d]) as scope:
+        # Ids that are known give a static number of segments; else the run finds the largest id.
         known = i.static_value()
         count: Any = reduce_max(i) + 1
         if isinstance(known, tuple) and known and all(isinstance(k, int) for k in known):
@@ -160,6 +162,7 @@ def segment_sum(data: Any, segment_ids: Any, name: str | None = None) -> Tensor:
 def _densify(value: IndexedSlices, dtype: DType | None, name: str | None) -> Tensor:
     if value.dense_shape is None:
         raise ArgumentError(f"Tensor conversion requested for IndexedSlices without dense_shape: {value!r}")
+    # Rows that occur more than once add up, as gradients must.
     return unsorted_segment_sum(value.values, value.indices, value.dense_shape[0], name=name)
 
 
@@ -167,7 +170,7 @@ register_tensor_conversion(IndexedSlices, _densify)
 
 
 def _rows_at(base: Tensor, indices: Tensor, updates: Tensor, what: str) -> tuple[Tensor, Tensor, Tensor]:
-    """base, positions and updates flattened so that a position is one row."""
+    """Base, positions and updates, reshaped so that each position is the number of one row."""
     if not indices._shape or not isinstance(indices._shape[-1], int) or indices._shape[-1] < 1:
         raise ArgumentError(f"{what}: the rank and last dimension of indices must be known, and at least 1")
     depth = indices._shape[-1]
@@ -225,4 +228,5 @@ def invert_permutation(x: Any, name: str | None = None) -> Tensor:
         raise ShapeError(f"invert_permutation expects a 1D vector: Shape must be rank 1 but is rank {len(t._shape)}")
     with name_scope(name, "InvertPermutation", [t]) as scope:
         count = shape(t)[0]
+        # Position k is added into row x[k], which is where the inverse has it.
         return unsorted_segment_sum(cast(range_(count), t.base_dtype), t, cast(count, int32), name=scope)

@@ -1,4 +1,4 @@
-"""Sizes as tensors: shape, size, rank."""
+"""`shape`, `size` and `rank`: the sizes of a tensor as tensors."""
 
 from __future__ import annotations
 

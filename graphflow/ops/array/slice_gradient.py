@@ -1,4 +1,4 @@
-"""The gradient of slices: zeros with a tensor put where the slice would take it from."""
+"""The op that is the gradient of a slice: zeros, with a tensor in the places that the slice reads."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def _put_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piec
     axis = 0
     for p in _slices(ctx):
         if p is None:
+            # A new axis of the slice has the size 1: its position is 0.
             at.append(ix.mul(0, 0))
             continue
         if p.start is None:
@@ -60,7 +61,7 @@ def _put(attrs: StridedSliceAttrs, s: Any, begin: Any, end: Any, strides: Any, d
 
 
 def _expand(p: Any, s: Any, begin: Any, end: Any, strides: Any, dy: Any) -> Any:
-    """Steps other than 1 leave gaps: zeros are put between the elements first, then all is put in one piece."""
+    """Expands to a scatter in one piece. Steps other than 1 leave gaps, so zeros are put between the elements first."""
     shape: Shape = p.type(dy).shape
     position = 0
     for taken in _slices(p):
@@ -70,6 +71,7 @@ def _expand(p: Any, s: Any, begin: Any, end: Any, strides: Any, dy: Any) -> Any:
         if step > 1:
             before, n, after = shape[:position], shape[position], shape[position + 1 :]
             paddings = tuple((0, step - 1 if k == position + 1 else 0) for k in range(len(shape) + 1))
+            # As a pad of an axis of size 1 behind the sliced one: [n, 1] becomes [n, step], read as [n * step].
             apart = p.op("PadV2", p.reshape(dy, (*before, n, 1, *after)), attrs=PadAttrs(paddings))
             shape = (*before, n * step, *after)
             dy = p.reshape(apart, shape)

@@ -36,6 +36,7 @@ def _slice_infer(ctx: InferContext, attrs: Any, x: TensorType, begin: TensorType
         return (TensorType(x.dtype, tuple(fresh_dim() if s == -1 else s for s in known)),)
     out: list[Dim] = []
     for k, (d, b, s) in enumerate(zip(x.shape, starts, sizes, strict=True)):
+        # A size of -1 takes the rest of the axis.
         taken = d - b if s == -1 else s
         outside = f"slice: Expected begin[{k}] and size[{k}] in [0, {d}], but got {b} and {taken}"
         # 0 <= begin, 0 <= size and begin + size <= d, as equations of sizes.
@@ -108,7 +109,7 @@ def slice_(input_: Any, begin: Any, size: Any, name: str | None = None) -> Tenso
 
 
 def _moving_window(x: Tensor, begin: Any, starts: Tensor, sizes: Tensor, scope: str) -> Tensor | None:
-    """A box of known size at a place that only a run knows is gathered, so that its shape is known all the same."""
+    """A box of known size at a place that only a run knows, by gathers: so its shape is static. None where that fails."""
     known = sizes.static_value()
     if not isinstance(known, tuple) or x._shape is None:
         return None

@@ -29,12 +29,13 @@ def _const_infer(ctx: InferContext, attrs: ConstAttrs) -> tuple[TensorType, ...]
 
 @cache
 def _scalar_type(dtype: np.dtype[Any]) -> tuple[TensorType, ...]:
-    """One object for all 0-d constants of a dtype: there are as many of them as of all other ops in some graphs."""
+    """The type of 0-d constants, one object per dtype: in some graphs every other op is such a constant."""
     return (TensorType(as_dtype(dtype), ()),)
 
 
 def _const_value(attrs: ConstAttrs, types: Any, values: Any) -> ShapeValue | None:
     array = attrs.value.array
+    # What is longer than 64 is data, not a shape.
     if array.dtype.kind not in "iu" or array.ndim > 1 or array.size > 64:
         return None
     return int(array) if array.ndim == 0 else tuple(int(v) for v in array)
@@ -115,6 +116,7 @@ def _with_default_infer(ctx: InferContext, attrs: PlaceholderWithDefaultAttrs, d
 PLACEHOLDER_WITH_DEFAULT = register(
     OpDef(
         "PlaceholderWithDefault",
+        # In a program it has not been fed (what is fed replaces the op), so it is its input.
         Composite(lambda p, value: value),
         _with_default_infer,
         lambda attrs, value: value,

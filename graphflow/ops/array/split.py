@@ -1,4 +1,4 @@
-"""Tensors taken apart: split and unstack, each one op with as many outputs as there are parts."""
+"""`split` and `unstack`: tensors taken apart, each by one op with as many outputs as there are parts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from graphflow.ops._define.arguments import normal_axis, static_int, static_ints
 
 @record(frozen=True, slots=True)
 class PartAttrs:
-    """Elements start to start + size of one axis. Dims, where the axis is as long as a run says."""
+    """Elements start to start + size of one axis, as Dims, because the axis may be as long as a run says.
+
+    Each stands in a tuple, because tuples of Dims are what attributes may hold.
+    """
 
     axis: int
     start: tuple[Dim]
@@ -99,6 +102,7 @@ def _split_infer(ctx: InferContext, attrs: SplitAttrs, x: TensorType) -> tuple[T
         if isinstance(whole, int) and whole % attrs.num:
             raise ShapeError(message)
         part = whole // attrs.num
+        # For a size that only a run knows: the parts must be equal there, too.
         ctx.unify(whole, part * attrs.num, message)
         parts = [part] * attrs.num
     return tuple(TensorType(x.dtype, (*x.shape[:axis], d, *x.shape[axis + 1 :])) for d in parts)

@@ -1,4 +1,4 @@
-"""Parts of a tensor: strided_slice. Python's indexing, made of them, is in `indexing`."""
+"""`strided_slice`: parts of a tensor. Python's indexing, which is made of it, is in `indexing`."""
 
 from __future__ import annotations
 
@@ -95,14 +95,16 @@ def from_front(v: Dim, d: Dim) -> Dim:
 def _one_axis(d: Dim, b: Dim | None, e: Dim | None, stride: int, open_begin: bool, open_end: bool) -> AxisSlice:
     if (b is None and not open_begin) or (e is None and not open_end):
         return AxisSlice(None, stride, fresh_dim())
+    # Bounds are clamped to the axis, as Python's are: out of range means an empty or a whole slice, never an error.
     if stride > 0:
         start = 0 if open_begin or b is None else maximum(from_front(b, d), 0)
         stop = d if open_end or e is None else minimum(from_front(e, d), d)
         span = stop - start
         if stop == d and isinstance(b, int) and b < 0 and not open_begin:
-            span = minimum(-b, d)  # the same, without the clamp inside the clamp
+            span = minimum(-b, d)  # x[-b:]: the same size, without one clamp inside another
     else:
         start = d - 1 if open_begin or b is None else minimum(from_front(b, d), d - 1)
+        # -1 is one before the first element here, not the last one.
         stop = -1 if open_end or e is None else maximum(from_front(e, d), -1)
         span = start - stop
     return AxisSlice(start, stride, maximum((span + (abs(stride) - 1)) // abs(stride), 0))
@@ -128,6 +130,7 @@ def _strided_infer(
         if p is None:
             continue
         if p.shrink and p.start is not None:
+            # An index that only the run can judge: clamped it must still be itself.
             inside = maximum(minimum(p.start, x.shape[axis] - 1), 0)
             ctx.unify(p.start, inside, f"slice index {p.start} of dimension {axis} out of bounds.")
         axis += 1

@@ -38,6 +38,7 @@ def _add_n_infer(ctx: InferContext, attrs: Any, *inputs: TensorType) -> tuple[Te
 
 
 def _add_n_rule(b: ScalarBuilder[Any], attrs: Any, *xs: Any) -> Any:
+    # From left to right: the order decides the last bits of floats, and rules that split long sums keep it.
     total = xs[0]
     for x in xs[1:]:
         total = b.add(total, x)
@@ -94,6 +95,7 @@ def accumulate_n(inputs: Sequence[Any], shape: Any = None, tensor_dtype: Any = N
 
 
 def _sum(inputs: Sequence[Any], name: str) -> Tensor:
+    # Sums of gradients come this way: no scope is needed where nothing is converted.
     if all(isinstance(t, Tensor) for t in inputs):
         return inputs[0].op.graph.create_op(ADD_N, tuple(inputs), NO_ATTRS, name).outputs[0]  # type: ignore[no-any-return]
     like = next((convert_to_tensor(t) for t in inputs if is_tensor_like(t)), None)

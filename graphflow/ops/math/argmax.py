@@ -29,6 +29,7 @@ def _arg_infer(ctx: InferContext, attrs: ArgAttrs, x: TensorType) -> tuple[Tenso
     if x.shape is None:
         return (TensorType(attrs.output_type, None),)
     check_axes(ctx.op_name, (attrs.axis,), len(x.shape))
+    # An empty axis has no index that could be returned.
     if x.shape[attrs.axis] == 0:
         raise ArgumentError(f"{ctx.op_name}: Reduction axis {attrs.axis} is empty in shape {brackets(x.shape)}")
     return (TensorType(attrs.output_type, x.shape[: attrs.axis] + x.shape[attrs.axis + 1 :]),)

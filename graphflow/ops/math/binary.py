@@ -1,4 +1,4 @@
-"""Arithmetic of two operands of one dtype that broadcast: sums, products, divisions, powers, extremes."""
+"""Arithmetic on two operands of one dtype, with broadcasting: sums, products, divisions, powers, extremes."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ _STEPS = not_differentiable("it is piecewise constant")
 
 # ---------------------------------------------------------------------------------------------- sums and products
 
+# For floats the true identity is -0.0: -0.0 + 0.0 is 0.0. The rule that reads this field tells
+# them apart (docs/float-rewrites.md).
 ADD_V2 = register(
     binary_op(
         "AddV2", lambda b, attrs, x, y: b.add(x, y), np.add, "x + y.",
@@ -64,7 +66,7 @@ def subtract(x: Any, y: Any, name: str | None = None) -> Tensor:
     return build_binary(SUB, x, y, name)
 
 
-# x * 0 is no 0 for infinities and NaN, so 0 does not absorb.
+# There is no fact "x * 0 is 0" to claim here: infinities and NaN give NaN.
 MUL = register(
     binary_op(
         "Mul", lambda b, attrs, x, y: b.mul(x, y), np.multiply, "x * y.",
@@ -114,6 +116,7 @@ REAL_DIV = register(
     )
 )  # fmt: skip
 
+# TensorFlow's table: float32 holds every integer of 8 and 16 bits exactly, float64 those of 32.
 _TRUE_DIVISION: dict[DType, DType] = {
     uint8: float32, int8: float32, uint16: float32, int16: float32,
     int32: float64, int64: float64, uint32: float64, uint64: float64,
@@ -127,6 +130,7 @@ def realdiv(x: Any, y: Any, name: str | None = None) -> Tensor:
 
 def truediv(x: Any, y: Any, name: str | None = None) -> Tensor:
     """x / y as Python divides: integers become float64 first (float32 those of 8 and 16 bits)."""
+    # Two float tensors need neither a scope for conversions nor the table.
     if isinstance(x, Tensor) and isinstance(y, Tensor) and x.base_dtype.kind == "f":
         return x.op.graph.create_op(REAL_DIV, (x, y), name=name or "truediv").outputs[0]
     a, b, scope = convert_operands((x, y), name or "truediv", ("x", "y"))
@@ -151,6 +155,7 @@ def div(x: Any, y: Any, name: str | None = None) -> Tensor:
     return a.op.graph.create_op(op, (a, b), name=scope).outputs[0]
 
 
+# `select` evaluates both sides; the infinity or NaN of x / 0 is not taken.
 DIV_NO_NAN = register(
     binary_op(
         "DivNoNan", lambda b, attrs, x, y: b.select(b.eq(y, 0), 0, b.div(x, y)), lambda x,
@@ -172,12 +177,15 @@ _DIVISION_BY_ZERO = "Integer division by zero"
 
 
 def _guarded(b: ScalarBuilder[Any], y: Any) -> Any:
-    """The divisor, with 1 for 0: the run fails by the check, but a division by zero would kill the process."""
+    """The divisor with 1 in place of 0: the check fails the run, but an integer division by zero would kill the process."""
     return b.select(b.eq(y, 0), 1, y)
 
 
 def _overflow(b: ScalarBuilder[Any], x: Any, y: Any) -> Any | None:
-    """Where the quotient would be one above the largest integer; the processor traps there. None if it cannot be."""
+    """Whether x / y is the lowest integer over -1: the quotient does not fit, and the processor traps.
+
+    None for unsigned dtypes, which have no such case.
+    """
     dtype = b.dtype(x)
     return None if dtype.is_unsigned else b.and_(b.eq(x, -(1 << (8 * dtype.size - 1))), b.eq(y, -1))
 
@@ -212,11 +220,12 @@ def _floor_div_reference(x: Any, y: Any) -> Any:
 
 
 def _trunc_div_reference(x: Any, y: Any) -> Any:
-    # The remainder of C has the sign of x, so what is left is a multiple of y.
+    # np.fmod is C's remainder, with the sign of x; x without it is a multiple of y, so rounding down changes nothing.
     return np.floor_divide(x - np.fmod(x, y), y) if x.dtype.kind in "iu" else np.trunc(x / y)
 
 
 def _dim_floordiv(x: Dim, y: Dim) -> Dim | None:
+    # A size divided by 0 has no value; the run reports the error.
     return None if y == 0 else shapes.floordiv(x, y)
 
 
@@ -319,6 +328,7 @@ def pow(x: Any, y: Any, name: str | None = None) -> Tensor:
     return build_binary(POW, x, y, name)
 
 
+# The infinities are identities for NaN, too: max(NaN, -inf) is NaN.
 MAXIMUM = register(
     binary_op(
         "Maximum", lambda b, attrs, x, y: b.maximum(x, y), np.maximum,

@@ -1,4 +1,4 @@
-"""Bits of integers (``tf.bitwise``)."""
+"""Bitwise operations on integers (``tf.bitwise``)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _op(
     )
 
 
-# -1 has all bits set in signed integers; in unsigned ones the rewrite rules simply do not meet it.
+# -1 has all bits set in signed integers. No constant of an unsigned dtype equals -1, so the rule never fires for those.
 BITWISE_AND = register(
     _op(
         "BitwiseAnd", lambda b, attrs, x, y: b.and_(x, y), np.bitwise_and, "x & y.",

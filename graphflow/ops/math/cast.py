@@ -53,6 +53,7 @@ def _cast_reference(attrs: CastAttrs, x: Any) -> Any:
         if not (attrs.dtype.is_integer and as_dtype(x.dtype).is_floating):
             return np.asarray(x).astype(target)
         info = np.iinfo(target)
+        # In Python's numbers, which compare exactly: the largest int64 as a float is rounded up, out of range.
         whole = [
             0 if v != v else info.max if v > info.max else info.min if v < info.min else int(v) for v in x.ravel().tolist()
         ]
@@ -60,7 +61,7 @@ def _cast_reference(attrs: CastAttrs, x: Any) -> Any:
 
 
 def _cast_value(attrs: CastAttrs, types: tuple[TensorType, ...], values: tuple[ShapeValue | None, ...]) -> ShapeValue | None:
-    # Sizes pass through; a narrowing that could wrap is left to the run.
+    # Sizes keep their symbolic value through casts that cannot wrap; a narrowing is left to the run.
     return values[0] if types[0].dtype in (int32, int64) and attrs.dtype in (types[0].dtype, int64) else None
 
 
@@ -99,8 +100,7 @@ CAST = register(
 def cast(x: Any, dtype: Any, name: str | None = None) -> Any:
     """x as `dtype`; a tensor that has it already is returned itself.
 
-    Floats become integers by truncation towards zero, saturated to the range,
-    and NaN becomes 0; numbers become bools by
+    Floats become integers by truncation towards zero, saturated to the range, and NaN becomes 0; numbers become bools by
     ``x != 0``; integers wrap. The gradient passes between float types only. An IndexedSlices stays one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Clipping: of elements to a range, of whole tensors to a norm."""
+"""Clipping of elements to a range, and of whole tensors to a norm."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def _clip_infer(ctx: InferContext, attrs: Any, x: TensorType, low: TensorType, h
     if x.dtype.kind not in "fiu":
         raise refuse(ctx, "t", x.dtype, "fiu")
     shape = broadcast(ctx, broadcast(ctx, x.shape, high.shape), low.shape)
+    # Bounds may broadcast to the tensor, but not the tensor to the bounds, as in TensorFlow.
     if shape is not None and x.shape is not None and len(shape) > len(x.shape):
         raise ShapeError(f"clip_by_value: {unequal('the bounds would broadcast the tensor', x.shape, shape)}")
     return (TensorType(x.dtype, shape),)
@@ -55,6 +56,7 @@ def _clip_samples() -> list[Sample]:
 CLIP_BY_VALUE = register(
     OpDef(
         "ClipByValue",
+        # The upper bound first, as in TensorFlow.
         Elementwise(lambda b, attrs, x, low, high: b.maximum(b.minimum(x, high), low)),
         _clip_infer,
         lambda attrs, x, low, high: np.asarray(np.where(x > high, high, np.where(x < low, low, x))).astype(x.dtype),
@@ -90,6 +92,7 @@ def saturate_cast(value: Any, dtype: Any, name: str | None = None) -> Any:
     with graph.as_default(), graph.name_scope(name or "saturate_cast") as scope:
         source = t.base_dtype
         if not source.is_bool and not target.is_bool and source is not target:
+            # Only a side that the source exceeds needs an op.
             if float(source.min) < float(target.min):
                 t = maximum(t, _bound(target.min, source, target), name="lower")
             if float(source.max) > float(target.max):
@@ -98,7 +101,7 @@ def saturate_cast(value: Any, dtype: Any, name: str | None = None) -> Any:
 
 
 def _bound(limit: Any, source: DType, target: DType) -> Any:
-    """A limit of `target` as a value of `source`. Where rounding puts it outside, the cast itself saturates."""
+    """A limit of `target` as a value of `source`. If rounding puts it out of range, the cast that follows saturates."""
     return int(limit) if source.is_integer else np.asarray(float(limit)).astype(source.numpy_dtype)
 
 
@@ -121,9 +124,11 @@ def clip_by_norm(t: Any, clip_norm: Any, axes: Any = None, name: str | None = No
     """
     with name_scope(name, "clip_by_norm", [_values(t, "t")]) as scope:
         values = _values(t, "t")
+        # The reduced axes stay, so that the norm broadcasts back; without a known rank there is one norm of all.
         squares = reduce_sum(square(values), axes, keepdims=values._shape is not None)
         positive = greater(squares, 0)
-        # The root has no derivative at 0, so it is taken of 1 there and not used.
+        # The root has no derivative at 0, so there it is taken of 1, and the outer selection drops it: were it not for the
+        # inner one, the infinite derivative times 0 would be NaN.
         norm = where_v2(positive, sqrt(where_v2(positive, squares, 1)), squares)
         limit = convert_to_tensor(clip_norm, values.base_dtype)
         return _like(t, realdiv(multiply(values, limit), maximum(norm, limit), name=scope))
@@ -134,6 +139,7 @@ def clip_by_average_norm(t: Any, clip_norm: Any, name: str | None = None) -> Ten
     with name_scope(name, "clip_by_average_norm", [t]) as scope:
         values = convert_to_tensor(t, name="t")
         limit = convert_to_tensor(clip_norm, values.base_dtype)
+        # TensorFlow's formula, in its order of operations.
         inverse = multiply(rsqrt(reduce_sum(square(values))), cast(size(values), values.base_dtype))
         return multiply(multiply(values, limit), minimum(inverse, realdiv(1, limit)), name=scope)
 
@@ -149,6 +155,7 @@ def global_norm(t_list: Any, name: str | None = None) -> Tensor:
         halves = [l2_loss(_values(t, f"t_{i}")) for i, t in enumerate(items) if t is not None]
         if not halves:
             return convert_to_tensor(0.0, name="global_norm")
+        # Norms of 16-bit tensors are added up in float32: squares soon exceed float16.
         wide = [cast(h, float32) if h.base_dtype.size == 2 else h for h in halves]
         return sqrt(multiply(add_n(wide), convert_to_tensor(2.0, wide[0].base_dtype)), name=scope)
 
@@ -179,7 +186,8 @@ def clip_by_global_norm(t_list: Any, clip_norm: Any, use_norm: Any = None, name:
     with name_scope(name, "clip_by_global_norm", [t for t in items if t is not None]):
         limit = convert_to_tensor(clip_norm, norm.base_dtype, name="clip_norm")
         factor = multiply(limit, minimum(realdiv(1.0, norm), realdiv(1.0, limit)))
-        # An infinite norm would scale by 0 and so hide itself; the difference is 0, or NaN for a norm not finite.
+        # norm - norm is 0, or NaN where the norm is infinite or NaN. Without it an infinite norm would give the factor 0, and
+        # hide itself. TensorFlow does the same.
         scale = add(factor, subtract(norm, norm))
         clipped: list[Any] = []
         for i, t in enumerate(items):

@@ -40,7 +40,7 @@ GREATER_EQUAL = register(_comparison("GreaterEqual", "ge", np.greater_equal, "x 
 
 
 def equal(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """bool tensor x == y; shapes broadcast. (``==`` between tensors is identity.)"""
+    """bool tensor x == y; shapes broadcast. (The operator ``==`` between tensors is identity, as in TensorFlow 1.)"""
     return build_binary(EQUAL, x, y, name)
 
 
@@ -167,4 +167,5 @@ def logical_xor(x: Any, y: Any, name: str | None = "LogicalXor") -> Tensor:
             raise DTypeError(
                 f"Input '{arg}' of 'LogicalXor' Op has type {t.base_dtype.name} that does not match expected type of bool."
             )
+    # Between bools "either but not both" is "different".
     return build_binary(NOT_EQUAL, x, y, scope)

@@ -37,6 +37,7 @@ def _cumulative_reference(ufunc: Any, start: int) -> Callable[..., Any]:
         if attrs.reverse:
             x = np.flip(x, attrs.axis)
         with np.errstate(all="ignore"):
+            # In the dtype of x: numpy by itself adds up small integers in wider ones.
             total = ufunc.accumulate(x, axis=attrs.axis, dtype=x.dtype)
         if attrs.exclusive and x.shape[attrs.axis]:
             first = np.full_like(np.take(x, [0], attrs.axis), start)

@@ -1,4 +1,4 @@
-"""Products over named or listed axes, made of transpose, reshape and matmul: `tensordot` and `einsum`."""
+"""`tensordot` and `einsum`: products over listed or named axes, made of transpose, reshape and matmul."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def _size(x: Tensor, axis: int) -> Any:
 
 
 def _product(sizes: Sequence[Any]) -> Any:
+    # An int as long as all sizes are known: then the shapes of the reshapes are static.
     total: Any = 1
     for s in sizes:
         total = total * s if isinstance(total, int) and isinstance(s, int) else multiply(total, s)
@@ -109,7 +110,8 @@ def tensordot(a: Any, b: Any, axes: Any, name: str | None = None) -> Tensor:
         inner = _product([_size(x, i) for i in over_x])
         rows = _product([_size(x, i) for i in free_x])
         columns = _product([_size(y, j) for j in free_y])
-        # The contracted axes go where they already are, as far as possible: a flag of matmul costs nothing.
+        # The contracted axes may come first or last in each operand. Where they are already in such a place, the operand is
+        # not transposed: a flag of matmul costs nothing.
         first_x = over_x == list(range(len(over_x))) and bool(free_x)
         last_y = over_y == list(range(rank_y - len(over_y), rank_y)) and bool(free_y)
         left = _reshaped(_arranged(x, over_x + free_x), [inner, rows]) if first_x else None
@@ -145,6 +147,8 @@ def einsum(equation: str, *inputs: Any, name: str | None = None, **kwargs: Any) 
         _check_sizes(equation, terms, tensors)
         current, labels = tensors[0], terms[0]
         for i in range(1, len(tensors)):
+            # Labels that neither the result nor a later operand has are summed as early as
+            # possible: intermediate results stay small.
             kept = set(output).union(*terms[i + 1 :])
             current, labels = _contract(current, labels, tensors[i], terms[i], kept)
         gone = [k for k, c in enumerate(labels) if c not in output]
@@ -181,6 +185,7 @@ def _parse(equation: str, ranks: list[int]) -> tuple[list[list[str]], list[str]]
 
     def labels(g: str, width: int) -> list[str]:
         head, dots, tail = g.partition("...")
+        # Aligned at the right, as broadcasting is.
         hidden = [f"...{i}" for i in range(shared - width, shared)] if dots else []
         return [*head, *hidden, *tail]
 
@@ -227,7 +232,7 @@ def _contract(a: Tensor, la: list[str], b: Tensor, lb: list[str], kept: set[str]
         shape = [*sizes(x, labels, batch), _product(sizes(x, labels, first)), _product(sizes(x, labels, second))]
         return _reshaped(arranged, shape)
 
-    # Whichever order an operand is stored in is taken as it is: matmul transposes for nothing.
+    # An operand that is stored the other way round is taken as it is: matmul's flag transposes at no cost.
     swap_a = la == [*batch, *inner, *rows] and la != [*batch, *rows, *inner]
     swap_b = lb == [*batch, *columns, *inner] and lb != [*batch, *inner, *columns]
     left = block(a, la, inner, rows) if swap_a else block(a, la, rows, inner)

@@ -55,6 +55,7 @@ def _infer(ctx: InferContext, attrs: MatMulAttrs, a: TensorType, b: TensorType) 
         shown = (a.shape, b.shape)
         ctx.unify(*sizes, lambda: _inner_message(op, attrs, sizes, *shown))
         batch = ctx.broadcast(a.shape[:-2], b.shape[:-2])
+    # A product of two matrices has rank 2 even if nothing is known of them.
     elif op == "MatMul":
         batch = ()
     else:
@@ -83,6 +84,7 @@ def _inner_message(op: str, attrs: MatMulAttrs, sizes: tuple[Dim, Dim], a: Shape
 def _reference(attrs: MatMulAttrs, a: Any, b: Any) -> Any:
     a, b = np.asarray(a), np.asarray(b)
     dtype = a.dtype
+    # 16-bit floats are summed in float32, as in the kernels.
     if as_dtype(dtype).size == 2:
         a, b = a.astype(np.float32), b.astype(np.float32)
     a = np.swapaxes(a, -1, -2) if attrs.transpose_a else a
@@ -164,6 +166,7 @@ def matmul(
             raise ArgumentError(f"Only one of transpose_{side} and adjoint_{side} can be True.")
     x, y = convert_pair(a, b)
     check_same_dtype("MatMul", a=x, b=y)
+    # There are no complex dtypes, so the adjoint is the transpose.
     attrs = MatMulAttrs(bool(transpose_a or adjoint_a), bool(transpose_b or adjoint_b))
     if _rank_at_most_2(x) and _rank_at_most_2(y):
         return build(MAT_MUL, (x, y), attrs, name)

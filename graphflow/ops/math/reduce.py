@@ -49,7 +49,10 @@ def _infer(kinds: str) -> Callable[..., tuple[TensorType, ...]]:
 
 
 def reduce_with(op: OpDef, input_tensor: Any, axis: Any, keepdims: bool, name: str | None) -> Tensor:
-    """`op` over `axis` of a value. Everything of an input of unknown rank is reduced as one flat vector."""
+    """Adds the reduction `op` over `axis` of a value.
+
+    Attributes name the axes, so an input of unknown rank that is to be reduced over all axes is flattened to a vector first.
+    """
     x = convert_to_tensor(input_tensor, name="input_tensor")
     if x._shape is None and axis is None and not keepdims:
         return build(op, (reshape(x, [-1]),), ReduceAttrs((0,)), name)
@@ -61,7 +64,7 @@ def reduce_with(op: OpDef, input_tensor: Any, axis: Any, keepdims: bool, name: s
 
 
 def numpy_reduction(ufunc: Any, identity: Callable[[DType], Any]) -> Callable[..., Any]:
-    """The oracle of a reduction; 16-bit floats are added up in float32."""
+    """The numpy reference of a reduction; 16-bit floats are added up in float32, as in the kernels."""
 
     def reference(attrs: ReduceAttrs, x: Any) -> Any:
         x = np.asarray(x)
@@ -84,10 +87,12 @@ def _mean_reference(attrs: ReduceAttrs, x: Any) -> Any:
     with np.errstate(all="ignore"):
         if floating:
             return np.asarray(total / wide(count)).astype(x.dtype)
+        # Truncated towards zero, as the kernel does it; // alone rounds down.
         return (np.sign(total) * (np.abs(total) // max(count, 1))).astype(x.dtype)
 
 
 def lowest(dtype: DType) -> float | int:
+    # The lowest finite number would be wrong for rows of -inf.
     return float("-inf") if dtype.is_floating else int(dtype.min)
 
 
@@ -162,6 +167,7 @@ def _mean_prepare(b: Any, attrs: ReduceAttrs, x: Any) -> Any:
 
 def _mean_finish(b: Any, attrs: ReduceAttrs, total: Any, count: Any) -> Any:
     if b.dtype(total).is_integer:
+        # The mean of no integers must not divide by 0, which traps; that of no floats is 0 / 0 = NaN by itself.
         return b.binary("truncdiv", total, b.select(b.eq(count, 0), 1, count))
     return b.div(total, count)
 

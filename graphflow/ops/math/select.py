@@ -1,4 +1,4 @@
-"""Selection by a condition: where."""
+"""Selection of elements by a condition: `where`."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ SELECT_V2 = register(
 
 def _select_infer(ctx: InferContext, attrs: Any, condition: TensorType, x: TensorType, y: TensorType) -> tuple[TensorType, ...]:
     dtype = _branches(ctx, condition, x, y)
-    # A scalar branch stands for a whole one: gradients need no zeros of the full shape.
+    # Beyond TensorFlow, a scalar may stand for a branch: gradients select against 0.0 and need no zeros of the full shape.
     if x.shape == () or y.shape == ():
         shape = y.shape if x.shape == () else x.shape
     else:
@@ -88,6 +88,7 @@ def _select_expand(p: ExpandContext, condition: Any, x: Any, y: Any) -> Any:
     c, shape = p.type(condition).shape, p.outputs[0].shape
     assert c is not None and shape is not None
     if len(c) == 1 and len(shape) > 1:
+        # A vector condition chooses rows, but would broadcast along the last axis.
         condition = p.reshape(condition, (*c, *(1,) * (len(shape) - 1)))
     return p.op("SelectV2", condition, x, y)
 
@@ -127,8 +128,7 @@ SELECT = register(
 def where(condition: Any, x: Any = None, y: Any = None, name: str | None = None) -> Tensor:
     """x where `condition` holds, else y; or, without x and y, the int64 indices [n, rank] of the true elements.
 
-    x and y have one dtype and one shape. The condition is a scalar, has that shape too,
-    or is a vector that chooses rows.
+    x and y have one dtype and one shape. The condition is a scalar, has that shape too, or is a vector that chooses rows.
 
     Raises:
         ArgumentError: only one of x and y is given.

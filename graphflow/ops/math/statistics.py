@@ -1,4 +1,4 @@
-"""What is made of reductions: log-sum-exp, variance, moments, norms, counts of non-zeros."""
+"""Statistics made of reductions: log-sum-exp, variance, moments, norms, counts of non-zeros."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def _samples() -> list[Sample]:
 def _log_sum_exp_expand(p: ExpandContext, x: Any) -> Any:
     kept = ReduceAttrs(p.attrs.axis, True)
     largest = p.op("Max", x, attrs=kept)
-    # An infinite shift would give inf - inf: without one, exp and log handle the infinities themselves.
+    # Elements are shifted by the largest so that exp does not overflow. An infinite one would give inf - inf = NaN; with 0 in
+    # its place exp and log give the right infinity.
     shift = p.op("SelectV2", p.op("IsFinite", largest), largest, p.const(0, p.outputs[0].dtype))
     total = p.op("Sum", p.op("Exp", p.op("Sub", x, shift)), attrs=kept)
     shape = p.outputs[0].shape
@@ -95,6 +96,7 @@ def reduce_logsumexp(
 
 
 def _variance_expand(p: ExpandContext, x: Any) -> Any:
+    # The distances from the mean, in a second pass: E[x^2] - E[x]^2 would cancel where the mean is large.
     mean = p.op("Mean", x, attrs=ReduceAttrs(p.attrs.axis, True))
     return p.op("Mean", p.op("SquaredDifference", x, mean), attrs=p.attrs)
 
@@ -147,6 +149,7 @@ def moments(
     """
     with name_scope(name, "moments", [x]):
         given = convert_to_tensor(x, name="x")
+        # As TensorFlow, which computes both moments of 16-bit floats in float32: both results are then rounded once.
         half = given.base_dtype.is_floating and given.base_dtype.size == 2
         y = cast(given, float32) if half else given
         mean = reduce_mean(y, axes, keepdims=True, name="mean")
@@ -236,6 +239,7 @@ def norm(
         if matrix:
             rank = None if x._shape is None else len(x._shape)
             rows, columns = (normal_axes(a, rank, "norm")[0] for a in axis)
+            # The 1-norm is the largest sum of a column, the infinity norm that of a row.
             summed, over = (rows, columns) if ord == 1 else (columns, rows)
             largest = reduce_max(reduce_sum(size, summed, True), over, True, name=None if not kept else scope)
             if kept:

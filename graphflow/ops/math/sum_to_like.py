@@ -1,4 +1,4 @@
-"""`sum_to_like`, which undoes broadcasting."""
+"""`sum_to_like`: the sum over all axes along which an operand was broadcast, which every gradient of one needs."""
 
 from __future__ import annotations
 
@@ -78,6 +78,7 @@ def sum_to_like(grad: Tensor, x: Tensor) -> Tensor:
     source, target = grad._shape, x._shape
     if source is not None and source == target:
         return grad
+    # A size of the target that may be 1 in a run decides there: the op is expanded when the sizes are known.
     if source is None or target is None or not _certain(source, target):
         return build(SUM_TO_LIKE, (grad, shape(x)))
     axes = _broadcast_axes(source, target)

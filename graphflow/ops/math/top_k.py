@@ -131,9 +131,12 @@ def _in_top_expand(p: ExpandContext, predictions: Any, targets: Any) -> Any:
     over = ReduceAttrs((1,))
     position = p.op("AxisPosition", attrs=PositionAttrs(shape, 1, p.inputs[1].dtype))
     hit = p.op("Equal", p.reshape(targets, (shape[0], 1)), position)
+    # The prediction at the target, as a sum over the one position that hits. A target that is no
+    # class gives 0 here, and False below.
     target = p.op("Sum", p.op("SelectV2", hit, predictions, p.const(0, dtype)), attrs=ReduceAttrs((1,), True))
     one, zero = p.const(1, int32), p.const(0, int32)
     larger = p.op("Sum", p.op("SelectV2", p.op("Greater", predictions, target), one, zero), attrs=over)
+    # As TensorFlow: a prediction that is not finite, or a target that is no class, makes the row false.
     known = p.op("LogicalAnd", p.op("All", p.op("IsFinite", predictions), attrs=over), p.op("Any", hit, attrs=over))
     return p.op("LogicalAnd", known, p.op("Less", larger, p.const(p.attrs.k, int32)))
 

@@ -1,4 +1,4 @@
-"""Functions of one operand, element by element: signs, roots, exponentials, rounding, special functions."""
+"""Elementwise functions of one operand: signs, roots, exponentials, rounding, special functions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def abs(x: Any, name: str | None = None) -> Tensor:
 
 
 def _sign_rule(b: ScalarBuilder[Any], attrs: Any, x: Any) -> Any:
-    return b.select(b.gt(x, 0), 1, b.select(b.lt(x, 0), -1, x))  # x is 0 or NaN there
+    return b.select(b.gt(x, 0), 1, b.select(b.lt(x, 0), -1, x))  # what is left is 0, -0.0 or NaN, and stays
 
 
 SIGN = register(
@@ -107,6 +107,7 @@ RSQRT_GRAD = register(
     )
 )  # fmt: skip
 
+# An exact root and division, not the processor's approximation of a reciprocal root.
 RSQRT = register(
     unary_op(
         "Rsqrt", lambda b, attrs, x: b.div(1.0, b.sqrt(x)), lambda x: 1 / np.sqrt(x), "1 / sqrt(x).", low=0.2, high=4.0,
@@ -236,6 +237,7 @@ def round(x: Any, name: str | None = None) -> Tensor:
     """Nearest whole number, halves to even. Integer tensors are returned as they are. No gradient."""
     if not isinstance(x, Tensor):
         x = convert_to_tensor(x, name="x")
+    # As in TensorFlow, an integer tensor is returned itself.
     return x if x.base_dtype.is_integer else build_unary(ROUND, x, name)
 
 
@@ -247,6 +249,7 @@ def rint(x: Any, name: str | None = None) -> Tensor:
 IS_NAN = register(
     unary_op("IsNan", lambda b, attrs, x: b.is_nan(x), np.isnan, "Whether x is NaN.", out=bool_, onnx="IsNaN", grad=_BOOL)
 )
+# NaN compares false, so it is neither infinite nor (below) finite.
 IS_INF = register(
     unary_op(
         "IsInf", lambda b, attrs, x: b.eq(b.abs(x), math.inf), np.isinf, "Whether x is infinite.", out=bool_,
@@ -317,12 +320,14 @@ def lgamma(x: Any, name: str | None = None) -> Tensor:
     return build_unary(LGAMMA, x, name)
 
 
-_PSI_SERIES = (-1 / 12, 1 / 120, -1 / 252, 1 / 240, -1 / 132, 691 / 32760)  # of 1/w^2, 1/w^4 ...
+#: Coefficients of 1/w^2, 1/w^4, ... in the asymptotic series psi(w) = log(w) - 1/(2w) - B_2k / (2k w^2k) - ...
+_PSI_SERIES = (-1 / 12, 1 / 120, -1 / 252, 1 / 240, -1 / 132, 691 / 32760)
 
 
 def _digamma_rule(b: ScalarBuilder[Any], attrs: Any, x: Any) -> Any:
-    # psi(1 - x) = psi(x) + pi / tan(pi x) mirrors the left side; eight steps of psi(x) = psi(x + 1) - 1 / x lead to
-    # where the asymptotic series has converged. The differences of such sums need more than half precision.
+    # For x < 0.5, psi(1 - x) = psi(x) + pi / tan(pi x) leads to the right side. There eight steps of
+    # psi(x) = psi(x + 1) - 1 / x lead to arguments of 8.5 and more, where the asymptotic series has converged. Sums and
+    # differences of that size need more than half precision.
     dtype = b.dtype(x)
     if dtype.size == 2:
         return b.cast(_digamma_rule(b, attrs, b.cast(x, float32)), dtype)
@@ -337,6 +342,7 @@ def _digamma_rule(b: ScalarBuilder[Any], attrs: Any, x: Any) -> Any:
     for c in _PSI_SERIES[-2::-1]:
         series = b.mul(inverse, b.add(series, c))
     right = b.sub(b.add(b.sub(b.call("log", w), b.div(0.5, w)), series), below)
+    # The tangent has the period pi: without whole turns, pi times a large x keeps its fraction.
     turn = b.call("tan", b.mul(b.sub(x, b.unary("round", x)), math.pi))
     return b.select(left, b.sub(right, b.div(math.pi, turn)), right)
 

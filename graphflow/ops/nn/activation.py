@@ -1,4 +1,4 @@
-"""Activation functions of neural networks, and the ops of their gradients where one node serves better than several."""
+"""Activation functions of neural networks, and ops for their gradients where one node is better than several."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from graphflow.ops.math.unary import negative
 # ---------------------------------------------------------------------------------------------- tanh and sigmoid
 
 
+# By the result y: a training step has it anyway, and need not compute the function again.
 TANH_GRAD = register(
     binary_op(
         "TanhGrad", lambda b, attrs, y, dy: b.mul(dy, b.sub(1.0, b.mul(y, y))), lambda y, dy: dy * (1 - y * y),
@@ -68,6 +69,7 @@ def sigmoid(x: Any, name: str | None = None) -> Tensor:
 # ---------------------------------------------------------------------------------------------- relu and its relatives
 
 
+# The input and the result of relu are positive at the same places, so either may be given.
 RELU_GRAD = register(
     binary_op(
         "ReluGrad", lambda b, attrs, dy, y: b.select(b.gt(y, 0), dy, 0), lambda dy, y: np.where(y > 0, dy, 0),
@@ -163,6 +165,7 @@ def leaky_relu(features: Any, alpha: float = 0.2, name: str | None = None) -> Te
     return build_unary(LEAKY_RELU, features, name, "features", LeakyReluAttrs(float(alpha)))
 
 
+# expm1 is exact for small x. It may overflow for large ones, but that side is not selected.
 ELU = register(
     unary_op(
         "Elu", lambda b, attrs, x: b.select(b.gt(x, 0), x, b.call("expm1", x)),
@@ -177,6 +180,7 @@ def elu(features: Any, name: str | None = None) -> Tensor:
     return build_unary(ELU, features, name, "features")
 
 
+# The paper's constants (Klambauer et al., "Self-normalizing neural networks", 2017).
 SELU_SCALE = 1.0507009873554804934193349852946
 SELU_SCALED_ALPHA = 1.6732632423543772848170429916717 * SELU_SCALE
 
@@ -202,6 +206,7 @@ def selu(features: Any, name: str | None = None) -> Tensor:
 
 
 def _softplus_rule(b: ScalarBuilder[Any], attrs: Any, x: Any) -> Any:
+    # log(1 + e^x) with e^x taken out for positive x: the exponential never overflows.
     return b.add(b.maximum(x, 0.0), b.call("log1p", b.call("exp", b.neg(b.abs(x)))))
 
 
@@ -224,6 +229,7 @@ def log_sigmoid(x: Any, name: str | None = None) -> Tensor:
     x = convert_to_tensor(x, name="x")
     graph = x.graph
     with graph.as_default(), graph.name_scope(name or "LogSigmoid") as scope:
+        # -log(1 + e^-x): the logarithm of a sigmoid that has underflowed to 0 would be -inf.
         return negative(softplus(negative(x)), name=scope)
 
 

@@ -1,4 +1,4 @@
-"""Biases, and the layers that a product and a bias make."""
+"""`bias_add`, and the layers made of a matrix product and a bias."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ def _bias_expand(p: ExpandContext, x: Any, bias: Any) -> Any:
     shape, given = p.type(x).shape, p.type(bias).shape
     assert shape is not None and given is not None
     after = len(shape) - 1 - channel_axis(p.attrs.data_format, len(shape))
+    # Axes of size 1 behind the channels make the vector broadcast along the right axis.
     return p.op("AddV2", x, p.reshape(bias, (*given, *(1,) * after)) if after else bias)
 
 

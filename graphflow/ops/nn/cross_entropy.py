@@ -1,7 +1,7 @@
 """Softmax cross entropies of logits, with dense labels or class indices.
 
-They have two outputs, as TensorFlow's: the loss, and its derivative by the logits. So the loss and the gradient that a
-training step needs come from one pass over the rows.
+The ops have two outputs, as TensorFlow's have: the loss, and its derivative with respect to the logits. So the loss and the
+gradient that a training step needs come from one pass over the rows.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _dense_expand(p: ExpandContext, logits: Any, labels: Any) -> Any:
     axis = p.attrs.axis % len(shape)
     x, e, total = shifted(p, logits, axis)
     zero = p.const(0, p.outputs[0].dtype)
-    # A class of probability 0 under the labels adds nothing, also where its logit is -inf.
+    # A class with label 0 adds nothing, also where its logit is -inf: 0 * inf would be NaN.
     terms = p.op("Mul", labels, p.op("Sub", p.op("Log", total), x))
     terms = p.op("SelectV2", p.op("Equal", labels, zero), zero, terms)
     loss = p.op("Sum", terms, attrs=ReduceAttrs((axis,)))
@@ -180,6 +180,7 @@ def _sparse_expand(p: ExpandContext, logits: Any, labels: Any) -> Any:
     dtype, axis = p.outputs[0].dtype, len(shape) - 1
     classes = p.op("AxisSize", logits, attrs=AxisSizeAttrs(axis))
     shown = str(shape[axis]) if isinstance(shape[axis], int) else "?"
+    # Checked before use: an index out of range would hit no class, and the loss would be 0 without a word.
     labels = p.op("CheckedLabel", labels, classes, attrs=ClassesAttrs(shown))
     position = p.op("AxisPosition", attrs=PositionAttrs(shape, axis, p.type(labels).dtype))
     hit = p.op("Equal", p.reshape(labels, (*shape[:-1], 1)), position)
@@ -286,6 +287,7 @@ def _in_float32(op: OpDef, logits: Tensor, labels: Tensor, attrs: AxisAttrs, sco
         return build_op(op, (logits, labels), attrs, scope).outputs[0]
 
     wide_labels = cast(labels, float32) if labels.base_dtype is dtype else labels
+    # The labels too, where they have the dtype of the logits; class indices stay as they are.
     loss = build_op(op, (cast(logits, float32), wide_labels), attrs).outputs[0]
     result: Tensor = cast(loss, dtype, name=scope)
     return result

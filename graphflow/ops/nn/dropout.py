@@ -43,6 +43,7 @@ def dropout(
     if rate is None and isinstance(keep_prob, (int, float)):
         if not 0 < keep_prob <= 1:
             raise ArgumentError(f"keep_prob must be a scalar tensor or a float in the range (0, 1], got {keep_prob}")
+        # From here on a number is a rate; only tensors keep the two ways of saying it apart.
         rate = 1 - keep_prob
     if isinstance(rate, (int, float)) and not 0 <= rate < 1:
         raise ArgumentError(f"rate must be a scalar tensor or a float in the range [0, 1), got {rate}")
@@ -62,7 +63,7 @@ def dropout(
             dropped = subtract(1, kept) if rate is None else _probability(rate, t)
             scaled = realdiv(1, kept)
         noise = random_uniform(_noise_shape(t, noise_shape), seed=seed, dtype=t.base_dtype)
-        # One tensor holds the mask and the scale, for the gradient to use again.
+        # Mask and scale are one factor, because the gradient is a product with that factor again.
         return multiply(t, where_v2(greater_equal(noise, dropped), scaled, 0), name=scope)
 
 

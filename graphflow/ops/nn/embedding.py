@@ -1,4 +1,4 @@
-"""Embeddings: rows of a table by their numbers."""
+"""Embeddings: rows of a table, looked up by their numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def embedding_lookup(
     """Rows of the table `params` picked by `ids` (any shape): the result has shape ids.shape + params.shape[1:].
 
     Args:
-        params: one tensor or variable (a list of one is taken as that; a table cut into several is not supported).
+        params: one tensor or variable, or a list of one; a table that is split into several is not supported.
+        ids: int32 or int64, any shape.
         max_norm: rows longer than this are scaled down to it.
 
     Raises:

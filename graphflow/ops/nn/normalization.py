@@ -1,4 +1,4 @@
-"""Normalisations: of vectors to length 1, of batches to mean 0 and variance 1."""
+"""Normalisation of vectors to length 1, and of batches to mean 0 and variance 1."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ def batch_normalization(
     """scale * (x - mean) / sqrt(variance + epsilon) + offset; `offset` and `scale` may be None. Shapes broadcast."""
     with name_scope(name, "batchnorm", [x, mean, variance, scale, offset]) as scope:
         t = convert_to_tensor(x, name="x")
+        # As TensorFlow: everything that is one number per channel comes first, so that an element
+        # of x takes one product and one sum.
         factor = rsqrt(add(variance, variance_epsilon))
         if scale is not None:
             factor = multiply(factor, scale)

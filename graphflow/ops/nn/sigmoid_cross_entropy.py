@@ -1,4 +1,4 @@
-"""Cross entropies of independent labels: each element of the logits is a yes or no of its own."""
+"""Sigmoid cross entropies: each element of the logits is a yes-or-no decision of its own."""
 
 from __future__ import annotations
 
@@ -108,6 +108,7 @@ def weighted_cross_entropy_with_logits(
         check_same_dtype("weighted_cross_entropy_with_logits", logits=x, labels=z)
         if x._shape is not None and z._shape is not None and not x.shape.is_compatible_with(z.shape):
             raise ShapeError(f"logits and labels must have the same shape ({x.shape} vs {z.shape})")
+        # TensorFlow's form: softplus(-x) is the loss of a positive label, and never overflows.
         weight = add(multiply(subtract(convert_to_tensor(pos_weight, x.base_dtype), 1), z), 1)
         return add(multiply(subtract(1, z), x), multiply(weight, softplus(negative(x))), name=scope)
 

@@ -1,4 +1,4 @@
-"""softmax and log_softmax along any axis, stable for large logits. Cross entropies are in `cross_entropy`."""
+"""`softmax` and `log_softmax` along any axis, stable for large logits. Cross entropies are in `cross_entropy`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ def _infer(ctx: InferContext, attrs: AxisAttrs, logits: TensorType) -> tuple[Ten
 
 
 def shifted(p: ExpandContext, logits: Any, axis: int) -> tuple[Any, Any, Any]:
-    """The logits minus their largest, the exponentials of these, and their sum: nothing overflows, and no sum is 0."""
+    """Returns (logits - largest, the exponentials of that, their sum).
+
+    The exponents are at most 0, so nothing overflows; the largest gives e^0 = 1, so no sum is 0.
+    """
     over = ReduceAttrs((axis,), True)
     x = p.op("Sub", logits, p.op("Max", logits, attrs=over))
     e = p.op("ExpNonPositive", x)
@@ -45,7 +48,7 @@ def shifted(p: ExpandContext, logits: Any, axis: int) -> tuple[Any, Any, Any]:
 
 
 def normalised(p: ExpandContext, e: Any, total: Any) -> Any:
-    """e / total by way of the reciprocal, as TensorFlow does it: one division for each sum, not for each element."""
+    """e / total by way of the reciprocal, as TensorFlow computes it: one division per row instead of one per element."""
     return p.op("Mul", e, p.op("Reciprocal", total))
 
 
@@ -65,6 +68,7 @@ def _softmax_expand(p: ExpandContext, logits: Any) -> Any:
 
 def _log_softmax_expand(p: ExpandContext, logits: Any) -> Any:
     x, _, total = shifted(p, logits, p.attrs.axis % p.inputs[0].rank)
+    # Not the logarithm of the softmax, which is -inf where that underflows.
     return p.op("Sub", x, p.op("Log", total))
 
 
