@@ -1,4 +1,4 @@
-"""Symbolic differentiation of the user's graph."""
+"""`tf.gradients`: symbolic differentiation of the user's graph, from the outputs back to the inputs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Gradient = Tensor | IndexedSlices
 
 
 class AggregationMethod:
-    """Accepted for TensorFlow's sake: sums of gradients are always one AddN, which fuses with what surrounds it."""
+    """Accepted for compatibility: sums of gradients are always one AddN, which the compiler fuses with the ops around it."""
 
     ADD_N = 0
     DEFAULT = ADD_N
@@ -41,7 +41,7 @@ class AggregationMethod:
 
 
 class UnconnectedGradients(Enum):
-    """What `gradients` gives for an x that ys do not depend on."""
+    """The result of `gradients` for an x that ys do not depend on: None or zeros."""
 
     NONE = "none"
     ZERO = "zero"
@@ -80,7 +80,7 @@ NoGradient = NotDifferentiable
 
 
 def _gradient_function(op: Operation) -> Callable[..., Any] | None:
-    """What differentiates `op`; None if it passes no gradient.
+    """The gradient function of `op`; None if it passes no gradient.
 
     Raises:
         GradientError: an override that nobody registered, or an op that says nothing of its gradient.
@@ -109,7 +109,7 @@ def _gradient_function(op: Operation) -> Callable[..., Any] | None:
 
 
 def _element(x: Any) -> Tensor:
-    """The tensor of a Tensor or of a Variable: of a variable the ref, which every way of reading it starts from."""
+    """The tensor to differentiate by: of a Variable its ref, because every way of reading the variable starts from that."""
     convert = getattr(x, "_as_graph_element", None)
     found = x if convert is None else convert()
     if isinstance(found, IndexedSlices):
@@ -164,22 +164,29 @@ def gradients(
     with graph.as_default(), name_scope(name):
         sums: dict[Tensor, list[Gradient]] = {}
         for i, (y, g) in enumerate(zip(y_list, y_grads, strict=True)):
+            # An integer does not change smoothly, so nothing flows into it.
             if y.base_dtype.is_floating:
                 sums.setdefault(y, []).append(_start(y, g, i))
         needed = _ops_between(y_list, x_list, stops)
         keep = set(x_list)
+        # Ops made from here on belong to the gradients themselves.
         begin = graph.version
+        # Only what lies between ys and xs needs a gradient.
         reaching = set(needed)
 
         def wanted(t: Tensor) -> bool:
-            # What a gradient function makes for itself, nobody has looked at.
+            # Ops that gradient functions have made since are not in `reaching`: they always count as wanted.
             return t in keep or (t.op in reaching and t not in stops) or t.op._id >= begin
 
+        # The old question comes back afterwards: a gradient function may call `gradients` itself.
         outer, differentiation.wanted = differentiation.wanted, wanted
         results: dict[Tensor, Gradient] = {}
         try:
             for op in needed:
+                # Latest op first: whatever uses an output has been differentiated, so the
+                # sum of its gradients is complete.
                 grads = [None if t in stops else g for t, g in ((t, _total(sums, t, keep, results)) for t in op.outputs)]
+                # An op none of whose outputs influences ys is passed over.
                 if any(g is not None for g in grads):
                     device = graph.device(op.device) if colocate_gradients_with_ops and op.device else nullcontext()
                     with graph.name_scope(f"{op.name}_grad"), device:
@@ -194,6 +201,7 @@ def gradients(
 
 def _start(y: Tensor, grad: Any, i: int) -> Gradient:
     if grad is None:
+        # The gradient of a scalar loss, the usual case, is a constant 1 and no op on the loss.
         if y.shape.num_elements() == 1 and y.shape.ndims == 0:
             return convert_to_tensor(1.0, y.base_dtype, name=f"grad_ys_{i}")
         return ones_like(y, name=f"grad_ys_{i}")
@@ -218,6 +226,7 @@ def _ops_between(ys: Sequence[Tensor], xs: Sequence[Tensor], stops: set[Tensor])
         op = todo.pop()
         if op in behind:
             continue
+        # Also ops that pass no gradient, though not what lies behind them.
         behind[op] = None
         if op.gradient_name is None and not op.op_def.differentiable:
             continue
@@ -225,6 +234,7 @@ def _ops_between(ys: Sequence[Tensor], xs: Sequence[Tensor], stops: set[Tensor])
     targets = set(xs)
     reaching: set[Operation] = set()
     found = []
+    # In creation order, so that inputs are judged before the ops that take them.
     for op in sorted(behind, key=lambda op: op._id):
         passes = op.gradient_name is not None or op.op_def.differentiable
         if passes and any(
@@ -239,6 +249,7 @@ def _total(
     sums: dict[Tensor, list[Gradient]], t: Tensor, keep: set[Tensor], results: dict[Tensor, Gradient]
 ) -> Gradient | None:
     """The sum of all that flows into t, now that all of it is known."""
+    # Popped, because a gradient that has been handed on is needed no more; those of xs are kept in `results`.
     parts = sums.pop(t, None)
     if parts is None:
         return None
@@ -249,6 +260,7 @@ def _total(
 
 
 def _add(parts: Sequence[Gradient]) -> Gradient:
+    # Sparse gradients of a table that is looked up several times stay sparse: their rows are put one after the other.
     slices = [p for p in parts if isinstance(p, IndexedSlices)]
     if len(slices) == len(parts):
         values = concat([s.values for s in slices], 0)
@@ -270,10 +282,10 @@ def _differentiate(op: Operation, grads: list[Gradient | None], sums: dict[Tenso
     function = _gradient_function(op)
     if function is None:
         return
-    if op.gradient_name is None and op.op_def is IDENTITY:  # such as W/read, where rows stay rows
+    if op.gradient_name is None and op.op_def is IDENTITY:  # such as W/read: a sparse gradient passes through as it is
         returned: Any = grads
     else:
-        # A gradient function may take a sparse gradient for a dense one, so it is given none.
+        # Gradient functions are written for tensors, so a sparse gradient is made dense before.
         dense = [convert_to_tensor(g) if isinstance(g, IndexedSlices) else g for g in grads]
         returned = function(op, *dense)
     if returned is None or isinstance(returned, (Tensor, IndexedSlices)):
@@ -294,7 +306,7 @@ def _differentiate(op: Operation, grads: list[Gradient | None], sums: dict[Tenso
 
 
 def _check(op: Operation, t: Tensor, g: Tensor) -> None:
-    """A gradient has the dtype and shape of its tensor; what is known of either helps the other."""
+    """Checks that a gradient has the dtype and shape of its tensor, and refines its static shape by the tensor's."""
     if g.base_dtype is not t.base_dtype:
         raise DTypeError(
             f"the gradient of {op.type} '{op.name}' with respect to {t!r} has dtype {g.base_dtype.name}, "
@@ -339,6 +351,8 @@ def hessians(
             if size is None:
                 raise ArgumentError(f"hessians: the shape of {x!r} must be known, got {shape}")
             flat = reshape(convert_to_tensor(first), [size])
+            # One row of the Hessian per element of x, each by a gradient of its own: the graph
+            # grows with the number of elements.
             rows = [gradients(flat[i], x, unconnected_gradients="zero")[0] for i in range(size)]
             dims = shape.as_list()
             found.append(reshape(stack([convert_to_tensor(r) for r in rows]), dims + dims))
@@ -358,6 +372,7 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
         inputs = [convert_to_tensor(a) for a in args]
         result, grad_fn = f(*inputs, **kwargs)
         results = [convert_to_tensor(r) for r in _as_list(result)]
+        # The count makes it unique even where the id of an old function is used again.
         gradient_name = f"CustomGradient-{len(_registered)}-{id(grad_fn)}"
 
         def grad(op: Operation, *grads: Any) -> list[Any]:
@@ -368,10 +383,13 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
                 raise ArgumentError(
                     f"custom_gradient function expected to return {len(inputs)} gradients, but returned {len(as_list)} instead."
                 )
+            # The IdentityN below takes results and inputs. Its gradient goes to the inputs
+            # alone: what f computed is skipped.
             return [None] * len(results) + as_list
 
         _register(gradient_name, grad)
         graph: Graph = (results or inputs)[0].graph
+        # One op through which all results pass carries the gradient function.
         with graph.as_default(), graph.gradient_override_map({IDENTITY_N.name: gradient_name}):
             outputs = build_op(IDENTITY_N, [*results, *inputs], NO_ATTRS).outputs[: len(results)]
         if isinstance(result, (list, tuple)):

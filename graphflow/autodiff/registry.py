@@ -1,7 +1,8 @@
 """The gradients of the library's own ops, by the name of the op.
 
-An op of a user carries its gradient (`OpDef.grad`). Those of the library need the functions of other families, and no
-family may depend on what is made of it: so they stand in `graphflow/autodiff/rules/`, and are loaded with `gradients`.
+An op of a user carries its gradient in `OpDef.grad`. The gradients of the library's ops need functions of many op families,
+which must not import one another in circles, so they stand apart in `graphflow/autodiff/rules/` and are loaded with
+`tf.gradients`: programs that only infer do without them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The op library: a room of families for each kind of work, one `OpDef` an op. Importing this registers every op."""
+"""The op library: one `OpDef` per op, in rooms for each kind of work. Importing this package registers every op."""
 
 from graphflow.ops import operators
 from graphflow.ops.array import (

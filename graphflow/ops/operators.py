@@ -1,6 +1,6 @@
 """Python's operators on Tensors: ``x + 1``, ``2 ** x``, ``a @ b``, ``x < y``, ``~mask``, ``x[0]``.
 
-Names are TensorFlow's: ``x + y`` makes ``add``, while tf.add makes ``Add``.
+The ops get TensorFlow's names: ``x + y`` makes ``add``, while ``tf.add(x, y)`` makes ``Add``.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def _operator(op: OpDef, name: str) -> tuple[Callable[[Tensor, Any], Any], Calla
         try:
             return build_binary(op, x, y, name)
         except DTypeError:
+            # Python then asks y's own method, as for any two types.
             if defers(y, reflected):
                 return NotImplemented
             raise
@@ -43,7 +44,7 @@ def _operator(op: OpDef, name: str) -> tuple[Callable[[Tensor, Any], Any], Calla
 
 
 def defers(y: Any, method: str) -> bool:
-    """Whether y, which cannot become a tensor, knows itself what to do with one."""
+    """Whether y, which cannot become a tensor, has an operator of its own that may take one."""
     return not isinstance(y, (Tensor, *_PLAIN)) and hasattr(type(y), method)
 
 
@@ -90,6 +91,7 @@ def _getitem(x: Tensor, key: Any) -> Any:
 
 
 def _table() -> dict[str, Callable[..., Any]]:
+    # Without __eq__ and __ne__: tensors are dict keys, and equal only to themselves.
     table: dict[str, Callable[..., Any]] = {
         "__neg__": lambda x: build_unary(NEG, x, None),
         "__abs__": lambda x: build_unary(ABS, x, None),

@@ -1,4 +1,4 @@
-"""What gradients of ops with broadcasting operands share."""
+"""`operand_gradient`: the gradient of an operand that may have been broadcast, made only if it is wanted."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from graphflow.ops.math.sum_to_like import sum_to_like
 
 
 def operand_gradient(x: Tensor, make: Callable[[], Tensor]) -> Tensor | None:
-    """What `make` gives, summed over what broadcasting added to x; None, with nothing made, if nobody asks for it."""
+    """The gradient that `make` builds, summed to the shape of x; None, and nothing is built, if no gradient of x is wanted."""
     return sum_to_like(make(), x) if gradient_is_wanted(x) else None

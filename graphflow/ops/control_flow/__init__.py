@@ -1,1 +1,1 @@
-"""Order, assertions, printing and Python functions."""
+"""Ops for order and effects: control dependencies, assertions, printing, Python functions."""

@@ -1,4 +1,4 @@
-"""`tf.assert_*`: checks of values in a run, and of ranks and dtypes while the graph is built."""
+"""`tf.assert_*`: checks of values during a run, and of ranks and dtypes while the graph is built."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def constant_value(t: Tensor) -> Any:
 
 
 def _assert(holds: Tensor, constants: Any, data: list[Any], limit: int | None, scope: str) -> Operation:
-    """The Assert op; where both sides are constants the answer is known at once, and no op is needed."""
+    """The Assert op of a comparison; between constants the answer is known at once, and a no-op takes its place."""
     if constants is not None:
         if not bool(np.all(constants)):
             shown = [d if isinstance(d, str) else f"[{summarize(constant_value(d), limit)}]" for d in data]
@@ -53,6 +53,7 @@ def _comparison(
             if data is None:
                 shown = [f"Condition x {sign} y did not hold element-wise:", *shown]
             left, right = constant_value(a), constant_value(b)
+            # With `data` the message shows other tensors, which only a run can compute.
             known = None if data is not None or left is None or right is None else of_arrays(left, right)
             return _assert(build(a, b), known, [message or "", *shown], summarize, scope)
 
@@ -115,6 +116,7 @@ def assert_near(
     """An operation that fails the run unless |x - y| <= atol + rtol * |y|; by default 10 times the precision."""
     with name_scope(name, "assert_near", [x, y]) as scope:
         a, b = convert_pair(x, y)
+        # TensorFlow's default tolerance; integers are compared exactly.
         eps = 10 * float(np.finfo(a.base_dtype.numpy_dtype).eps) if a.base_dtype.is_floating else 0.0
         relative = convert_to_tensor(eps if rtol is None else rtol, a.base_dtype)
         absolute = convert_to_tensor(eps if atol is None else atol, a.base_dtype)
@@ -127,6 +129,7 @@ def assert_near(
 
 
 def _check_rank(x: Any, rank: Any, message: str | None, name: str, holds: Callable[[int, int], bool], words: str) -> Operation:
+    # Ranks are known while the graph is built, or never: there is no check in the run to fall back on.
     t = convert_to_tensor(x, name="x")
     wanted = constant_value(rank) if isinstance(rank, Tensor) else rank
     if wanted is None:
@@ -138,6 +141,7 @@ def _check_rank(x: Any, rank: Any, message: str | None, name: str, holds: Callab
         raise ShapeError(
             f"{prefix}Tensor {t.name} must have rank {words}{int(wanted)}. Received rank {len(t._shape)}, shape {t.shape}"
         )
+    # TensorFlow's name for the op of an assertion that was decided while building.
     return no_op(f"{name}/static_checks_determined_all_ok")
 
 

@@ -1,4 +1,4 @@
-"""Order and effects: no_op, group, tuple, Assert, Print, check_numerics, py_func. `tf.assert_*` are in `assertions`."""
+"""Ops for order and effects: no_op, group, tuple, Assert, Print, check_numerics, py_func. `assertions` has `tf.assert_*`."""
 
 from __future__ import annotations
 
@@ -58,6 +58,8 @@ def _flatten(items: Any) -> list[Any]:
     while todo:
         item = todo.pop()
         if isinstance(item, dict):
+            # By key, so that the order does not depend on how the dict was filled;
+            # backwards, because `todo` is a stack.
             todo += [item[k] for k in sorted(item, reverse=True)]
         elif isinstance(item, (list, builtins.tuple)):
             todo += reversed(item)
@@ -86,6 +88,7 @@ def with_dependencies(dependencies: Sequence[Any], output_tensor: Any, name: str
     graph = output_tensor.graph
     with name_scope(name, "control_dependency", [output_tensor]) as scope, graph.control_dependencies(operations):
         if isinstance(output_tensor, IndexedSlices):
+            # The values alone are gated: whoever reads the sparse gradient reads them.
             values = identity(output_tensor.values)
             return IndexedSlices(values, output_tensor.indices, output_tensor.dense_shape)
         return identity(convert_to_tensor(output_tensor), name=scope)
@@ -101,6 +104,7 @@ def tuple(tensors: Any, name: str | None = None, control_inputs: Any = None) -> 
         gates = [_operation(t) for t in tensors if t is not None] + [_operation(c) for c in control_inputs or ()]
         if not gates:
             raise ArgumentError(f"Must have at least one Tensor: {tensors}")
+        # By name, as in TensorFlow, so that the same tensors in any order make the same graph.
         gate = group(*sorted(dict.fromkeys(gates), key=lambda op: op.name))
         return [None if t is None else with_dependencies([gate], t) for t in tensors]
 
@@ -112,6 +116,7 @@ def summarize(array: Any, limit: int | None) -> str:
     """The first `limit` elements of an array (3 by default, -1 for all), in TensorFlow's brackets."""
     array = np.asarray(array)
     limit = 3 if limit is None else array.size if limit < 0 else limit
+    # One counter for the whole array: the limit is on its elements, not on those of each row.
     left = itertools.count(limit, -1)
 
     def show(a: Any) -> str:
@@ -131,7 +136,10 @@ def summarize(array: Any, limit: int | None) -> str:
 
 
 def _texts_and_tensors(data: Any) -> builtins.tuple[builtins.tuple[str | None, ...], list[Tensor]]:
-    """Strings stay text, so that a message does not take a program off the native path; None stands for a tensor."""
+    """The strings of `data`, with None for each tensor, and the tensors.
+
+    Strings become attributes, not string tensors: those would keep the program from running natively.
+    """
     texts: list[str | None] = []
     tensors: list[Tensor] = []
     for item in data if isinstance(data, (list, builtins.tuple)) else [data]:
@@ -210,6 +218,7 @@ class PrintAttrs:
     ident: int = 0  # tells Print ops apart: each counts its own runs
 
 
+# How often each Print op of this process has printed, for `first_n`: the op itself has no state.
 _print_count = itertools.count(1)
 _printed: dict[int, int] = {}
 
@@ -281,6 +290,7 @@ def _check(name: str, test: Callable[..., Any], what: str) -> OpDef:
     )
 
 
+# Two ops, because a check has one message, and TensorFlow's says which of the two it met.
 REFUSE_NAN = register(_check("RefuseNaN", lambda b, attrs, x: b.is_nan(x), "NaN"))
 REFUSE_INF = register(_check("RefuseInf", _infinite, "Inf"))
 
@@ -304,6 +314,8 @@ def _numerics_reference(attrs: MessageAttrs, x: Any) -> Any:
 CHECK_NUMERICS = register(
     OpDef(
         "CheckNumerics",
+        # `checks`: the op runs also where its result is not used, as TensorFlow's does
+        # if it is fetched or depended on.
         Composite(lambda p, x: p.op("RefuseInf", p.op("RefuseNaN", x, attrs=p.attrs), attrs=p.attrs), checks=True),
         _numerics_infer,
         _numerics_reference,
@@ -345,6 +357,7 @@ class PyFuncAttrs:
     output_types: builtins.tuple[DType, ...]
 
 
+# Functions stay for the life of the process, since any graph that holds the token may still run.
 _py_tokens = itertools.count()
 _py_functions: dict[int, Callable[..., Any]] = {}
 
@@ -360,6 +373,7 @@ def _py_func_reference(attrs: PyFuncAttrs, *arrays: Any) -> Any:
     try:
         result = function(*arrays)
     except Exception as e:
+        # Any exception of the user's function fails the run, with the exception as its cause.
         raise ArgumentError(f"{type(e).__name__}: {e} (raised by the Python function of pyfunc_{attrs.token})") from e
     results = list(result) if isinstance(result, (list, builtins.tuple)) else [] if result is None else [result]
     if len(results) != len(attrs.output_types):
@@ -373,7 +387,7 @@ def _py_result(attrs: PyFuncAttrs, i: int, value: Any) -> Any:
     want = attrs.output_types[i]
     array = np.asarray(value)
     if isinstance(value, (float, int)) and not isinstance(value, (bool, np.generic)) and not want.is_bool:
-        array = array.astype(want.numpy_dtype)  # Python's numbers have no dtype of their own
+        array = array.astype(want.numpy_dtype)  # Python's numbers have no dtype of their own, so they take the promised one
     found = as_dtype(array.dtype)
     if found is not want:
         raise ArgumentError(f"{i}-th value returned by pyfunc_{attrs.token} is {found.name}, but expects {want.name}")

@@ -1,1 +1,1 @@
-"""Random values."""
+"""Ops that draw random values."""

@@ -1,4 +1,4 @@
-"""Orthogonal matrices, for initialisers."""
+"""Orthonormal columns of a matrix, for the orthogonal initializer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def _infer(ctx: InferContext, attrs: Any, x: TensorType) -> tuple[TensorType, ..
 
 def _orthonormal(attrs: Any, x: Any) -> Any:
     q, r = np.linalg.qr(x)
-    # The sign of the diagonal makes the factorisation unique, and q uniformly distributed for normal x.
+    # A QR factorisation is unique only up to signs. With a positive diagonal of r, q is uniformly distributed over the
+    # orthogonal matrices if the elements of x are normally distributed.
     return (q * np.where(np.diagonal(r) < 0, -1, 1)).astype(x.dtype)
 
 

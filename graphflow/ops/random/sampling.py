@@ -1,4 +1,4 @@
-"""Random numbers. Every element's bits are a function of its position, the run and the op's seeds: `framework.philox`."""
+"""Random numbers: every element's bits are a function of its position, the run and the op's seeds (`framework.philox`)."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def set_random_seed(seed: int | None) -> None:
 def get_seed(op_seed: int | None) -> tuple[int | None, int | None]:
     """The two seeds of an op, as TensorFlow derives them.
 
-    With a graph seed, an op without its own takes how many ops the graph has: the same program, the same numbers. With
-    neither, both are None.
+    With a graph seed, an op without one of its own takes the number of ops in the graph as its seed, so the same program draws
+    the same numbers. With neither, both seeds are None.
     """
     graph = context.get_default_graph()
     if graph.seed is not None:
@@ -53,6 +53,7 @@ def get_seed(op_seed: int | None) -> tuple[int | None, int | None]:
         seeds = _DEFAULT_GRAPH_SEED, int(op_seed) % 2**31
     else:
         return None, None
+    # TensorFlow reads two zeros as "no seed", and gives this pair in their place.
     return (0, 2**31 - 1) if seeds == (0, 0) else seeds
 
 
@@ -68,7 +69,7 @@ class RandomAttrs:
 def _attrs(dtype: DType, op_seed: int | None) -> RandomAttrs:
     seed, seed2 = get_seed(op_seed)
     if seed is None or seed2 is None:
-        drawn = int.from_bytes(os.urandom(8), "little")  # two ops without seeds differ
+        drawn = int.from_bytes(os.urandom(8), "little")  # drawn per op, so that two ops without seeds differ
         return RandomAttrs(dtype, drawn & _MASK, drawn >> 32 | SALTED)
     return RandomAttrs(dtype, seed, seed2)
 
@@ -79,9 +80,11 @@ def _attrs(dtype: DType, op_seed: int | None) -> RandomAttrs:
 def _unit(b: ScalarBuilder[Any], dtype: DType, high: Any, low: Any) -> Any:
     """A multiple of 2^-k in [0, 1); `low` counts for float64 only.
 
-    k is one less than the precision of `dtype`, as in TensorFlow: scaled to [0, max) nothing is then rounded up to max.
+    k is one less than the precision of `dtype`, as in TensorFlow: with all bits, scaling to [0, max) could round up to max.
     """
     if dtype is float64:
+        # By way of int32, for which processors have a conversion to floats; after the
+        # shift the value is never negative.
         top = b.cast(b.cast(b.binary("shr", high, b.const(6, uint32)), int32), float64)
         rest = b.cast(b.cast(b.binary("shr", low, b.const(6, uint32)), int32), float64)
         return b.mul(b.add(b.mul(top, 2.0**26), rest), 2.0**-52)
@@ -105,6 +108,7 @@ def _uniform_rule(b: ScalarBuilder[Any], ctx: LowerContext, draw: Callable[[int]
 def _positive(b: ScalarBuilder[Any], dtype: DType, high: Any, low: Any) -> Any:
     """Uniform in (0, 1], fine near 0, which is where the logarithm of the normal's radius looks."""
     if dtype is float64:
+        # One step up: [0, 1) becomes (0, 1].
         return b.add(_unit(b, float64, high, low), 2.0**-52)
     value = b.cast(b.cast(b.binary("shr", high, b.const(1, uint32)), int32), float32)
     return b.mul(b.add(value, 1.0), 2.0**-31)
@@ -114,6 +118,7 @@ def _normal_rule(b: ScalarBuilder[Any], ctx: LowerContext, draw: Callable[[int],
     """Box and Muller's transformation of the element's own two uniforms."""
     dtype = ctx.outputs[0].dtype
     wide = _wide(dtype)
+    # Of the pair of normal numbers that two uniforms give, only this one is used: each element has its own two.
     radius = b.sqrt(b.mul(b.call("log", _positive(b, wide, draw(0), draw(1))), -2.0))
     angle = b.mul(_unit(b, wide, draw(2), draw(3)), 2 * math.pi)
     return _narrow(b, b.mul(radius, b.call("cos", angle)), dtype)
@@ -145,10 +150,12 @@ def _truncated_rule(b: ScalarBuilder[Any], ctx: LowerContext, draw: Callable[[in
     """The quantile function at a uniform: unlike rejection it needs one draw, so each element stands alone."""
     dtype = ctx.outputs[0].dtype
     wide = _wide(dtype)
+    # Off 0, where the quantile is infinite, and symmetric about 1/2.
     half_step = 2.0**-53 if wide is float64 else 2.0**-24
     u = b.add(_unit(b, wide, draw(0), draw(1)), half_step)
     v = b.mul(b.sub(b.mul(u, 2.0), 1.0), _WITHIN_TWO)
     x = b.mul(erfinv_central(b, v), math.sqrt(2.0))
+    # Roundings must not lead out of the range that is promised.
     return _narrow(b, b.maximum(b.minimum(x, 2.0), -2.0), dtype)
 
 
@@ -159,7 +166,9 @@ def _integer_rule(b: ScalarBuilder[Any], ctx: LowerContext, draw: Callable[[int]
         bits = b.binary("or", b.binary("shl", b.cast(draw(0), uint64), b.const(32, uint64)), b.cast(draw(1), uint64))
     else:
         unsigned, bits = uint32, draw(0)
+    # Unsigned, because the range of signed bounds may have twice the largest signed number.
     span = b.sub(b.bitcast(high, unsigned), b.bitcast(low, unsigned))
+    # An empty range has failed the run by its check, but a division by 0 would kill the process.
     offset = b.binary("mod", bits, b.select(b.eq(span, 0), 1, span))
     return b.bitcast(b.add(b.bitcast(low, unsigned), offset), ctx.outputs[0].dtype)
 
@@ -247,6 +256,7 @@ UPPER_BOUND = register(
 
 
 def _shape_tensor(shape: Any) -> Tensor:
+    # Sizes that are all known are checked here, where the user's line is known, and need no op.
     if not isinstance(shape, Tensor) and not (isinstance(shape, (list, tuple)) and any(isinstance(d, Tensor) for d in shape)):
         dims = shape.as_list() if hasattr(shape, "as_list") else shape
         if isinstance(dims, (list, tuple)):
@@ -274,6 +284,7 @@ def _scaled(
         location = convert_to_tensor(mean, found, name="mean")
         scale = convert_to_tensor(stddev, found, name="stddev")
         drawn = build(op, (dims,), _attrs(found, seed))
+        # The names of TensorFlow's ops, and its order of operations.
         return add(multiply(drawn, scale, name="mul"), location, name=scope)
 
 
@@ -356,7 +367,8 @@ def random_shuffle(value: Any, seed: int | None = None, name: str | None = None)
             return x
         first = None if x._shape is None else x._shape[0]
         rows = first if isinstance(first, int) else axis_size(x, 0)
-        # float64 keys: two of them are equal with a probability of 2^-53.
+        # Rows are sorted by random keys, in float64, because equal keys would keep their order: two are equal with a
+        # probability of 2^-52.
         keys = random_uniform([rows], dtype=float64, seed=seed)
         order = top_k(keys, rows).indices
         result: Tensor = gather(x, order, name=scope)
@@ -381,8 +393,9 @@ def multinomial(
         known = x._shape or (None, None)
         rows, classes = (d if isinstance(d, int) else axis_size(x, i) for i, d in enumerate(known))
         dtype = x.base_dtype if x.base_dtype is float64 else float32
-        # Gumbel's trick: the largest of logit + noise is at class k with probability softmax(logits)[k].
-        # Kept off 0 and 1, where the noise would be infinite and could meet the -inf of an impossible class.
+        # Gumbel's trick: with the noise -log(-log(u)) the largest logit + noise is at class k with probability
+        # softmax(logits)[k]. u is kept off 0 and 1, where the noise would be infinite and inf - inf, at an impossible class,
+        # NaN.
         drawn = random_uniform([rows, num_samples, classes], 2.0**-25, 1.0, dtype, seed)
         noise = negative(log(negative(log(minimum(drawn, 1.0 - 2.0**-24)))))
         scores = add(expand_dims(x if x.base_dtype is dtype else _cast(x, dtype), 1), noise)

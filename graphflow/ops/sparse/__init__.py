@@ -1,1 +1,1 @@
-"""Sparse tensors."""
+"""Ops on sparse tensors."""

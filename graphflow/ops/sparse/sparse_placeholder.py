@@ -1,4 +1,4 @@
-"""Sparse tensors that are fed."""
+"""`sparse_placeholder`: a sparse tensor that every run feeds."""
 
 from __future__ import annotations
 

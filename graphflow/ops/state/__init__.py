@@ -1,1 +1,1 @@
-"""Variables: assignment, row updates, the steps of optimizers."""
+"""Ops that change variables: assignment, row updates, the steps of optimizers."""

@@ -1,7 +1,7 @@
 """Optimizer steps: one StateUpdate op per variable, which the compiler fuses into the kernel that makes its gradient.
 
-The formulas are TensorFlow's. The sparse forms take the rows `grad` at `indices`; repeated rows add up first, and only
-the rows that occur are touched.
+The formulas are TensorFlow's. The sparse forms take gradient rows `grad` and their `indices`: rows that repeat are added up
+first, and rows that do not occur stay as they are.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Formula = Callable[..., Sequence[Any]]  # (attrs, *refs, *scalars, grad), Terms 
 
 
 class Term:
-    """A value of an expansion with Python's arithmetic, so that a formula reads like one."""
+    """A value of an expansion with Python's arithmetic, so that one formula serves the compiler and numpy arrays."""
 
     __slots__ = ("p", "value")
 
@@ -95,6 +95,7 @@ class MomentumAttrs:
 def _momentum(attrs: MomentumAttrs, var: Any, accum: Any, lr: Any, momentum: Any, grad: Any) -> Sequence[Any]:
     accum = accum * momentum + grad
     if attrs.use_nesterov:
+        # Nesterov: the gradient, and one more step along the new momentum.
         return var - (grad * lr + accum * momentum * lr), accum
     return var - accum * lr, accum
 
@@ -103,7 +104,10 @@ def _adam(
     attrs: MomentumAttrs, var: Any, m: Any, v: Any, beta1_power: Any, beta2_power: Any, lr: Any, beta1: Any, beta2: Any,
     epsilon: Any, grad: Any,
 ) -> Sequence[Any]:  # fmt: skip
+    # Both bias corrections in one factor of the step, which leaves epsilon outside of
+    # them (the paper's "epsilon hat").
     alpha = lr * _sqrt(1.0 - beta2_power) / (1.0 - beta1_power)
+    # The moving average m * beta1 + grad * (1 - beta1), as TensorFlow writes it, with one product less.
     m = m + (grad - m) * (1.0 - beta1)
     v = v + (_square(grad) - v) * (1.0 - beta2)
     step = m * beta1 + grad * (1.0 - beta1) if attrs.use_nesterov else m
@@ -114,6 +118,7 @@ def _rms_prop(
     attrs: Any, var: Any, ms: Any, mom: Any, lr: Any, rho: Any, momentum: Any, epsilon: Any, grad: Any
 ) -> Sequence[Any]:
     ms = ms + (_square(grad) - ms) * (1.0 - rho)
+    # Epsilon under the root, as in TensorFlow.
     mom = mom * momentum + grad * lr / _sqrt(ms + epsilon)
     return var - mom, ms, mom
 
@@ -123,17 +128,20 @@ def _centered_rms_prop(
 ) -> Sequence[Any]:
     ms = ms + (_square(grad) - ms) * (1.0 - rho)
     mg = mg + (grad - mg) * (1.0 - rho)
+    # The variance E[g^2] - E[g]^2 in place of the mean square; epsilon keeps it above 0 where the two nearly cancel.
     mom = mom * momentum + grad * lr / _sqrt(ms - _square(mg) + epsilon)
     return var - mom, mg, ms, mom
 
 
 def _adagrad(attrs: Any, var: Any, accum: Any, lr: Any, grad: Any) -> Sequence[Any]:
     accum = accum + _square(grad)
+    # No epsilon: the accumulator starts above 0.
     return var - grad * lr / _sqrt(accum), accum
 
 
 def _adadelta(attrs: Any, var: Any, accum: Any, accum_update: Any, lr: Any, rho: Any, epsilon: Any, grad: Any) -> Sequence[Any]:
     accum = accum * rho + _square(grad) * (1.0 - rho)
+    # The averages of squared updates before this step: the one of this step depends on the update itself.
     update = _sqrt(accum_update + epsilon) / _sqrt(accum + epsilon) * grad
     return var - update * lr, accum, accum_update * rho + _square(update) * (1.0 - rho)
 
@@ -150,11 +158,13 @@ def _ftrl(
     lr_power: Any,
     grad: Any,
 ) -> Sequence[Any]:
+    # L2 shrinkage changes the gradient but not the accumulator, so it does not slow down the learning rate.
     with_shrinkage = grad + 2.0 * l2_shrinkage * var
     new_accum = accum + _square(grad)
     old_root, new_root = _power(accum, -lr_power), _power(new_accum, -lr_power)
     linear = linear + with_shrinkage - (new_root - old_root) / lr * var
     quadratic = new_root / lr + 2.0 * l2
+    # The minimum of the regularised sum of linear terms; weights whose |linear| is within l1 become exactly 0.
     shrunk = (_sign(linear) * l1 - linear) / quadratic
     return _where_above(_abs(linear), l1, shrunk, 0.0), new_accum, linear
 
@@ -204,9 +214,10 @@ def _dense_expand(formula: Formula) -> Callable[..., Any]:
 
 
 def _sparse_expand(formula: Formula, n: int, every_row: bool) -> Callable[..., Any]:
-    """The dense formula on the scattered gradient, with the rows that do not occur left as they were.
+    """The dense formula on the scattered gradient; rows that do not occur keep their old values.
 
-    `every_row`: the formula holds for the others too with a gradient of 0 (Adam's moments decay; Adagrad adds nothing).
+    `every_row`: the formula with a gradient of 0 is right for the rows that do not occur, too (Adam's moments decay, as in
+    TensorFlow; Adagrad adds nothing), so they need not be kept.
     """
 
     def expand(p: ExpandContext, *values: Any) -> Any:
@@ -222,6 +233,7 @@ def _sparse_expand(formula: Formula, n: int, every_row: bool) -> Callable[..., A
         index_shape = p.type(indices).shape
         assert index_shape is not None
         ones = p.broadcast_to(p.const(1, type_.dtype), index_shape)
+        # 1 where a row occurs. A gradient that adds up to 0 must still count, so it cannot be read off the gradient.
         marks = p.op(ROWS_UPDATE.name, p.broadcast_to(p.const(0, type_.dtype), rows), indices, ones)
         touched = Term(p, p.reshape(marks, rows + (1,) * len(rest)))
         return tuple(_where_above(touched, 0.0, t, Term(p, old)).value for t, old in zip(new, refs, strict=True))
@@ -307,6 +319,7 @@ def _sparse(
     return register(
         OpDef(
             f"SparseApply{name}",
+            # `checks`: an index out of range fails the run.
             StateUpdate(tuple(range(n)), _sparse_expand(formula, n, every_row), checks=True),
             _sparse_infer(n),
             _sparse_reference(formula, n, every_row),

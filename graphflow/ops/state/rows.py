@@ -1,4 +1,4 @@
-"""Updates of a variable's rows: tf.scatter_update, scatter_add ... and tf.scatter_nd_update, scatter_nd_add."""
+"""Updates of rows of a variable, such as `tf.scatter_add`, and of its elements, such as `tf.scatter_nd_add`."""
 
 from __future__ import annotations
 
@@ -169,7 +169,9 @@ def _nd_expand(row_op: OpDef) -> Callable[..., Any]:
         sizes = [d for d in shape[:depth] if isinstance(d, int)]
         assert len(sizes) == depth  # a variable's sizes are known by now
         strides = [math.prod(sizes[i + 1 :]) for i in range(depth)]
+        # Row numbers in int64: the product of several sizes may exceed int32.
         wide = p.op(CAST.name, indices, attrs=CastAttrs(int64))
+        # Coordinate by coordinate, before they are merged: one out of range may give a row number within.
         checked = p.op(CHECKED_COORDINATES.name, wide, p.const(sizes, int64))
         terms = p.op("Mul", checked, p.const(strides, int64))
         rows = p.op("Sum", terms, attrs=ReduceAttrs((len(index_shape) - 1,), False))

@@ -1,4 +1,4 @@
-"""Ops on variables: the variable itself and assignment. Row updates are in `rows`."""
+"""The variable itself as an op, and assignment to it. Row updates are in `rows`."""
 
 from __future__ import annotations
 
@@ -90,6 +90,7 @@ class AssignAttrs:
 
 def _assign_infer(ctx: InferContext, attrs: AssignAttrs, ref: TensorType, value: TensorType) -> tuple[TensorType, ...]:
     check_dtype(ctx, "value", value.dtype, ref.dtype)
+    # The variable takes the shape of whatever is assigned.
     if not attrs.validate_shape:
         return (value,)
     return (TensorType(ref.dtype, merge_shapes(ctx, ref.shape, value.shape)),)
@@ -227,6 +228,7 @@ COUNT_UP_TO = register(
 def count_up_to(ref: Any, limit: int, name: str | None = None) -> Tensor:
     """Adds 1 to the scalar integer variable `ref`; yields its value before. The run fails once it is `limit`."""
     counted = build(COUNT_UP_TO, (mutable(ref, "CountUpTo"),), CountAttrs(int(limit)), name)
+    # As in TensorFlow the result is the value before, which an assignment does not yield.
     return subtract(counted, 1)
 
 

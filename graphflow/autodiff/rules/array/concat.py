@@ -22,6 +22,7 @@ def _concat_grad(op: Operation, grad: Tensor) -> list[Tensor]:
     axis = normal_axis("ConcatV2", axis, len(shapes[0] or ()))
     sizes = [(s or ())[axis] for s in shapes]
     known = [d for d in sizes if isinstance(d, int)]
+    # Known sizes make one Split instead of a slice per operand.
     if len(known) == len(sizes):
         return split_by(grad, known, axis)
     pieces: list[Tensor] = []

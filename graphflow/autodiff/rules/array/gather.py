@@ -21,6 +21,8 @@ def _gather_grad(op: Operation, grad: Tensor) -> list[Any]:
     params, indices = op.inputs
     axis = op.attrs.axis
     if axis == 0 and not op.attrs.dense_gradient:
+        # The gradient of a lookup touches few rows of the table: it stays sparse, and
+        # an optimizer updates only those.
         rows = shape_tensor(params)
         flat = reshape(indices, [-1])
         target = concat([shape_tensor(flat), slice_axis(rows, 0, 1, None)], 0)
@@ -31,7 +33,7 @@ def _gather_grad(op: Operation, grad: Tensor) -> list[Any]:
     count = shape_tensor(params)[axis]
     if axis == 0:
         return [unsorted_segment_sum(grad, indices, count), None]
-    # The gathered axes to the front, added up by row, and the axis back to its place.
+    # A segment sum adds up along the first axes, so the gathered axes go to the front, and the sum's axis back to its place.
     moved = transpose(grad, [*range(axis, axis + k), *range(axis), *range(axis + k, rank + k - 1)])
     summed = unsorted_segment_sum(moved, indices, count)
     return [transpose(summed, [*range(1, axis + 1), 0, *range(axis + 1, rank)]), None]

@@ -31,7 +31,7 @@ def _tile_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
     count = len(x._shape)
     if not count:
         return [grad, None]
-    # Split every axis into (repetition, element) and add the repetitions up.
+    # Every axis splits into (repetition, element); the repetitions of an element are added up.
     sizes = shape_tensor(x)
     parts = [p for k in range(count) for p in (multiples[k], sizes[k])]
     return [reduce_sum(reshape(grad, stack(parts)), axis=[2 * k for k in range(count)]), None]

@@ -20,6 +20,8 @@ def _segment_add_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
 
 def _rows_of(grad: Tensor, ids: Tensor) -> Tensor:
     """The rows of `grad` at `ids`; zeros where the id is negative."""
+    # Negative ids were dropped: row 0 is read for them, because a gather refuses
+    # negative indices, and replaced below.
     found = gather_dense(grad, maximum(ids, 0), 0)
     keep = greater_equal(ids, 0)
     if found._shape is None or ids._shape is None:

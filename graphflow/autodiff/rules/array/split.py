@@ -11,6 +11,7 @@ from graphflow.ops.array.fill import zeros_like
 
 
 def _joined_grads(op: Operation, grads: Sequence[Tensor | None]) -> list[Tensor]:
+    # An output that nothing uses has no gradient, but its part of the input has one: 0.
     return [zeros_like(t) if g is None else g for g, t in zip(grads, op.outputs, strict=True)]
 
 

@@ -23,6 +23,7 @@ def _strided_slice_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
 def _slice_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
     x, begin, _ = op.inputs
     ones = np.ones(len(grad._shape or ()), np.int32)
+    # A slice as a strided slice: the size of the gradient is the size of the box, also where -1 stood for it.
     end = begin + shape_tensor(grad, begin.base_dtype)
     return [strided_slice_grad(shape_tensor(x), begin, end, shape_operand(ones), grad, StridedSliceAttrs()), None, None]
 

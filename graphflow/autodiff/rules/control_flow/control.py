@@ -19,4 +19,5 @@ def _refuse_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 
 @gradient_of("CheckNumerics")
 def _check_numerics_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    # As in TensorFlow, the check is made of the gradient, too.
     return [check_numerics(grad, "Not a number (NaN) or infinity (Inf) values detected in gradient.")]

@@ -14,6 +14,7 @@ from graphflow.ops.math.unary import log, negative
 
 @gradient_of("AddV2")
 def _add_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    # Functions and not tensors: what nobody wants is never made.
     return [operand_gradient(t, lambda: grad) for t in op.inputs]
 
 
@@ -38,6 +39,7 @@ def _squared_difference_grad(op: Operation, grad: Tensor) -> list[Tensor | None]
 
 @gradient_of("RealDiv")
 def _real_div_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    # -x / y^2 by way of the quotient, which exists: (-x / y) / y.
     x, y = op.inputs
     return [
         operand_gradient(x, lambda: realdiv(grad, y)),
@@ -55,12 +57,14 @@ def _div_no_nan_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 
 @gradient_of("FloorMod")
 def _floor_mod_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    # x mod y is x - y * floor(x / y), whose quotient is constant almost everywhere.
     x, y = op.inputs
     return [sum_to_like(grad, x), sum_to_like(multiply(grad, negative(floor_div(x, y))), y)]
 
 
 @gradient_of("TruncateMod")
 def _trunc_mod_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    # As for FloorMod, with the quotient that this remainder belongs to.
     x, y = op.inputs
     return [sum_to_like(grad, x), sum_to_like(multiply(grad, negative(truncatediv(x, y))), y)]
 
@@ -69,7 +73,9 @@ def _trunc_mod_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 def _pow_grad(op: Operation, grad: Tensor) -> list[Tensor]:
     x, y = op.inputs
     gx = multiply(multiply(grad, y), pow(x, subtract(y, 1.0)))
-    positive = greater(x, 0.0)  # elsewhere the logarithm would be infinite or no number at all
+    # The gradient with respect to y needs log(x). For x <= 0 that would be infinite or NaN, so it is taken of 1 there, which
+    # keeps NaN out of the second derivative as well, and replaced by 0, as in TensorFlow.
+    positive = greater(x, 0.0)
     log_x = where_v2(positive, log(where_v2(positive, x, 1.0)), 0.0)
     return [sum_to_like(gx, x), sum_to_like(multiply(multiply(grad, op.outputs[0]), log_x), y)]
 

@@ -12,6 +12,7 @@ from graphflow.ops.math.sum_to_like import sum_to_like
 @gradient_of("ClipByValue")
 def _clip_grad(op: Operation, grad: Tensor) -> list[Tensor]:
     x, low, high = op.inputs
+    # Strict: an element on a bound passes its gradient, and the bound gets none.
     below, above = less(x, low), greater(x, high)
     gx = where_v2(logical_or(below, above), 0.0, grad)
     return [

@@ -19,6 +19,7 @@ def _product(a: Tensor, b: Tensor, transpose_a: bool, transpose_b: bool) -> Tens
 
 @gradient_of("MatMul", "BatchMatMulV2")
 def _matmul_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
+    # Products with flags instead of transposes: they cost nothing.
     a, b = op.inputs
     ta, tb = op.attrs.transpose_a, op.attrs.transpose_b
     is_shared = _shared_matrix(a, b) and not ta
@@ -28,7 +29,8 @@ def _matmul_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
         grad_a = grad_a if is_shared else sum_to_like(grad_a, a)
     if gradient_is_wanted(b):
         if is_shared:
-            # One sum over the rows of all batches: a single product of [rows, k] and [rows, n] does it.
+            # The gradient of a shared b is a sum over all rows of all batches: one product of [rows, k] and [rows, n], in place
+            # of one per batch and their sum.
             a, grad = _rows(a), _rows(grad)
         grad_b = _product(grad, a, True, ta) if tb else _product(a, grad, not ta, False)
         grad_b = _as_shaped(grad_b, b) if is_shared else sum_to_like(grad_b, b)
@@ -36,7 +38,7 @@ def _matmul_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
 
 
 def _shared_matrix(a: Tensor, b: Tensor) -> bool:
-    """Every batch of a is multiplied by the one matrix b, and the sizes that a reshape needs are known."""
+    """Whether every batch of a is multiplied by one and the same matrix b, and the sizes that reshapes need are known."""
     if a._shape is None or b._shape is None or len(a._shape) < 3 or not 2 <= len(b._shape) <= len(a._shape):
         return False
     return all(d == 1 for d in b._shape[:-2]) and all(isinstance(d, int) and d > 0 for d in (a._shape[-1], *b._shape[-2:]))

@@ -27,6 +27,7 @@ def keep_axes(grad: Tensor, attrs: ReduceAttrs) -> Tensor:
         rest = list(grad._shape)
         for a in attrs.axis:
             rest.insert(a, 1)
+        # One reshape, if at most one size is open (-1) and no size is 0, which would leave -1 undetermined.
         open_dims = [i for i, d in enumerate(rest) if not isinstance(d, int)]
         if len(open_dims) < 2 and product([d for d in rest if isinstance(d, int)]) != 0:
             return reshape(grad, [d if isinstance(d, int) else -1 for d in rest])
@@ -49,6 +50,7 @@ def count_reduced(x: Tensor, axis: Sequence[int], dtype: DType) -> Tensor | floa
         count = product(x._shape[a] for a in axis)
         if isinstance(count, int):
             return float(count) if dtype.is_floating else count
+    # Counted in int64: the product of sizes may exceed int32, and exact floats end at 2^24.
     total = axis_size(x, axis[0], int64)
     for a in axis[1:]:
         total = multiply(total, axis_size(x, a, int64))
@@ -66,13 +68,18 @@ def _mean_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
     x = op.inputs[0]
     if not x.base_dtype.is_floating:
         return [None]
+    # Divided before it is repeated: once per sum and not once per element.
     scaled = grad if not op.attrs.axis else realdiv(grad, count_reduced(x, op.attrs.axis, x.base_dtype))
     return [spread_to(keep_axes(scaled, op.attrs), x)]
 
 
 @gradient_of("Prod")
 def _prod_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    """grad times the product of the *other* elements, which exists where x has zeros too."""
+    """grad times the product of the *other* elements, which is also right where x has zeros.
+
+    With no zero that is product / x; with one zero it is the product of the others at that zero and 0 elsewhere; with more
+    zeros it is 0 everywhere.
+    """
     x, axis = op.inputs[0], list(op.attrs.axis)
     is_zero = equal(x, 0)
     zeros = reduce_sum(cast(is_zero, float32), axis, keepdims=True)
@@ -85,7 +92,7 @@ def _prod_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 
 @gradient_of("Max", "Min")
 def _extreme_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    """Shared equally by all elements that attain the extreme value."""
+    """The gradient is shared equally by all elements that attain the extreme value, as in TensorFlow."""
     x = op.inputs[0]
     hits = cast(equal(x, keep_axes(op.outputs[0], op.attrs)), x.base_dtype)
     ties = reduce_sum(hits, list(op.attrs.axis), keepdims=True)

@@ -11,6 +11,7 @@ from graphflow.ops.math.sum_to_like import sum_to_like
 @gradient_of("SelectV2")
 def _select_v2_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
     condition, x, y = op.inputs
+    # Selected, not multiplied by a mask: a NaN on the side that is not taken must not come through.
     return [None, sum_to_like(where_v2(condition, grad, 0.0), x), sum_to_like(where_v2(condition, 0.0, grad), y)]
 
 

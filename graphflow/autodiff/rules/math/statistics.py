@@ -12,14 +12,14 @@ from graphflow.ops.math.unary import exp
 
 @gradient_of("LogSumExp")
 def _log_sum_exp_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    """The softmax of the input."""
+    """grad times the softmax of the input, from the result that exists: exp(x - logsumexp)."""
     share = exp(subtract(op.inputs[0], keep_axes(op.outputs[0], op.attrs)))
     return [multiply(keep_axes(grad, op.attrs), share)]
 
 
 @gradient_of("Variance")
 def _variance_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    """2 (x - mean) / n: what the mean contributes sums to 0."""
+    """grad * 2 (x - mean) / n. The mean depends on x, too, but its share cancels: the distances from it sum to 0."""
     x, axis = op.inputs[0], list(op.attrs.axis)
     centred = subtract(x, reduce_mean(x, axis, keepdims=True))
     doubled = multiply(grad, 2)

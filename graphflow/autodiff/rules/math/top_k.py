@@ -16,5 +16,6 @@ def _top_k_grad(op: Operation, grad: Tensor | None, _: Tensor | None = None) -> 
     if grad is None:
         return [None, None]
     x = op.inputs[0]
+    # Each gradient goes to the element that it was taken from: a product with one-hot rows, summed over k.
     places = one_hot(op.outputs[1], axis_size(x, -1), dtype=x.base_dtype)
     return [reduce_sum(multiply(expand_dims(grad, -1), places), -2), None]

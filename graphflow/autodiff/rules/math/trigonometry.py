@@ -63,11 +63,13 @@ def _cosh_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 
 @gradient_of("Asinh")
 def _asinh_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    # By the result y: 1 / sqrt(x^2 + 1) is 1 / cosh(y), and x^2 cannot overflow.
     return [divide(grad, cosh(op.outputs[0]))]
 
 
 @gradient_of("Acosh")
 def _acosh_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    # 1 / sqrt(x^2 - 1) is 1 / sinh(y).
     return [divide(grad, sinh(op.outputs[0]))]
 
 

@@ -25,6 +25,7 @@ def _abs_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 
 @gradient_of("Sign")
 def _sign_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    # 0 and not "no gradient", as in TensorFlow.
     return [zeros_like(op.inputs[0])]
 
 
@@ -35,6 +36,7 @@ def _square_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 
 @gradient_of("Sqrt")
 def _sqrt_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    # By the result, with an op of its own for the case that no gradient arrives at sqrt(0).
     return [build_binary(SQRT_GRAD, op.outputs[0], grad, None)]
 
 
@@ -89,6 +91,7 @@ def _log1p_grad(op: Operation, grad: Tensor) -> list[Tensor]:
     return [divide(grad, add(op.inputs[0], 1.0))]
 
 
+# The derivative of erf at 0.
 _SLOPE = 2.0 / math.sqrt(math.pi)
 
 

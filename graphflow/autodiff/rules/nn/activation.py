@@ -56,6 +56,7 @@ def _sigmoid_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 @gradient_of("ReluGrad")
 def _relu_grad_grad(op: Operation, grad: Tensor) -> list[Tensor]:
     dy, y = op.inputs
+    # The first gradient is linear in dy; in y it is constant almost everywhere.
     return [sum_to_like(build_binary(RELU_GRAD, grad, y, None), dy), zeros_like(y)]
 
 
@@ -88,11 +89,13 @@ def _leaky_relu_grad_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 
 @gradient_of("Elu")
 def _elu_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    # For negative x the slope e^x is y + 1: no exponential is computed again.
     return [where_v2(greater(op.outputs[0], 0.0), grad, multiply(grad, add(op.outputs[0], 1.0)))]
 
 
 @gradient_of("Selu")
 def _selu_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    # As for elu: scale * alpha * e^x is y + scale * alpha for negative x.
     y = op.outputs[0]
     return [where_v2(greater(y, 0.0), multiply(grad, SELU_SCALE), multiply(grad, add(y, SELU_SCALED_ALPHA)))]
 
@@ -109,6 +112,7 @@ def _softsign_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 
 @gradient_of("Gelu")
 def _gelu_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    # The product rule on x * share(x): the share itself, and x times its slope.
     x = op.inputs[0]
     x2 = square(x)
     if op.attrs.approximate:

@@ -12,6 +12,10 @@ from graphflow.ops.math.unary import negative
 from graphflow.ops.nn.softmax import log_softmax, softmax
 
 
+# Both ops have two outputs, so there are two gradients. That of the second output, the derivative by the logits, arrives
+# only where somebody differentiates twice.
+
+
 def _spread_loss(op: Operation, grad: Tensor) -> Tensor:
     return expand_dims(grad, op.attrs.axis)
 
@@ -27,6 +31,7 @@ def _dense_grad(op: Operation, grad_loss: Tensor | None, grad_backprop: Tensor |
         to_logits = multiply(rows, op.outputs[1])
         to_labels = multiply(rows, negative(log_softmax(logits, axis)))
     if grad_backprop is not None:
+        # Output 1 is softmax(logits) - labels.
         second = through_softmax(softmax(logits, axis), axis, grad_backprop)
         to_logits = second if to_logits is None else add(to_logits, second)
         to_labels = negative(grad_backprop) if to_labels is None else subtract(to_labels, grad_backprop)

@@ -12,4 +12,5 @@ from graphflow.ops.nn.activation import sigmoid
 @gradient_of("SigmoidCrossEntropyWithLogits")
 def _sigmoid_cross_entropy_grad(op: Operation, grad: Tensor) -> list[Tensor]:
     logits, labels = op.inputs
+    # The derivative by the logits in its closed form, which stays exact where the loss itself saturates.
     return [multiply(grad, subtract(sigmoid(logits), labels)), multiply(negative(grad), logits)]

@@ -10,7 +10,7 @@ from graphflow.ops.math.unary import exp
 
 
 def through_softmax(y: Tensor, axis: int, grad: Tensor) -> Tensor:
-    """What a gradient of y = softmax(x) gives x."""
+    """The gradient with respect to x, given the gradient with respect to y = softmax(x): (grad - sum(grad * y)) * y."""
     return multiply(subtract(grad, reduce_sum(multiply(grad, y), axis, keepdims=True)), y)
 
 
