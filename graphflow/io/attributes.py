@@ -1,4 +1,4 @@
-"""Attributes, dims and types as JSON values, and back. What comes back is held against the attrs class's field types.
+"""Attributes, dims and types as JSON values, and back again, checked against the field types of the attrs class.
 
 Values by their types:
 
@@ -37,7 +37,7 @@ _OPS: dict[str, Callable[[Dim, Dim], Dim]] = {"//": floordiv, "%": mod, "max": m
 
 
 class Encoder:
-    """Turns attribute values into JSON, putting large tensors into `tensors`. Unnamed sizes are numbered as met."""
+    """Turns attribute values into JSON values. Large tensors go into `tensors`; sizes without a name are numbered from 0."""
 
     def __init__(self) -> None:
         self.tensors: dict[str, np.ndarray[Any, Any]] = {}
@@ -59,6 +59,7 @@ class Encoder:
         if isinstance(value, (int, np.integer)):
             return int(value)
         if isinstance(value, (float, np.floating)):
+            # Hexadecimal is exact and has infinities and NaN, which JSON's numbers have not.
             return {"float": float(value).hex()}
         if isinstance(value, np.bool_):
             return bool(value)
@@ -76,6 +77,7 @@ class Encoder:
         if array.dtype != object and array.nbytes <= _INLINE_BYTES:
             return [as_dtype(array.dtype).name, list(array.shape), array.tobytes().hex()]
         name = f"const/{node}"
+        # An op may hold several tensors, and op names may themselves end in such a number.
         for i in range(1, 1 << 20):
             if name not in self.tensors:
                 break
@@ -99,7 +101,8 @@ class Encoder:
 
     def _factor(self, atom: Any) -> Any:
         if isinstance(atom, str):
-            # ``?17`` counts what this process made before; in a file it starts at 0, so equal graphs are equal files.
+            # The number in ``?17`` depends on what the process made before. In a file numbers start at 0, so that equal graphs
+            # give equal files.
             return self._numbers.setdefault(atom, f"?{len(self._numbers)}") if atom.startswith("?") else atom
         op, a, b = atom
         return [op, self.dim(a), self.dim(b)]
@@ -109,7 +112,12 @@ class Encoder:
 
 
 class Decoder:
-    """Turns JSON into attribute values; every surprise is a CorruptFileError. Takes tensors from `tensor(name)`."""
+    """Turns JSON values into attribute values. Whatever is unexpected raises CorruptFileError.
+
+    Args:
+        tensor: gives the array of a name.
+        names: the names of the tensors in the file.
+    """
 
     def __init__(self, tensor: Callable[[str], np.ndarray[Any, Any]], names: typing.Collection[str]) -> None:
         self._tensor_of = tensor
@@ -128,6 +136,7 @@ class Decoder:
         hints = field_types(cls)
         values: dict[str, Any] = {}
         for name, value in raw.items():
+            # Types are checked here because an op's code trusts its attributes.
             values[name] = self.value(value)
             if name in hints and not matches(values[name], hints[name]):
                 raise CorruptFileError(f"attribute '{name}' is {str(values[name])[:80]!r}, not of the type {fields[name].type}")
@@ -146,6 +155,7 @@ class Decoder:
         if raw is None or isinstance(raw, (bool, str)):
             return raw
         if isinstance(raw, int):
+            # What fits neither int64 nor uint64 is no attribute of any op, and could make huge sizes.
             if not -(2**63) <= raw < 2**64:
                 raise CorruptFileError(f"the integer {raw} is out of range")
             return raw
@@ -181,6 +191,7 @@ class Decoder:
             raise CorruptFileError("the bytes of a tensor are not hexadecimal") from None
         if len(data) > _INLINE_BYTES or math.prod(sizes) * dtype.size != len(data):
             raise CorruptFileError(f"{len(data)} bytes do not make a tensor {raw[0]}{sizes}")
+        # Other bytes than 0 and 1 in a bool array would be undefined behaviour in the kernels.
         if dtype.is_bool and max(data, default=0) > 1:
             raise CorruptFileError("a bool tensor holds other bytes than 0 and 1")
         return np.frombuffer(data, dtype.numpy_dtype).reshape(sizes)
@@ -193,6 +204,7 @@ class Decoder:
         return tuple([self._factor(d, 0) if isinstance(d, str) else self.dim(d) for d in raw])
 
     def dim(self, raw: Any, depth: int = 0) -> Dim:
+        # A bound on recursion: the text of a hostile file must not overflow the stack.
         if depth > _MAX_DEPTH:
             raise CorruptFileError("a dimension is nested too deeply")
         if type(raw) is int and abs(raw) < 2**63:
@@ -214,6 +226,7 @@ class Decoder:
     def _factor(self, raw: Any, depth: int) -> Dim:
         if isinstance(raw, str):
             if raw.startswith("?") and raw[1:].isdecimal():
+                # The same number in a file is the same size.
                 if raw not in self._fresh:
                     self._fresh[raw] = fresh_dim()
                 return self._fresh[raw]
@@ -221,6 +234,7 @@ class Decoder:
                 return size(raw)
         elif isinstance(raw, list) and len(raw) == 3 and isinstance(raw[0], str) and raw[0] in _OPS:
             a, b = self.dim(raw[1], depth + 1), self.dim(raw[2], depth + 1)
+            # Checked before the arithmetic, which would raise ZeroDivisionError.
             if b == 0 and raw[0] in ("//", "%"):
                 raise CorruptFileError("a dimension is divided by zero")
             return _OPS[raw[0]](a, b)
@@ -239,6 +253,7 @@ def dtype_named(name: str) -> DType:
         found = as_dtype(name)
     except TypeError:
         found = None
+    # Only canonical names: aliases and ref dtypes are never written.
     if found is None or found.name != name:
         raise CorruptFileError(f"{name[:80]!r} is no element type")
     return found
@@ -266,6 +281,7 @@ def matches(value: Any, hint: Any) -> bool:
         return value is None
     if hint is float:
         return isinstance(value, (float, int)) and not isinstance(value, bool)
+    # `isinstance` would let True pass for an int.
     if hint is int:
         return type(value) is int
     origin = typing.get_origin(hint)

@@ -1,4 +1,4 @@
-"""Which checkpoints a folder holds: the text file ``checkpoint``, as TensorFlow 1 writes it.
+"""The text file ``checkpoint``, which lists the checkpoints of a folder, in TensorFlow 1's format:
 
 model_checkpoint_path: "model-3"
 all_model_checkpoint_paths: "model-2"
@@ -21,7 +21,7 @@ _LOG = logging.getLogger("graphflow")
 
 #: What is added to a checkpoint's name to get its file.
 SUFFIX = ".safetensors"
-_LIMIT = 1 << 24  # bytes of a state file
+_LIMIT = 1 << 24  # characters: more of a state file is not read
 
 
 @record
@@ -48,8 +48,9 @@ _UNESCAPES = {v: k for k, v in _ESCAPES.items()}
 
 
 def _quoted(text: str) -> str:
-    """A string as protobuf's text format has it: octal escapes of the UTF-8 bytes outside ASCII."""
+    """A string in protobuf's text format, with octal escapes for UTF-8 bytes outside ASCII."""
     out = []
+    # Paths may be bytes that are no UTF-8; Python carries those as surrogates.
     for byte in text.encode("utf-8", "surrogateescape"):
         c = chr(byte)
         out.append("\\" + _ESCAPES[c] if c in _ESCAPES else c if 32 <= byte < 127 else f"\\{byte:03o}")
@@ -61,6 +62,7 @@ def _unquoted(text: str) -> str:
         code = m[1]
         return chr(int(code, 8) & 255) if code[0] in "01234567" else _UNESCAPES.get(code, code)
 
+    # As latin-1 each byte is one character, so that octal escapes, which mean bytes, fit in.
     plain = text.encode("utf-8", "surrogateescape").decode("latin-1")
     return re.sub(r"\\([0-7]{1,3}|.)", replace, plain).encode("latin-1").decode("utf-8", "surrogateescape")
 
@@ -69,7 +71,7 @@ _LINE = re.compile(r'^(\w+)\s*:\s*(?:"((?:[^"\\]|\\.)*)"|([-+.\w]+))$')
 
 
 def parse_state(text: str) -> CheckpointState | None:
-    """The state that a text says; None if it is malformed."""
+    """The state that the text of a file describes; None if the text is malformed."""
     state = CheckpointState()
     for line in text.splitlines():
         line = line.strip()
@@ -96,7 +98,7 @@ def parse_state(text: str) -> CheckpointState | None:
 
 
 def get_checkpoint_state(checkpoint_dir: str | os.PathLike[str], latest_filename: str | None = None) -> CheckpointState | None:
-    """What the file ``checkpoint`` of a folder says, with paths below the folder; None if there is no (valid) one."""
+    """The content of a folder's file ``checkpoint``, with paths that start with the folder; None without a valid file."""
     folder = os.fspath(checkpoint_dir)
     path = _state_file(folder, latest_filename)
     try:
@@ -132,6 +134,7 @@ def generate_checkpoint_state_proto(
         raise ValueError(
             f"Checkpoint timestamps, if provided, must match checkpoint paths (got paths {paths} and timestamps {times})"
         )
+    # As TensorFlow: relative to the file itself, so that the folder can be moved.
     if not os.path.isabs(save_dir):
         model_checkpoint_path, *paths = [
             p if os.path.isabs(p) else os.path.relpath(p, save_dir or ".") for p in (model_checkpoint_path, *paths)
@@ -164,11 +167,13 @@ def update_checkpoint_state(
     state = generate_checkpoint_state_proto(
         folder, model_checkpoint_path, paths, all_model_checkpoint_timestamps, last_preserved_timestamp
     )
+    # Before anything is written: the state file would replace the checkpoint.
     if path == state.model_checkpoint_path:
         raise RuntimeError(
             f"Save path '{model_checkpoint_path}' conflicts with path used for checkpoint state.  "
             "Please use a different save path."
         )
+    # `_quoted` has escaped everything outside ASCII.
     write_durably(path, [str(state).encode("ascii")])
 
 

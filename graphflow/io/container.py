@@ -1,4 +1,4 @@
-"""The outer layer of the native format: a valid ``.safetensors`` file of which every byte is covered by a checksum.
+"""The outer layer of the native format: a valid ``.safetensors`` file whose every byte is covered by a checksum.
 
     8 bytes    length N of the header, little endian
     N bytes    JSON: {"__metadata__": {string: string}, "<tensor>": {"dtype", "shape", "data_offsets"}, ...}, blanks
@@ -46,7 +46,7 @@ _DIGESTS = "graphflow.tensor_sha256"
 
 
 def canonical_json(value: Any) -> str:
-    """The one text of a JSON value: sorted keys, no blanks, ASCII. Numbers other than ints are refused."""
+    """A JSON value as its one canonical text: sorted keys, no blanks, ASCII; so equal values have equal checksums."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
@@ -64,6 +64,7 @@ def write_container(
         if dtype.name == "string":
             strings[name] = list(array.shape)
             array, dtype = _packed_strings(array), as_dtype(np.uint8)
+        # The format is little-endian and row-major.
         elif array.dtype.byteorder == ">" or not array.flags.c_contiguous:
             array = np.ascontiguousarray(array, dtype.numpy_dtype).reshape(array.shape)
         stored[name] = (_NAME_OF[dtype.name], array)
@@ -87,18 +88,21 @@ def write_container(
     }
     tail = canonical_json(full)[1:] + "".join("," + canonical_json({n: header[n]})[1:-1] for n in names) + "}"
     text = _START + _NO_DIGEST + b'",' + tail.encode("ascii")
+    # Blanks up to a multiple of 64, so that the tensors that follow are aligned in the mapped file.
     text += b" " * (-(8 + len(text)) % 64)
     if len(text) > MAX_HEADER:
         raise FormatError(
             f"the graph and the table of tensors take {len(text):,} bytes as text, the format allows {MAX_HEADER:,}"
         )
     length = len(text).to_bytes(8, "little")
+    # Over the header with zeros in place of the checksum, which cannot contain itself.
     digest = hashlib.sha256(length + text).hexdigest().encode()
     text = _START + digest + text[len(_START) + 64 :]
     write_durably(path, [length, text, *(_bytes_of(stored[n][1]) for n in names)])
 
 
 def _bytes_of(array: np.ndarray[Any, Any]) -> memoryview | bytes:
+    # An empty array cannot be viewed as bytes.
     if array.size == 0:
         return b""
     return array.reshape(-1).view(np.uint8).data
@@ -126,7 +130,7 @@ class Entry:
 
 @record
 class Container:
-    """A validated file. `tensor(name)` gives copy-on-write views of the mapped file (strings are copied)."""
+    """A file that has been validated. Its arrays are copy-on-write views of the mapped file (strings are copied)."""
 
     path: str
     metadata: dict[str, str]
@@ -137,9 +141,11 @@ class Container:
     def tensor(self, name: str) -> np.ndarray[Any, Any]:
         """The array `name`. KeyError if there is none."""
         entry = self.entries[name]
+        # A view: opening a file of gigabytes reads only the pages that are used.
         raw = np.frombuffer(self._data[entry.start : entry.end], np.uint8)
         if entry.strings:
             return _unpacked_strings(self.path, name, raw, entry.shape)
+        # Checked per tensor when it is read: kernels rely on 0 and 1.
         if entry.dtype.is_bool and raw.size and raw.max() > 1:
             bad(self.path, f"tensor '{name}' is bool and holds other bytes than 0 and 1")
         return raw.view(entry.dtype.numpy_dtype).reshape(entry.shape)
@@ -170,6 +176,7 @@ def read_container(path: str | os.PathLike[str], verify: bool = True) -> Contain
         # Copy-on-write: whoever writes into a view changes his copy of the page, never the file.
         whole = memoryview(mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_COPY))
     length = int.from_bytes(whole[:8], "little")
+    # Before anything of that length is read.
     if length > size - 8 or length > MAX_HEADER:
         bad(name, f"a header of {length:,} bytes is claimed in a file of {size:,}")
     text = bytes(whole[8 : 8 + length])
@@ -183,6 +190,7 @@ def read_container(path: str | os.PathLike[str], verify: bool = True) -> Contain
     entries = _entries(name, fields, len(data))
     _apply_string_shapes(name, entries, metadata)
     digests = parse_json(name, metadata.get(_DIGESTS, "{}"), _DIGESTS)
+    # A tensor without a checksum, or a checksum without a tensor, means that somebody has changed the file.
     if digests.keys() != entries.keys():
         bad(name, "the table of checksums does not name the tensors of the file")
     container = Container(name, metadata, entries, data, digests)
@@ -198,6 +206,7 @@ def _check_header(path: str, text: bytes) -> None:
             "keep it when they rewrite one)"
         )
     given = text[len(_START) : len(_START) + 64]
+    # The header as it was when its checksum was computed.
     blank = _START + _NO_DIGEST + text[len(_START) + 64 :]
     if hashlib.sha256(len(text).to_bytes(8, "little") + blank).hexdigest().encode() != given:
         bad(path, "the header does not have the recorded checksum")
@@ -209,6 +218,7 @@ def _check_version(path: str, metadata: dict[str, str]) -> None:
     needed = metadata.get("graphflow.min_reader", "")
     if not needed.isdecimal() or len(needed) > 6:
         bad(path, f"min_reader {needed[:40]!r} is no version number")
+    # min_reader, not the version of the writer: newer writers may still write what older readers understand.
     if int(needed) > FORMAT_VERSION:
         raise VersionError(
             f"{path}: needs a reader of format version {needed}, this graphflow reads up to {FORMAT_VERSION}; it was "
@@ -227,10 +237,12 @@ def _entries(path: str, fields: dict[str, Any], size: int) -> dict[str, Entry]:
         shape, offsets = sizes(path, name, raw["shape"]), sizes(path, name, raw["data_offsets"])
         if len(shape) > MAX_RANK or len(offsets) != 2 or not offsets[0] <= offsets[1] <= size:
             bad(path, f"tensor '{name}' of shape {list(shape)[:8]} claims bytes {list(offsets)[:4]} of {size:,}")
+        # In Python's ints, which do not overflow whatever the file claims.
         if math.prod(shape) * dtype.size != offsets[1] - offsets[0]:
             bad(path, f"tensor '{name}': {raw['dtype']}{list(shape)} does not take {offsets[1] - offsets[0]:,} bytes")
         entries[name] = Entry(dtype, shape, offsets[0], offsets[1])
     end = 0
+    # Tensors follow one another without holes or overlaps, so that every byte belongs to exactly one checksum.
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].end)):
         if entry.start != end:
             bad(path, f"{'overlap' if entry.start < end else 'hole'} before tensor '{name}' at byte {entry.start:,}")
@@ -252,6 +264,7 @@ def _apply_string_shapes(path: str, entries: dict[str, Entry], metadata: dict[st
         entry, shape = entries.get(name), sizes(path, name, raw)
         if entry is None or entry.dtype.name != "uint8" or len(entry.shape) != 1 or len(shape) > MAX_RANK:
             bad(path, f"string tensor '{name}' is not stored as bytes")
+        # A string takes at least the 8 bytes of its length: bounds the shape by the size of the file.
         if 8 * math.prod(shape) > entry.end - entry.start:
             bad(path, f"string tensor '{name}' of shape {list(shape)} in {entry.end - entry.start} bytes")
         entries[name] = Entry(as_dtype("string"), shape, entry.start, entry.end, strings=True)
@@ -260,6 +273,7 @@ def _apply_string_shapes(path: str, entries: dict[str, Entry], metadata: dict[st
 def _unpacked_strings(path: str, name: str, raw: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     count = math.prod(shape)
     lengths = [int(n) for n in raw[: 8 * count].view("<u8")]
+    # Before any string is cut out.
     if 8 * count + sum(lengths) != raw.size:
         bad(path, f"string tensor '{name}': the lengths do not add up to its bytes")
     out = np.empty(count, dtype=object)
@@ -280,11 +294,13 @@ def parse_json(path: str, text: str | bytes, what: str) -> dict[str, Any]:
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(items)
+        # json.loads keeps the last of equal keys; two readers could see two different files.
         if len(result) != len(items):
             bad(path, f"{what}: a key occurs twice in one object")
         return result
 
     def integer(digits: str) -> int:
+        # 2**64 has 20 digits. int() of a long text takes quadratic time.
         if len(digits) > 20:
             bad(path, f"{what}: an integer of {len(digits)} digits")
         return int(digits)

@@ -1,4 +1,4 @@
-"""Writing a file so that a crash at any moment leaves the old content or the new, never a mixture."""
+"""`write_durably`: replaces a file so that a crash at any moment leaves the old content or the new, never a mixture."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _lock = threading.Lock()
 
 
 def write_durably(path: str | os.PathLike[str], chunks: Iterable[bytes | memoryview]) -> None:
-    """Replaces the file at `path` by the concatenated chunks, atomically, and returns once that is on the disk.
+    """Replaces the file at `path` by the concatenated chunks, atomically, and returns once the data is on the disk.
 
-    The new file lies beside the old one until it is complete; it gets the mode that the umask says. What earlier
-    writers of the same file left behind when they were killed is removed.
+    A temporary file beside the old one takes the data until it is complete; its mode follows the umask. Temporary files that
+    earlier writers of the same file left behind when they were killed are removed.
 
     Raises:
         OSError: as the system says (no space, no permission, no such folder). The old file is untouched then.
@@ -27,6 +27,8 @@ def write_durably(path: str | os.PathLike[str], chunks: Iterable[bytes | memoryv
     target = os.path.realpath(path)  # a link stays a link: what it points to is replaced
     folder, base = os.path.split(target)
     _remove_abandoned(folder, base)
+    # In the same folder: a rename is atomic only within one file system. The process id tells later
+    # writers whether the file is abandoned, the random part tells threads apart.
     temporary = os.path.join(folder, f".{base}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     with _lock:
         _live.add(temporary)
@@ -37,8 +39,10 @@ def write_durably(path: str | os.PathLike[str], chunks: Iterable[bytes | memoryv
             for chunk in chunks:
                 f.write(chunk)
             f.flush()
+            # Before the rename: else a power cut may leave the new name with old or empty blocks.
             os.fsync(f.fileno())
         os.replace(temporary, target)
+    # Also for KeyboardInterrupt: the temporary file must not stay.
     except BaseException:
         with suppress(OSError):
             os.unlink(temporary)
@@ -50,7 +54,10 @@ def write_durably(path: str | os.PathLike[str], chunks: Iterable[bytes | memoryv
 
 
 def _sync_folder(folder: str) -> None:
-    """The new directory entry survives a power cut too. Not every system can open a folder: there it is skipped."""
+    """Writes the folder to the disk, so that the new directory entry survives a power cut.
+
+    Where a folder cannot be opened (Windows) nothing is done.
+    """
     with suppress(OSError):
         fd = os.open(folder, os.O_RDONLY)
         try:
@@ -76,6 +83,7 @@ def _remove_abandoned(folder: str, base: str) -> None:
 
 
 def _abandoned(path: str, pid: int) -> bool:
+    # Of this process: abandoned unless a thread is writing it.
     if pid == os.getpid():
         with _lock:
             return path not in _live
@@ -86,4 +94,6 @@ def _abandoned(path: str, pid: int) -> bool:
             return True
         except (OSError, OverflowError):
             pass
+    # The process exists, or cannot be asked about (another user's, another machine's on a network
+    # drive): old files are taken for abandoned.
     return time.time() - os.stat(path).st_mtime > _ABANDONED_AFTER

@@ -6,9 +6,9 @@
                     "trainable": true}, ...],
      "collections": {"losses": [{"tensor": "loss:0"}], ...}, "seed": 1}
 
-Left out of a node where they are empty or 1: "version", "inputs", "control", "attrs", "device", "colocate" and
-"gradient" (the name of a registered gradient that overrides the op's). The reader believes nothing: it builds every
-node through `Graph.create_op` and compares the inferred types with the recorded ones.
+A node leaves out what is empty, or a version of 1: "version", "inputs", "control", "attrs", "device", "colocate" and "gradient"
+(the name of a registered gradient that overrides the op's). The reader trusts nothing: it builds every node through
+`Graph.create_op` and compares the inferred types with the recorded ones.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _MIN_NODE_BYTES = 20  # of {"name":"a","op":"b",...}: bounds how many nodes a te
 
 
 def graph_to_json(graph: Graph) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
-    """The graph as a JSON value, and the constants it refers to by name.
+    """The graph as a JSON value, and the constants that it refers to by name.
 
-    Items of collections that are no tensors, operations, variables, strings, numbers or bools stay behind (logged).
+    Collections keep tensors, operations, variables, strings, numbers and bools; other items are left out, with a log message.
 
     Raises:
         FormatError: an operation holds what no file can hold, such as the Python function of a py_func.
@@ -68,7 +68,7 @@ def graph_to_json(graph: Graph) -> tuple[dict[str, Any], dict[str, np.ndarray[An
 
 
 def calls_python(op: OpDef) -> bool:
-    """Whether the op calls a Python function, which its attribute `token` stands for in this process only."""
+    """Whether the op calls a Python function: its attribute `token` stands for one, in this process only."""
     return "token" in (f.name for f in dataclasses.fields(op.attrs))
 
 
@@ -135,6 +135,7 @@ def graph_from_json(
     if not raw.keys() <= {"nodes", "variables", "collections", "seed"}:
         raise CorruptFileError(f"the graph has an unknown part '{min(raw.keys())[:80]}'")
     nodes = _a(raw.get("nodes"), list, "the nodes of the graph")
+    # A text of so many bytes cannot hold so many nodes: no memory is taken for what a file merely claims.
     if len(nodes) * _MIN_NODE_BYTES > text_bytes:
         raise CorruptFileError(f"{len(nodes):,} nodes do not fit into {text_bytes:,} bytes")
     decoder = Decoder(tensor, names)
@@ -177,6 +178,7 @@ class _Builder:
             raise CorruptFileError(f"node '{name[:200]}' has an unknown part '{min(node.keys() - _NODE_KEYS)[:80]}'")
         if name in self._operations:
             raise CorruptFileError(f"two nodes are called '{name[:200]}'")
+        # `create_op` reads such a name as "exactly this name, without the slash".
         if name.endswith("/"):
             raise CorruptFileError(f"'{name[:200]}' is no name of a node")
         try:
@@ -191,6 +193,7 @@ class _Builder:
 
     def _add(self, name: str, node: dict[str, Any]) -> None:
         op = self._op_def(name, _a(node.get("op"), str, "op"), node.get("version", 1))
+        # A file must not choose a function of the process that reads it.
         if calls_python(op):
             raise CorruptFileError(f"a {op.name} would call a Python function of this process")
         inputs = [self.tensor(t) for t in _a(node.get("inputs", []), list, "inputs")]
@@ -201,6 +204,7 @@ class _Builder:
         device = _a(node.get("device", ""), str, "device")
         if len(device) > 4096 or not re.fullmatch(r"[\w/:*.-]*", device, re.ASCII):
             raise CorruptFileError("the device is no device string")
+        # The trailing slash keeps the name as it is. It comes out different only if the file is wrong.
         with self.graph.device(device or None):
             operation = self.graph.create_op(op, inputs, attrs, name + "/", controls)
         if operation.name != name:
@@ -220,11 +224,13 @@ class _Builder:
             try:
                 op = self._ops[name] = lookup(name)
             except KeyError:
+                # Bounded, as everything that an error shows of a file.
                 near = difflib.get_close_matches(name[:200], [o.name for o in all_ops()], 3)
                 hint = f"; close matches: {', '.join(near)}" if near else ""
                 raise UnknownOpError(
                     f"node '{node[:200]}' is a '{name[:200]}', which this graphflow does not have{hint}"
                 ) from None
+        # The version of an op changes when its meaning does, so neither an older nor a newer one is read.
         if type(version) is not int or version != op.version:
             raise VersionError(
                 f"node '{node[:200]}': version {str(version)[:20]} of {name} is not readable here (this graphflow has "
@@ -262,6 +268,7 @@ class _Builder:
         initializer = self.operation(raw["initializer"])
         if not is_variable(ref.op) or not isinstance(initializer.op_def.kind, StateUpdate) or ref not in initializer.inputs:
             raise CorruptFileError(f"variable '{ref.name}': its operations are not those of a variable")
+        # What reads the variable must be an op on it alone: everything that uses the variable uses this tensor.
         if snapshot.base_dtype is not ref.base_dtype or snapshot.op.inputs != (ref,):
             raise CorruptFileError(f"variable '{ref.name}': '{snapshot.name}' does not read it")
         return Variable.from_ops(ref, initializer, snapshot, initial, raw["trainable"])
@@ -288,7 +295,7 @@ def is_variable(op: Operation) -> bool:
 
 
 def _check_refs(op: OpDef, inputs: list[Tensor]) -> None:
-    """Only what holds a variable can be changed. User-level functions check that before they make an op."""
+    """Checks that updates change variables only: user-level functions check that, but a file may say anything."""
     refs = op.kind.refs if isinstance(op.kind, StateUpdate) else (0,) if isinstance(op.kind, VariableIsInitialized) else ()
     for i in refs:
         if i >= len(inputs) or not inputs[i].is_ref:
@@ -296,7 +303,7 @@ def _check_refs(op: OpDef, inputs: list[Tensor]) -> None:
 
 
 def _refine(output: Tensor, recorded: TensorType) -> None:
-    """Holds a recorded type against the inferred one, and takes over what `set_shape` had added to it."""
+    """Compares a recorded type with the inferred one, and takes over what `set_shape` had added to the shape."""
     if output.base_dtype is not recorded.dtype:
         raise CorruptFileError(
             f"output {output.name} is recorded as {recorded.dtype.name}, inferred as {output.base_dtype.name}"
@@ -318,7 +325,7 @@ def _refine(output: Tensor, recorded: TensorType) -> None:
 
 
 def _sharper(inferred: Dim, recorded: Dim) -> Dim:
-    """The dim that says more: an int, then a size with a name, then an unknown one."""
+    """The dim that says more: an int says more than a named size, and that more than an unknown one."""
 
     def rank(d: Dim) -> int:
         return 0 if isinstance(d, int) else 1 if not any(n.startswith("?") for n in d.names()) else 2
@@ -327,12 +334,13 @@ def _sharper(inferred: Dim, recorded: Dim) -> Dim:
 
 
 def _mark_scopes(graph: Graph) -> None:
-    """The scopes of the names are taken, as in the graph that was saved: ``name_scope("a")`` gives ``a_1`` next."""
+    """Marks the scopes of all names as used, as they were in the saved graph: ``name_scope("a")`` gives ``a_1`` next."""
     names = [op.name for op in graph.get_operations()]
     taken = set(names)
     scopes: dict[str, None] = {}
     for name in names:
         while name := name.rpartition("/")[0]:
+            # The scopes above it are there already: each scope is visited once, however many ops it has.
             if name in scopes:
                 break
             scopes[name] = None

@@ -99,6 +99,7 @@ def save(
         "outputs": {k: _tensor_name(graph, v) for k, v in (outputs or {}).items()},
     }
     operations = [op for op in graph.get_operations() if is_variable(op)] if session is not None else []
+    # In one run, so that all values are of the same moment.
     values = session.run([op.outputs[0] for op in operations]) if operations else []
     write_model(path, graph, {op.name: (op, v) for op, v in zip(operations, values, strict=True)}, signature, step)
     return os.fspath(path)
@@ -161,7 +162,9 @@ def load(path: str | os.PathLike[str], verify: bool = True) -> Loaded:
         values = _variable_values(container, graph)
         signature = _signature(container, graph)
     except FormatError as e:
+        # The errors of the graph's parts do not know the file.
         raise type(e)(f"{container.path}: {e}") from e.__cause__
+    # A tensor that nothing refers to would be unseen content in a file that is called sound.
     unused = container.entries.keys() - used - {f"var/{n}" for n in variable_names(container)}
     if unused:
         bad(container.path, f"nothing refers to tensor '{min(unused)[:200]}'")
@@ -199,6 +202,7 @@ def _variable_values(container: Container, graph: Graph) -> dict[str, np.ndarray
             len(type_.shape) == len(entry.shape)
             and all(not isinstance(d, int) or d == n for d, n in zip(type_.shape, entry.shape, strict=True))
         )
+        # Here, and not when the session is made: a file that loads can be run.
         if entry.dtype is not type_.dtype or not fits:
             raise CorruptFileError(
                 f"variable '{op_name}' is {type_}, its value is {entry.dtype.name}{format_shape(entry.shape)}"

@@ -1,4 +1,4 @@
-"""Reading checkpoints without a graph."""
+"""`CheckpointReader`: the values of a checkpoint, read without a graph."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class CheckpointReader:
         return self.view(tensor_str).copy()
 
     def view(self, name: str) -> np.ndarray[Any, Any]:
-        """The value `name` as it lies in the mapped file, maybe unaligned."""
+        """The value `name` as a view of the mapped file, which may be unaligned."""
         if name not in self._names:
             raise NotFoundError(message=f"Key {name} not found in checkpoint")
         return self._container.tensor(f"var/{name}")

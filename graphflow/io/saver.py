@@ -1,4 +1,4 @@
-"""`train.Saver`: checkpoints of a session's variables."""
+"""`train.Saver`: saves the variables of a session as checkpoints, and restores them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Saver:
         var_list: variables, or {name in the checkpoint: variable}; by default the default graph's global variables.
         reshape: lets a value of another shape but as many elements be restored.
         max_to_keep: older checkpoints of this Saver are deleted; None or 0 keeps all.
-        keep_checkpoint_every_n_hours: of those to be deleted, one in so many hours is kept.
+        keep_checkpoint_every_n_hours: of the checkpoints to be deleted, one is kept for every period of this length.
         defer_build: chooses the variables only when `build` is called.
         allow_empty: accepts that there is nothing to save.
         pad_step_number: ``model-00000003``.
@@ -94,7 +94,7 @@ class Saver:
             self.build()
 
     def build(self) -> None:
-        """Chooses the variables, where `defer_build` had put that off."""
+        """Chooses the variables, if `defer_build` has put that off."""
         if self._variables is not None:
             return
         chosen = self._var_list
@@ -156,9 +156,12 @@ class Saver:
             raise ValueError(f"Parent directory of {prefix} doesn't exist, can't save.")
         if not variables:
             return None
+        # In one run, so that all values are of the same moment.
         values = sess.run([op.outputs[0] for op in variables.values()])
         stored = {name: (op, value) for (name, op), value in zip(variables.items(), values, strict=True)}
         self._write(prefix, sess.graph if write_meta_graph else None, stored, step)
+        # The checkpoint first, then the file that names it, then the old ones: a crash in
+        # between leaves every name valid.
         if write_state:
             self._record(prefix)
             update_checkpoint_state(
@@ -178,13 +181,14 @@ class Saver:
                 write_model(path, graph, stored, step=step)
                 return
             except FormatError as e:
-                # A py_func must not keep anybody from saving weights: whoever restores builds the graph himself.
+                # A graph with a py_func cannot be saved, but its weights can: who restores them builds the graph anyway.
                 _LOG.warning("%s: saved without its graph: %s", path, e)
         write_model(path, None, stored, step=step)
 
     def _record(self, prefix: str) -> None:
         if not self._max_to_keep:
             return
+        # A name that is saved again is the newest.
         self._last_checkpoints = [c for c in self._last_checkpoints if c[0] != prefix]
         self._last_checkpoints.append((prefix, time.time()))
         if len(self._last_checkpoints) > self._max_to_keep:
@@ -193,17 +197,19 @@ class Saver:
     def _delete_old(self) -> None:
         while self._to_be_deleted:
             prefix, saved = self._to_be_deleted.pop(0)
+            # As TensorFlow: the first one after each period stays for good.
             if saved > self._next_checkpoint_time:
                 self._next_checkpoint_time += self._keep_seconds
                 continue
             try:
                 remove_checkpoint(prefix)
             except OSError as e:
+                # The new checkpoint is safe; a file that cannot be deleted must not end the training.
                 _LOG.warning("Ignoring: %s", e)
 
     # ------------------------------------------------------------------ restoring
     def restore(self, sess: Any, save_path: str | os.PathLike[str] | None) -> None:
-        """Gives the variables the values of a checkpoint; they need no initialiser then. All change, or none.
+        """Gives the variables the values of a checkpoint, so that they need no initialisation. All of them change, or none.
 
         Raises:
             ValueError: there is no such checkpoint.
@@ -226,6 +232,7 @@ class Saver:
             error = f"Key {missing[0]} not found in checkpoint" + (f" (nor {', '.join(missing[1:])})" if missing[1:] else "")
             what = "Variable name or other graph key that is missing from the checkpoint"
             raise NotFoundError(op=variables[missing[0]], message=_FAILED.format(what=what, error=error))
+        # All values are checked before the first variable changes.
         values = {name: self._fitting(name, op, reader.view(name)) for name, op in variables.items()}
         for name, op in variables.items():
             sess._load_variable(op, values[name])
@@ -262,6 +269,7 @@ class Saver:
         """Takes over checkpoints whose age is unknown."""
         if not isinstance(last_checkpoints, (list, tuple)):
             raise AssertionError(f"a list of names is expected, not {last_checkpoints!r}")
+        # An age that is unknown counts as new, so that `keep_checkpoint_every_n_hours` keeps them.
         self._last_checkpoints = [(prefix, float("inf")) for prefix in last_checkpoints]
 
     def set_last_checkpoints_with_time(self, last_checkpoints_with_time: Sequence[tuple[str, float]]) -> None:

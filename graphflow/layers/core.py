@@ -1,4 +1,4 @@
-"""`tf.layers`: functions and objects that make their variables themselves."""
+"""`tf.layers`: layers as functions and as objects, which make their own variables."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _snake_case(name: str) -> str:
 
 
 class Layer:
-    """A layer: variables made by `build` at its first call, shared by the later ones, and `call`."""
+    """A layer: `build` makes its variables at the first call, later calls share them, and `call` computes the result."""
 
     def __init__(self, trainable: bool = True, name: str | None = None, dtype: Any = None, _reuse: Any = None) -> None:
         self.trainable = trainable
@@ -93,6 +93,7 @@ class Layer:
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         x = convert_to_tensor(inputs)
+        # The first call opens a scope with a name of its own; later calls enter that scope again.
         if self._scope is None:
             scope = variable_scope(self._given_name, _snake_case(type(self).__name__), [x], reuse=self._reuse)
         else:
@@ -100,6 +101,7 @@ class Layer:
         with scope as opened:
             self._scope = self._scope or opened
             if not self.built:
+                # Variables take the dtype of the first input, but an integer input does not make integer weights.
                 self.dtype = self.dtype or (x.base_dtype if x.base_dtype.is_floating else float32)
                 self.build(x.shape)
                 self.built = True
@@ -164,6 +166,7 @@ class Dense(Layer):
         if inputs.shape.ndims == 2:
             out = matmul(inputs, self.kernel)
         else:
+            # All leading axes as rows of one product, which is one kernel and needs no batches of products.
             sizes = inputs.shape.as_list()
             rows = matmul(reshape(inputs, [-1, sizes[-1]]), self.kernel)
             known = sizes if sizes.count(None) == 0 else [shape(inputs)[i] if d is None else d for i, d in enumerate(sizes)]
@@ -214,7 +217,7 @@ def dense(
 
 
 def _by_training(training: Any, active: Callable[[], Tensor], passive: Callable[[], Tensor]) -> Tensor:
-    """One of two tensors; a `training` tensor decides in each run."""
+    """One of two tensors: a Python `training` decides now, so only one of them is built; a tensor decides in each run."""
     if isinstance(training, (bool, int)):
         return active() if training else passive()
     return where_v2(convert_to_tensor(training), active(), passive())
@@ -260,6 +263,7 @@ class Flatten(Layer):
         if sizes.ndims == 1:
             return reshape(inputs, [-1, 1])
         rest = sizes[1:].num_elements()
+        # At most one size may be open in a reshape: the batch is read from the input, or known.
         if rest is None:
             return reshape(inputs, [shape(inputs)[0], -1] if sizes[0].value is None else [sizes[0].value, -1])
         return reshape(inputs, [-1, rest])
@@ -339,6 +343,7 @@ class BatchNormalization(Layer):
         axes = [i for i in range(rank) if i != self._axis]
 
         def spread(v: Any) -> Any:
+            # Vectors broadcast along the last axis by themselves.
             if v is None or self._axis == rank - 1:
                 return v
             return reshape(v, [v.shape[0].value if i == self._axis else 1 for i in range(rank)])
@@ -346,8 +351,11 @@ class BatchNormalization(Layer):
         if isinstance(training, (bool, int)) and not training:
             mean, variance = self.moving_mean.value(), self.moving_variance.value()
         else:
+            # Reads of their own, before the updates below: otherwise the result would
+            # depend on whether the updates run.
             old_mean, old_variance = self.moving_mean.read_value(), self.moving_variance.read_value()
             batch_mean, batch_variance = moments(inputs, axes)
+            # Where a run does not train it uses the moving values, as they were before this run.
             mean = _by_training(training, lambda: batch_mean, lambda: old_mean)
             variance = _by_training(training, lambda: batch_variance, lambda: old_variance)
             target = variance

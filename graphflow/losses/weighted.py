@@ -1,4 +1,4 @@
-"""`tf.losses`: losses that are weighted, reduced to a scalar and put into a collection."""
+"""`tf.losses`: loss functions that weight each element, reduce to a scalar and register the result in a collection."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 
 
 class Reduction:
-    """How the weighted losses become the result."""
+    """The ways to reduce weighted losses to the result."""
 
     NONE = "none"
     SUM = "weighted_sum"
@@ -54,12 +54,14 @@ class Reduction:
 
 def _check_weights(weights: Tensor, values: Tensor) -> None:
     w, v = weights.shape, values.shape
+    # A scalar fits everything; what is unknown is left to the run.
     if w.ndims in (None, 0) or v.ndims is None:
         return
     what = (
         f"weights can not be broadcast to values. values.rank={v.ndims}. weights.rank={w.ndims}. values.shape={v}. "
         f"weights.shape={w}."
     )
+    # Stricter than broadcasting, as in TensorFlow: weights of another rank are mostly a mistake.
     if w.ndims != v.ndims:
         raise ShapeError(what)
     for a, b in zip(w, v, strict=True):
@@ -69,6 +71,7 @@ def _check_weights(weights: Tensor, values: Tensor) -> None:
 
 def _safe_ratio(total: Tensor, count: Tensor) -> Tensor:
     """total / count, 0 where the count is 0."""
+    # Divided by 1 where the count is 0: a 0 / 0 that is not selected would still make the gradient NaN.
     some = greater(count, 0.0)
     return where(some, divide(total, where(some, count, ones_like(count))), zeros_like(total))
 
@@ -101,14 +104,17 @@ def compute_weighted_loss(
     Reduction.validate(reduction)
     with name_scope(scope, "weighted_loss", [losses] if isinstance(losses, Tensor) else None):
         given = convert_to_tensor(losses)
+        # As in TensorFlow losses are weighted in float32 and cast back at the end.
         values = cast(given, float32)
         plain = float(weights) if isinstance(weights, (int, float)) and not is_tensor_like(weights) else None
         scale = cast(convert_to_tensor(weights), float32)
         _check_weights(scale, values)
+        # The default weight needs no op.
         weighted = values if plain == 1.0 else multiply(values, scale)
         loss = weighted
         if reduction != Reduction.NONE:
             loss = reduce_sum(weighted)
+        # Weights broadcast, so they are summed over the shape of the losses.
         if reduction == Reduction.MEAN:
             loss = _safe_ratio(loss, reduce_sum(ones_like(values) * scale))
         elif reduction == Reduction.SUM_OVER_BATCH_SIZE or (reduction == Reduction.SUM_BY_NONZERO_WEIGHTS and plain):
@@ -207,6 +213,8 @@ def huber_loss(
     with name_scope(scope, "huber_loss") as s:
         t, p = _pair(labels, predictions)
         error = abs(p - t)
+        # The two branches in one formula without a selection: beyond delta the first term
+        # stays constant and the second grows.
         quadratic = minimum(error, delta)
         losses = 0.5 * quadratic * quadratic + delta * (error - quadratic)
         return compute_weighted_loss(losses, weights, s, loss_collection, reduction)
@@ -273,6 +281,7 @@ def softmax_cross_entropy(
             if classes is None:
                 raise ArgumentError("label_smoothing needs a known number of classes (the last dimension of logits)")
             t = t * (1 - label_smoothing) + label_smoothing / classes
+        # As in TensorFlow the labels of this loss get no gradient.
         losses = softmax_cross_entropy_with_logits_v2(labels=stop_gradient(t), logits=x, name="xentropy")
         return compute_weighted_loss(losses, weights, s, loss_collection, reduction)
 
@@ -291,6 +300,7 @@ def sparse_softmax_cross_entropy(
     with name_scope(scope, "sparse_softmax_cross_entropy_loss") as s:
         x, t = convert_to_tensor(logits), convert_to_tensor(labels)
         if t.shape.ndims is not None and t.shape.ndims == x.shape.ndims and t.shape[-1].value == 1:
+            # Labels [batch, 1] are accepted for [batch].
             t = squeeze(t, [-1])
         losses = sparse_softmax_cross_entropy_with_logits(labels=t, logits=x, name="xentropy")
         w = weights

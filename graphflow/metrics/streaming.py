@@ -1,4 +1,4 @@
-"""`tf.metrics`: (value, update_op) over counters that are local variables."""
+"""`tf.metrics`: metrics over many runs, as pairs (value, update_op) on counters that are local variables."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ Metric = tuple[Tensor, Tensor]
 
 
 def _counter(name: str) -> Variable:
+    # Local variables: a metric starts anew in each session, and no checkpoint holds it.
     return Variable(
         lambda: Zeros()([], float32),
         trainable=False,
@@ -49,6 +50,7 @@ def _counter(name: str) -> Variable:
 
 def _ratio(total: Any, count: Any, name: str) -> Tensor:
     """total / count, 0 before anything was counted."""
+    # As in `losses`: no division by 0, even where its result would be dropped.
     total, count = convert_to_tensor(total), convert_to_tensor(count)
     some = greater(count, 0.0)
     return where(some, divide(total, where(some, count, ones_like(count))), zeros_like(total), name=name)
@@ -67,6 +69,7 @@ def _weighted(values: Tensor, weights: Any) -> tuple[Tensor, Tensor]:
     if weights is None:
         return reduce_sum(values), cast(size(values), float32)
     w = cast(convert_to_tensor(weights), float32)
+    # Weights broadcast, and must count once for each value.
     spread = w * ones_like(values)
     return reduce_sum(values * spread), reduce_sum(spread)
 
@@ -78,6 +81,7 @@ def _mean_of(
     amount, number = _weighted(values, weights)
     new_total, new_count = assign_add(total, amount), assign_add(count, number)
     value = finish(_ratio(total, count, "value"))
+    # The update's result is computed from the counters after the update, so that it includes this run.
     return _register(value, finish(_ratio(new_total, new_count, "update_op")), metrics_collections, updates_collections)
 
 
@@ -123,6 +127,7 @@ def accuracy(
     """How often predictions equal labels."""
     with variable_scope(name, "accuracy"):
         t, p = _matched(labels, predictions)
+        # Compared in the dtype of the labels, as in TensorFlow.
         hit = cast(equal(cast(p, t.base_dtype), t), float32)
         return _mean_of(hit, weights, _same, metrics_collections, updates_collections)
 

@@ -1,4 +1,4 @@
-"""Learning rates that depend on the global step: tensors, evaluated anew in every run."""
+"""Learning rates that decay with the global step: tensors, which every run computes from the current step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def _operands(decay: str, learning_rate: Any, global_step: Any, *others: Any) -> list[Tensor]:
-    """The rate as a tensor, and the step and the rest in its dtype."""
+    """The learning rate as a tensor, then the step and the other operands, cast to its dtype."""
     if global_step is None:
         raise ArgumentError(f"global_step is required for {decay}.")
     rate = convert_to_tensor(learning_rate, name="learning_rate")
@@ -99,6 +99,7 @@ def piecewise_constant(x: Any, boundaries: Sequence[Any], values: Sequence[Any],
                 f"Boundaries ({list(boundaries)}) must have the same dtype as x ({position.base_dtype.name}): {e}"
             ) from None
         outcome = convert_to_tensor(values[-1])
+        # From the last piece to the first, so that the first boundary not passed decides.
         for limit, value in zip(reversed(limits), reversed(values[:-1]), strict=True):
             chosen = convert_to_tensor(value, None if isinstance(value, Tensor) else outcome.base_dtype)
             outcome = where(less_equal(position, cast(limit, position.base_dtype)), chosen, outcome)
@@ -120,6 +121,8 @@ def polynomial_decay(
             "polynomial_decay", learning_rate, global_step, decay_steps, end_learning_rate, power
         )
         if cycle:
+            # Each cycle ends at the next multiple of decay_steps. At step 0 the number of cycles
+            # would be 0, and so would the divisor.
             turns = ceil(divide(step, steps))
             steps = steps * where(equal(step, 0.0), cast(1.0, rate.base_dtype), turns)
         else:
@@ -160,6 +163,8 @@ def cosine_decay_restarts(
             restart = floor(fraction)
             fraction = fraction - restart
         else:
+            # The periods are a geometric series: after i of them fraction is (t_mul^i
+            # - 1) / (t_mul - 1), solved for i.
             restart = floor(log(1.0 - fraction * (1.0 - t_mul)) / numbers.log(t_mul))
             start = (1.0 - pow(cast(t_mul, rate.base_dtype), restart)) / (1.0 - t_mul)
             fraction = (fraction - start) / pow(cast(t_mul, rate.base_dtype), restart)

@@ -1,4 +1,4 @@
-"""Moving averages of variables."""
+"""`ExponentialMovingAverage`: moving averages of variables and tensors, in shadow variables."""
 
 from __future__ import annotations
 
@@ -38,12 +38,16 @@ def assign_moving_average(variable: Any, value: Any, decay: Any, zero_debias: bo
         if zero_debias:
             delta = _unbiased_delta(variable, target, rest)
         else:
+            # As a difference, so that the update is one subtraction from the variable.
             delta = (variable - target) * rest
         return assign_sub(variable, delta, name=scope)
 
 
 def _unbiased_delta(variable: Any, value: Tensor, rest: Tensor) -> Tensor:
-    """How far the variable is from the corrected average, which two variables of its own keep."""
+    """What to subtract from the variable so that it becomes the average without the bias of a start at zero.
+
+    Two variables beside it hold the biased average and the number of steps: after n steps the weights sum up to 1 - decay^n.
+    """
     with variable_scope(variable.op.name, values=[variable, value]):
         biased = get_variable("biased", variable.shape, value.base_dtype, Zeros(), trainable=False)
         local_step = get_variable("local_step", [], value.base_dtype, Zeros(), trainable=False)
@@ -91,6 +95,8 @@ class ExponentialMovingAverage:
                 raise ArgumentError(f"Moving average already computed for: {var.name}")
             with init_scope(var.graph):
                 if isinstance(var, Variable):
+                    # The average of a variable starts at its initial value. That of a tensor starts
+                    # at zero, and is corrected for it.
                     shadow = slots.create_slot(var, var.initialized_value(), self._name)
                     var.graph.add_to_collection(GraphKeys.MOVING_AVERAGE_VARIABLES, var)
                 else:
@@ -103,6 +109,7 @@ class ExponentialMovingAverage:
             decay = convert_to_tensor(self._decay, name="decay")
             if self._num_updates is not None:
                 n = cast(convert_to_tensor(self._num_updates), float32)
+                # A short memory in the first steps, when the values still change a lot.
                 decay = minimum(decay, (1.0 + n) / (10.0 + n))
             updates = [assign_moving_average(self._averages[v], v, decay, zero_debias=v in debias) for v in chosen]
             return group(*updates, name=scope)

@@ -1,4 +1,4 @@
-"""`Optimizer`: what all optimizers share. A subclass says what one step does to one variable."""
+"""`Optimizer`, the base of all optimizers; a subclass says what one step does to one variable."""
 
 from __future__ import annotations
 
@@ -92,6 +92,7 @@ class Optimizer:
         grad_loss: Any = None,
     ) -> list[GradientAndVariable]:
         """(gradient, variable) for each variable; the gradient is None where `loss` does not depend on it."""
+        # A function is a loss only in TensorFlow's eager mode.
         if callable(loss):
             raise RuntimeError("`loss` passed to Optimizer.compute_gradients should be a tensor when eager execution is off.")
         if gate_gradients not in (self.GATE_NONE, self.GATE_OP, self.GATE_GRAPH):
@@ -129,6 +130,7 @@ class Optimizer:
             raise ArgumentError(f"No gradients provided for any variable: {[str(v) for _, v in pairs]}.")
         graph = variables[0].graph
         with graph.as_default():
+            # Slots, like variables, must not depend on what surrounds this call.
             with init_scope(graph):
                 self._create_slots(variables)
             with name_scope(name, self._name) as scope:
@@ -141,10 +143,12 @@ class Optimizer:
                 if global_step is None:
                     done: Any = self._finish(updates, scope)
                 else:
+                    # The step counts once all variables have changed.
                     with graph.control_dependencies([self._finish(updates, "update")]):
                         done = assign_add(global_step, 1, name=scope)
             operation: Operation = done if isinstance(done, Operation) else done.op
             train_ops = graph.get_collection_ref(GraphKeys.TRAIN_OP)
+            # The collection is how scripts and tools find the training op.
             if operation not in train_ops:
                 train_ops.append(operation)
             return operation
@@ -157,6 +161,7 @@ class Optimizer:
         constraint = getattr(variable, "constraint", None)
         if constraint is None:
             return done
+        # The constraint applies to the value after the step.
         with variable.graph.control_dependencies([done]):
             return variable.assign(constraint(variable))
 
@@ -186,7 +191,7 @@ class Optimizer:
         raise NotImplementedError
 
     def _apply_sparse_duplicate_indices(self, grad: IndexedSlices, var: Any) -> Any:
-        """As `_apply_sparse`, for indices that may repeat: here their rows are added up first."""
+        """Applies rows of a gradient whose indices may repeat: adds repeated rows up, then calls `_apply_sparse`."""
         indices, position = unique(grad.indices)
         values = unsorted_segment_sum(grad.values, position, shape(indices)[0])
         return self._apply_sparse(IndexedSlices(values, indices, grad.dense_shape), var)
@@ -249,6 +254,7 @@ class Optimizer:
 
     def _create_non_slot_variable(self, initial_value: Any, name: str, colocate_with: Any) -> Any:
         key = (name, colocate_with.graph)
+        # By graph, because an optimizer may be used in several.
         if key not in self._non_slots:
             self._non_slots[key] = Variable(initial_value, name=name, trainable=False)
         return self._non_slots[key]
@@ -264,6 +270,7 @@ def _flatten(variables: Any) -> list[Any]:
     while todo:
         v = todo.pop(0)
         if isinstance(v, (list, tuple, set, frozenset)) or hasattr(v, "__next__") or type(v).__name__.startswith("dict_"):
+            # In the order given: names and numbers of the ops follow it.
             todo[:0] = list(v)
         else:
             found.append(v)

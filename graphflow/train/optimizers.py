@@ -1,4 +1,4 @@
-"""The optimizers: gradient descent, momentum, Adam, RMSProp, Adagrad, Adadelta, FTRL. Formulas: `ops.training`."""
+"""The optimizers: gradient descent, momentum, Adam, RMSProp, Adagrad, Adadelta, FTRL. `optimizer_updates` has the formulas."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 
 class _SlotOptimizer(Optimizer):
-    """One op per variable on (variable, slots, hyper-parameters, gradient)."""
+    """An optimizer whose step is one op per variable, on (variable, slots, hyper-parameters, gradient)."""
 
     _dense_op: OpDef
     _sparse_op: OpDef
@@ -53,7 +53,7 @@ class _SlotOptimizer(Optimizer):
         return build(self._dense_op, [*self._refs(var), *self._hypers(var), grad], self._attrs())
 
     def _apply_sparse_duplicate_indices(self, grad: IndexedSlices, var: Any) -> Tensor:
-        # The op itself adds up repeated rows.
+        # Without the base class's `unique`, which runs only on the reference back end: the op itself adds up repeated rows.
         inputs = [*self._refs(var), *self._hypers(var), grad.values, grad.indices]
         return build(self._sparse_op, inputs, self._attrs())
 
@@ -74,6 +74,7 @@ class GradientDescentOptimizer(_SlotOptimizer):
         self._hyper_tensors = [self._learning_rate_tensor]
 
     def _apply_sparse_duplicate_indices(self, grad: IndexedSlices, var: Any) -> Tensor:
+        # Subtraction needs no sum beforehand: repeated rows are subtracted one after the other.
         (rate,) = self._hypers(var)
         return scatter_sub(var, grad.indices, grad.values * rate)
 
@@ -139,6 +140,7 @@ class AdamOptimizer(_SlotOptimizer):
         return optimizer_updates.MomentumAttrs()
 
     def _create_slots(self, var_list: Sequence[Any]) -> None:
+        # As TensorFlow, which puts the shared variables beside the first one by name.
         first = min(var_list, key=lambda v: v.name)
         self._create_non_slot_variable(self._call_if_callable(self._beta1), "beta1_power", first)
         self._create_non_slot_variable(self._call_if_callable(self._beta2), "beta2_power", first)
@@ -162,6 +164,7 @@ class AdamOptimizer(_SlotOptimizer):
 
     def _finish(self, update_ops: Sequence[Any], name_scope: str) -> Operation:
         beta1_power, beta2_power = self._get_beta_accumulators()
+        # After all variables: their steps read the powers of this step.
         with beta1_power.graph.control_dependencies(update_ops):
             powers = [
                 beta1_power.assign(beta1_power * self._like([self._beta1_t], beta1_power)[0]),
@@ -199,6 +202,7 @@ class RMSPropOptimizer(_SlotOptimizer):
         for v in var_list:
             dtype = v.dtype.base_dtype
             if v.shape.is_fully_defined():
+                # Ones, as in TensorFlow: the first steps are not divided by a root close to 0.
                 self._get_or_make_slot_with_initializer(v, Ones(dtype), v.shape, dtype, "rms", self._name)
             else:
                 from graphflow.ops.array.fill import ones_like

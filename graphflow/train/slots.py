@@ -26,9 +26,10 @@ def create_slot_with_initializer(primary: Any, initializer: Any, shape: TensorSh
 
 
 def create_zeros_slot(primary: Any, name: str, dtype: DType | None = None) -> Any:
-    """A slot of zeros like `primary`, whose shape may be open."""
+    """A slot of zeros of the shape and dtype of `primary`, whose static shape may be open."""
     element = primary.dtype.base_dtype if dtype is None else dtype
     if primary.shape.is_fully_defined():
         return create_slot_with_initializer(primary, Zeros(), primary.shape, element, name)
+    # The shape is known only in the run that initialises both: that of the value which the variable gets there.
     source = primary.initialized_value() if hasattr(primary, "initialized_value") else primary
     return create_slot(primary, zeros(shape_of(source), element), name)

@@ -23,6 +23,7 @@ def get_global_step(graph: Graph | None = None) -> Any:
     """
     graph = context.get_default_graph() if graph is None else graph
     registered = graph.get_collection(GraphKeys.GLOBAL_STEP)
+    # As in TensorFlow: several of them are none.
     if len(registered) > 1:
         return None
     found = registered or [
@@ -39,6 +40,7 @@ def create_global_step(graph: Graph | None = None) -> Any:
     graph = context.get_default_graph() if graph is None else graph
     if get_global_step(graph) is not None:
         raise ArgumentError('"global_step" already exists.')
+    # Always called "global_step", whatever scope is open: checkpoints and scripts find it by that name.
     with graph.as_default(), graph.name_scope(None):
         return get_variable(
             GraphKeys.GLOBAL_STEP,

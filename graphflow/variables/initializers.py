@@ -1,4 +1,4 @@
-"""Initial values of variables: objects called with a shape and a dtype."""
+"""Initializers: objects that make the initial value of a variable from a shape and a dtype."""
 
 from __future__ import annotations
 
@@ -85,6 +85,8 @@ class Constant(Initializer):
         self.verify_shape = verify_shape
 
     def make(self, shape: list[int], dtype: DType) -> Tensor:
+        # A Fill instead of a stored array: a large table of one number takes no memory in the
+        # graph. Bools and strings are stored.
         if np.ndim(self.value) == 0 and dtype not in (string, bool_):
             return fill.fill(shape, constant(self.value, dtype), name=CONST.name)
         if self.verify_shape and list(np.shape(self.value)) != shape:
@@ -98,6 +100,7 @@ class RandomUniform(Initializer):
         self.dtype = as_dtype(dtype)
 
     def make(self, shape: list[int], dtype: DType) -> Tensor:
+        # As `random_uniform`: floats are below 1 by default; integers need an upper bound.
         maxval = 1 if self.maxval is None and dtype.is_floating else self.maxval
         return sampling.random_uniform(shape, self.minval, maxval, dtype, seed=self.seed)
 
@@ -112,7 +115,7 @@ class RandomNormal(Initializer):
 
 
 class TruncatedNormal(Initializer):
-    """Normal, values beyond two standard deviations drawn again."""
+    """Normal, of values within two standard deviations of the mean only."""
 
     def __init__(self, mean: Any = 0.0, stddev: Any = 1.0, seed: int | None = None, dtype: Any = float32) -> None:
         self.mean, self.stddev, self.seed = mean, stddev, seed
@@ -130,12 +133,16 @@ class UniformUnitScaling(Initializer):
         self.dtype = as_dtype(dtype)
 
     def make(self, shape: list[int], dtype: DType) -> Tensor:
+        # A uniform distribution in ±a has the variance a^2 / 3: with this limit it is factor^2 / inputs.
         limit = math.sqrt(3 / max(1, math.prod(shape[:-1]))) * self.factor
         return sampling.random_uniform(shape, -limit, limit, dtype, seed=self.seed)
 
 
 def _fans(shape: list[int]) -> tuple[float, float]:
-    """(fan in, fan out) of a weight of this shape; leading dimensions are a convolution's window."""
+    """(fan in, fan out): how many inputs and outputs a weight of this shape connects.
+
+    The last two dimensions count; those before them are the window of a convolution, which both are multiplied with.
+    """
     if len(shape) < 2:
         size = shape[0] if shape else 1
         return size, size
@@ -143,7 +150,7 @@ def _fans(shape: list[int]) -> tuple[float, float]:
     return shape[-2] * window, shape[-1] * window
 
 
-# The standard deviation of a standard normal distribution truncated at ±2.
+# The standard deviation of a standard normal distribution truncated at ±2. Dividing by it gives the variance asked for.
 _TRUNCATED_STDDEV = 0.87962566103423978
 
 
@@ -172,6 +179,7 @@ class VarianceScaling(Initializer):
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         variance = self.scale / max(1.0, fan)
         if self.distribution == "uniform":
+            # A uniform distribution in ±a has the variance a^2 / 3.
             limit = math.sqrt(3.0 * variance)
             return sampling.random_uniform(shape, -limit, limit, dtype, seed=self.seed)
         if self.distribution == "untruncated_normal":
@@ -180,7 +188,7 @@ class VarianceScaling(Initializer):
 
 
 class _Scaled(VarianceScaling):
-    """VarianceScaling with everything but the seed fixed."""
+    """A VarianceScaling whose scale, mode and distribution are fixed by the class (`_fixed`)."""
 
     _fixed: tuple[float, str, str] = (1.0, "fan_avg", "uniform")
 
@@ -226,6 +234,7 @@ class Orthogonal(Initializer):
         if len(shape) < 2:
             raise ArgumentError("The tensor to initialize must be at least two-dimensional")
         rows, columns = math.prod(shape[:-1]), shape[-1]
+        # Orthonormal columns need at least as many rows, so a wide matrix is the transpose of a tall one.
         q = orthonormal(sampling.random_normal([max(rows, columns), min(rows, columns)], dtype=dtype, seed=self.seed))
         if rows < columns:
             q = transpose(q)
@@ -278,8 +287,9 @@ def lecun_uniform(seed: int | None = None) -> LecunUniform:
 def contrib_variance_scaling_initializer(
     factor: float = 2.0, mode: str = "FAN_IN", uniform: bool = False, seed: int | None = None, dtype: Any = float32
 ) -> VarianceScaling:
-    """tf.contrib.layers.variance_scaling_initializer: its own defaults, and a factor 1.3 for the truncated normal."""
-    # stddev sqrt(1.3 * factor / n), where VarianceScaling divides by the truncation's exact stddev.
+    """tf.contrib.layers.variance_scaling_initializer: as VarianceScaling, with other defaults."""
+    # Its truncated normal has the standard deviation sqrt(1.3 * factor / n): an approximate correction of what truncation
+    # takes away. VarianceScaling corrects exactly, so the scale undoes the one and applies the other.
     scale = factor if uniform else 1.3 * factor * _TRUNCATED_STDDEV**2
     return VarianceScaling(scale, mode.lower(), "uniform" if uniform else "truncated_normal", seed, dtype)
 

@@ -22,6 +22,7 @@ Regularizer = Callable[[Any], Tensor | None]
 
 
 def _check(scale: Any) -> float:
+    # TensorFlow refuses integers; here 0, which means no regularizer, is let through.
     if isinstance(scale, bool) or not isinstance(scale, (int, float)) or (isinstance(scale, int) and scale != 0):
         raise ArgumentError(f"scale cannot be an integer: {scale}")
     if scale < 0.0:
@@ -34,6 +35,7 @@ def l1_regularizer(scale: float, scope: str | None = None) -> Regularizer:
     factor = _check(scale)
 
     def l1(weights: Any) -> Tensor | None:
+        # None, as in TensorFlow: no op is made for a loss that is always 0.
         if factor == 0.0:
             return None
         with name_scope(scope, "l1_regularizer") as name:

@@ -1,4 +1,4 @@
-"""`get_variable` and `variable_scope`: variables shared by name, apart from op names."""
+"""`get_variable` and `variable_scope`: variables that are shared by name, independently of the names of ops."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ AUTO_REUSE = _ReuseMode.AUTO_REUSE
 
 
 def no_regularizer(_: Any) -> None:
-    """Stands for no regularizer where a scope has one."""
+    """A regularizer that adds nothing: overrides the regularizer of the scope for one variable."""
 
 
 # ---------------------------------------------------------------------------------------------- the store
@@ -52,6 +52,8 @@ class _Store:
         self.scope_counts[scope] = self.scope_counts.get(scope, 0) + 1
 
     def close_subscopes(self, scope: str) -> None:
+        # Numbers of default names start anew each time a scope is entered: layers
+        # made in it again get the same names.
         prefix = scope + "/"
         for name in self.scope_counts:
             if name.startswith(prefix):
@@ -128,6 +130,7 @@ class VariableScope:
     def copy(self, **changes: Any) -> VariableScope:
         new = VariableScope.__new__(VariableScope)
         new.__dict__.update(self.__dict__)
+        # Straight into the fields: the constructor would convert again what is converted.
         new.__dict__.update({f"_{k}": v for k, v in changes.items()})
         return new
 
@@ -215,6 +218,7 @@ class variable_scope(AbstractContextManager[VariableScope]):
         self._target = name_or_scope
         self._default_name = default_name
         self._values = list(values or ())
+        # False means "inherit", as None does: reuse cannot be switched off inside a scope that reuses.
         self._reuse = reuse or None
         self._custom_getter = custom_getter
         self._with_names = auxiliary_name_scope
@@ -234,12 +238,14 @@ class variable_scope(AbstractContextManager[VariableScope]):
         self._exits: list[ExitStack] = []  # one object may be entered several times
 
     def __enter__(self) -> VariableScope:
+        # The graph of the tensors that are passed, as for name scopes.
         graph = next((v.graph for v in self._values if hasattr(v, "graph")), None) or context.get_default_graph()
         store = _store(graph)
         with ExitStack() as stack:
             stack.enter_context(graph.as_default())
             outer = store.current
             target = store.unique(self._default_name or "") if self._target is None else self._target
+            # A scope that is entered again opens a new name scope of its last part, as in TensorFlow.
             entered = target.name.split("/")[-1] if isinstance(target, VariableScope) else target
             names = graph.get_name_scope() + "/" if graph.get_name_scope() else ""
             if self._with_names and entered:
@@ -247,6 +253,7 @@ class variable_scope(AbstractContextManager[VariableScope]):
             changes = dict(self._changes)
             if isinstance(target, VariableScope):
                 base = target
+                # Entered again, a scope must not use up default names for the code around it.
                 counts = dict(store.scope_counts)
                 stack.callback(lambda: setattr(store, "scope_counts", counts))
                 changes["reuse"] = self._reuse or target.reuse
@@ -257,11 +264,13 @@ class variable_scope(AbstractContextManager[VariableScope]):
                 changes.update(name=full, name_scope=names, reuse=self._reuse or outer.reuse)
                 store.open(full)
             stack.callback(setattr, store, "current", outer)
+            # A copy, so that changes of defaults inside end with the block.
             scope = base.copy(**changes)
             if self._custom_getter is not None:
                 scope._custom_getter = _compose_getters(self._custom_getter, base.custom_getter)
             stack.callback(store.close_subscopes, scope.name)
             store.current = scope
+            # Nothing has failed so far: the exits now belong to __exit__.
             self._exits.append(stack.pop_all())
         return scope
 
@@ -277,6 +286,7 @@ def variable_op_scope(values: Any, name_or_scope: Any, default_name: str | None 
 def _compose_getters(inner: Any, outer: Any) -> Any:
     if outer is None:
         return inner
+    # The inner getter is asked first, and what it calls as its getter is the outer one.
     return lambda getter, *args, **kwargs: inner(lambda *a, **k: outer(getter, *a, **k), *args, **kwargs)
 
 
@@ -335,6 +345,7 @@ def get_variable(
     }
     getter = custom_getter if custom_getter is not None else scope.custom_getter
     full = _join(scope.name, name)
+    # The variable scope alone names a variable: at the root of name scopes.
     with context.get_default_graph().name_scope(None):
         if getter is None:
             return _get(full, **arguments)
@@ -347,6 +358,7 @@ _ALWAYS_PASSED = ("shape", "dtype", "initializer", "regularizer", "trainable", "
 
 def get_local_variable(name: str, *args: Any, **kwargs: Any) -> Any:
     """As get_variable, for a variable of LOCAL_VARIABLES that is not trainable."""
+    # A local variable is in no checkpoint, so no optimizer should train it.
     kwargs["trainable"] = False
     kwargs["collections"] = [*(kwargs.get("collections") or ()), GraphKeys.LOCAL_VARIABLES]
     return get_variable(name, *args, **kwargs)
@@ -395,6 +407,7 @@ def _get(
                 f"{found.dtype.name}."
             )
         return found
+    # AUTO_REUSE makes what is missing; True does not.
     if reuse is True:
         raise ArgumentError(
             f"Variable {name} does not exist, or was not created with tf.get_variable(). Did you mean to set "
@@ -416,6 +429,8 @@ def _get(
     )
     store.variables[name] = variable
     store.made_at[name] = Location(capture())
+    # Once, when the variable is made: sharing it must not add its loss again. Like the initial
+    # value, the loss must not depend on what control dependencies surround the call.
     if regularizer is not None and regularizer is not no_regularizer:
         graph = variable.graph
         with graph.name_scope(name + "/Regularizer/"), init_scope(graph):
@@ -442,6 +457,7 @@ def _initial_value(name: str, initializer: Any, shape: TensorShape, dtype: DType
         initializer = initializer()
     if shape.is_fully_defined():
         dims = shape.as_list()
+        # A function, because the ops of the initial value belong under the name scope that `Variable` opens.
         return lambda: _call_initializer(initializer, dims, dtype)
     if _takes_nothing(initializer):
         made: Callable[[], Any] = initializer
@@ -456,6 +472,7 @@ def _call_initializer(initializer: Any, shape: list[int | None], dtype: DType) -
     """TensorFlow passes the dtype by keyword; plain functions of shape alone, or of nothing, are taken too."""
     try:
         parameters = inspect.signature(initializer).parameters.values()
+    # Some callables written in C have no signature to look at.
     except (TypeError, ValueError):
         return initializer(shape, dtype=dtype)
     named = {p.name for p in parameters}

@@ -35,6 +35,7 @@ class Template:
             self._unique_name,
             self._name,
             custom_getter=self._custom_getter,
+            # A unique name may be that of another template, which then shares its variables.
             reuse=AUTO_REUSE if self._unique_name else None,
         )
 
@@ -43,6 +44,8 @@ class Template:
             with self._new_scope() as scope:
                 self._variable_scope = scope
                 return self._run(args, kwargs)
+        # Only a call that came to its end has made all variables; with `create_scope_now`
+        # the scope exists before any call.
         with variable_scope(self._variable_scope, reuse=True if self._called else None):
             return self._run(args, kwargs)
 

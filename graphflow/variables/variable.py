@@ -1,4 +1,4 @@
-"""`Variable`: a value that lives in the session, and the functions on sets of variables."""
+"""`Variable`, a value that lives in the session from run to run, and the functions on collections of variables."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class VariableAggregation:
 
 @contextmanager
 def init_scope(graph: Graph | None = None) -> Iterator[None]:
-    """Ops made inside keep the name scope but run after nothing else: the initialisers of variables."""
+    """Ops made inside have no control dependencies, for the initial values of variables; name scopes stay."""
     with (graph or context.get_default_graph()).control_dependencies(None):
         yield
 
@@ -64,6 +64,7 @@ class Variable:
         ValueError: no initial value, or one of unknown shape while `validate_shape` holds.
     """
 
+    # As for Tensor: numpy must leave ``array + variable`` to the variable.
     __array_priority__ = 100
     __array_ufunc__ = None
 
@@ -98,9 +99,11 @@ class Variable:
         self._trainable = trainable is not False
         self._constraint = constraint
         self._save_slice_info: Any = None
+        # As TensorFlow: a trainable variable is in that collection even if other collections were given.
         if self._trainable and GraphKeys.TRAINABLE_VARIABLES not in keys:
             keys.append(GraphKeys.TRAINABLE_VARIABLES)
         want = None if dtype is None else as_dtype(dtype).base_dtype
+        # The name scope belongs to the graph of the initial value, where that is a tensor.
         values = () if callable(initial_value) else (initial_value,)
         with init_scope(), name_scope(name, "Variable", values) as scope:
             self._make_ops(initial_value, want, validate_shape, shape, scope)
@@ -112,6 +115,7 @@ class Variable:
                 value = convert_to_tensor(initial_value(), dtype, name="initial_value")
         else:
             value = convert_to_tensor(initial_value, dtype, name="initial_value")
+        # Optimizers and savers need the shape before there is a value.
         if validate_shape and not value.shape.is_fully_defined():
             raise ArgumentError(f"initial_value must have a shape specified: {value}")
         self._initial_value = value
@@ -272,9 +276,10 @@ class Variable:
         raise TypeError("'Variable' object is not iterable.")
 
     def __bool__(self) -> bool:
+        # Raises the tensor's TypeError, with its advice.
         return bool(self._snapshot)
 
-    if TYPE_CHECKING:  # the loop below forwards them to the tensor
+    if TYPE_CHECKING:  # at run time the loop below gives the class these operators
 
         def __add__(self, other: Any) -> Tensor: ...
         def __neg__(self) -> Tensor: ...
@@ -306,6 +311,7 @@ for _name in _OPERATORS:
 
 
 def _convert(value: Variable, dtype: DType | None, name: str | None) -> Tensor:
+    # No implicit casts, as for tensors.
     if dtype is not None and value.dtype.base_dtype is not dtype:
         raise DTypeError(
             f"Incompatible type conversion requested to type '{dtype.name}' for variable of type "

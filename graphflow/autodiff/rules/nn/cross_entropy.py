@@ -12,14 +12,12 @@ from graphflow.ops.math.unary import negative
 from graphflow.ops.nn.softmax import log_softmax, softmax
 
 
-# Both ops have two outputs, so there are two gradients. That of the second output, the derivative by the logits, arrives
-# only where somebody differentiates twice.
-
-
 def _spread_loss(op: Operation, grad: Tensor) -> Tensor:
     return expand_dims(grad, op.attrs.axis)
 
 
+# Both ops have two outputs, so there are two gradients. That of the second output, the derivative by the logits, arrives
+# only where somebody differentiates twice.
 @gradient_of("SoftmaxCrossEntropyWithLogits")
 def _dense_grad(op: Operation, grad_loss: Tensor | None, grad_backprop: Tensor | None) -> list[Tensor | None]:
     logits, labels = op.inputs
