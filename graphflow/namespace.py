@@ -1,4 +1,4 @@
-"""How a namespace finds its names: in the list of `public_names`, when they are first used."""
+"""`namespace`: gives a module the names that `public_names` lists for it, each loaded when it is first used."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def resolve(module: str, attribute: str) -> Any:
 
 
 def near(attribute: str, names: list[str]) -> str:
-    """Which names a misspelt one may mean, as the end of a sentence."""
+    """Suggestions for a misspelt name, as the end of an error text; empty if nothing is close."""
+    # Python itself asks for such names (``__path__``, ``__wrapped__``), and needs no advice.
     if attribute.startswith("_"):
         return ""
     import difflib

@@ -1,8 +1,8 @@
-"""What is public: the one list. A new name for users goes here and nowhere else.
+"""The one list of public names: a new name for users goes here and nowhere else.
 
-Namespace -> module -> names; the namespace "" is the package itself, ``tf.``. ``name=attribute`` gives an attribute another
-name. Nothing is imported until a name is first used. The stubs (`*.pyi`) that type checkers and editors read say the same:
-``pytest tests/test_public_names.py --update-golden`` writes them.
+Namespace -> module -> names; the namespace "" is the package itself, ``tf.``. ``name=attribute`` gives an attribute of the
+module another name. Nothing is imported until a name is first used. The stubs (`*.pyi`) that type checkers and editors read
+are written from this list by ``pytest tests/test_public_names.py --update-golden``.
 """
 
 from __future__ import annotations
@@ -335,7 +335,7 @@ PUBLIC: dict[str, dict[str, str]] = {
     },
 }
 
-#: Namespaces: attribute of the package -> the module it is.
+#: Name of a namespace, an attribute of the package -> the module behind it.
 NAMESPACES: dict[str, str] = {
     **{
         name: f"graphflow.api.{name}"
@@ -344,7 +344,7 @@ NAMESPACES: dict[str, str] = {
             "math", "nn", "random", "regularizers", "shapes", "timeline",
         )
     },
-    # Rooms of the package that are namespaces as they are.
+    # Subpackages and modules that are namespaces themselves.
     **{
         name: f"graphflow.{name}"
         for name in ("compat", "compiler", "io", "layers", "losses", "metrics", "ops", "runtime", "train", "viz")

@@ -39,13 +39,13 @@ def as_str_any(value: Any) -> str:
 
 
 def dimension_value(dimension: Any) -> int | None:
-    """The size of a Dimension, or of what is one already."""
+    """The size of a Dimension as an int or None; an int or None is returned as it is."""
     size: int | None = getattr(dimension, "value", dimension)
     return size
 
 
 def dimension_at_index(shape: TensorShape, index: int) -> Any:
-    """shape[index], unknown where the rank is."""
+    """shape[index]; an unknown Dimension where the rank is unknown."""
     from graphflow.framework.shapes import Dimension
 
     return Dimension(None) if shape.ndims is None else shape[index]

@@ -1,4 +1,4 @@
-"""TensorFlow 2's switches between its two behaviours. Here there is only the first: graphs and sessions."""
+"""TensorFlow 2's switches between its behaviours; here there is only TensorFlow 1's: graphs and sessions."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ __version__ = graphflow.__version__
 
 
 def __getattr__(name: str) -> Any:
+    # Kept, so that each name is looked up once.
     value = getattr(graphflow, name)
     globals()[name] = value
     return value

@@ -1,1 +1,1 @@
-"""What a script needs around its model: flags, files, messages."""
+"""Services for scripts around a model: command-line flags, files, log messages."""

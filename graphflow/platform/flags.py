@@ -30,7 +30,7 @@ class UnrecognizedFlagError(Error, AttributeError):
 
 
 class Flag:
-    """One flag. Its text is that of its value."""
+    """One command-line flag: name, default, current value, and how its text is parsed. ``str(flag)`` is the value's."""
 
     def __init__(self, name: str, parse: Callable[[str], Any], default: Any, help: str, where: str) -> None:
         self.name = name
@@ -51,6 +51,7 @@ class Flag:
             value = self.parse(text)
         except ValueError as e:
             raise IllegalFlagValueError(f"flag --{self.name}={text}: {e}") from None
+        # The first occurrence replaces the default, further ones add to the list.
         self.value = [*(self.value if self.present else []), value] if self.parse is _parse_item else value
         self.present += 1
 
@@ -61,9 +62,10 @@ class Flag:
 
 
 class FlagValues:
-    """The flags by name. Reading one parses sys.argv first, unless that has been done."""
+    """All flags, as attributes. Reading the first one parses sys.argv, unless flags have been parsed already."""
 
     def __init__(self) -> None:
+        # Past __setattr__, which sets flags.
         self.__dict__["__flags"] = {}
         self.__dict__["__parsed"] = False
 
@@ -72,6 +74,8 @@ class FlagValues:
         return found
 
     def _define(self, name: str, parse: Callable[[str], Any], default: Any, help: str) -> None:
+        # A file may define its flags again, as when a notebook cell or a reloaded module runs
+        # twice; two files may not share one.
         where = sys._getframe(2).f_code.co_filename
         old = self._flags().get(name)
         if old is not None and old.where != where:
@@ -85,7 +89,7 @@ class FlagValues:
         self.__dict__["__parsed"] = True
 
     def _parse_flags(self, args: Sequence[str] | None = None) -> None:
-        """The name that early TensorFlow scripts call."""
+        """Parses sys.argv, or `args` without a program name: the method that early TensorFlow scripts call."""
         self(["", *args] if args is not None else sys.argv, known_only=True)
 
     def __call__(self, argv: Sequence[str], known_only: bool = False) -> list[str]:
@@ -101,6 +105,7 @@ class FlagValues:
         todo = list(argv[1:])
         while todo:
             item = todo.pop(0)
+            # What follows is never a flag.
             if item == "--":
                 rest += todo
                 break
@@ -117,9 +122,11 @@ class FlagValues:
             elif flag is None:
                 if not known_only:
                     raise UnrecognizedFlagError(f"Unknown command line flag '{name}'{self._near(name)}")
+                # Others, such as a test runner's, may know it.
                 rest.append(item)
             elif equals:
                 flag.give(text)
+            # A bool takes no separate value: in ``--verbose file`` the file is an argument.
             elif flag.is_bool:
                 flag.give("true")
             elif todo:
@@ -207,6 +214,7 @@ def _parse_list(text: str) -> list[str]:
 
 
 def _parse_integer(text: str) -> int:
+    # 0x10 and 0b1, too.
     return int(text, 0)
 
 

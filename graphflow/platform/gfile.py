@@ -1,4 +1,4 @@
-"""`tf.gfile`: files, by TensorFlow's names, on the local file system."""
+"""`tf.gfile`: file operations under TensorFlow's names, on the local file system."""
 
 from __future__ import annotations
 
@@ -61,6 +61,7 @@ class GFile:
         if self._file is None:
             with _tensorflow_errors(self._name):
                 text = "b" not in self._mode
+                # Line ends stay as they are in the file, as in TensorFlow.
                 self._file = open(  # noqa: SIM115  (close() closes it)
                     self._name, self._mode, encoding="utf-8" if text else None, newline="" if text else None
                 )
@@ -89,6 +90,7 @@ class GFile:
 
     def size(self) -> int:
         """Bytes in the file."""
+        # What has been written but not yet handed to the system counts, too.
         self.flush()
         with _tensorflow_errors(self._name):
             return os.path.getsize(self._name)

@@ -28,6 +28,7 @@ def get_logger() -> logging.Logger:
     """The logger; the first call gives it a handler to stderr unless the program has set logging up itself."""
     logger = logging.getLogger("graphflow")
     with _lock:
+        # A program that has set up logging gets the messages its own way, once.
         if not logger.handlers and not logging.getLogger().handlers:
             handler = logging.StreamHandler(sys.stderr)
             handler.setFormatter(logging.Formatter(logging.BASIC_FORMAT))
@@ -88,6 +89,7 @@ def flush() -> None:
 def _nth_call() -> int:
     """How often the line that called the caller has done so, from 0."""
     frame = sys._getframe(2)
+    # The user's line: the function that logs is one frame up, its caller two.
     place = (frame.f_code.co_filename, frame.f_lineno)
     with _lock:
         _counts[place] += 1

@@ -1,5 +1,6 @@
-"""``python -m graphflow {info,check,dot} FILE``: what a model file holds, whether it is sound, and its picture;
-``python -m graphflow cache``: the compiled code kept on disk.
+"""The command line: ``python -m graphflow {info,check,dot} FILE`` and ``python -m graphflow cache``.
+
+It shows what a model file holds, checks it and draws it, and it shows or clears the cache of compiled code.
 
 Exit status: 0 all well, 1 the file is damaged, foreign or too new, 2 wrong usage or the file cannot be read or written.
 """
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OK if e.code in (0, None) else USAGE
     try:
         status: int = options.run(options)
+        # Here, so that a closed pipe or a full disk is noticed before the status is decided.
         sys.stdout.flush()
         return status
     except FormatError as e:
@@ -77,6 +79,7 @@ def _fail(options: argparse.Namespace, status: int, error: Exception) -> int:
 
 def _describe(path: str) -> dict[str, Any]:
     """What a file holds, as a JSON value. Raises FormatError and OSError."""
+    # Commands import what they need: ``cache`` and ``--help`` load neither the graph nor the op library.
     from graphflow.io.container import read_container
     from graphflow.io.native import load, step_of, variable_names
 

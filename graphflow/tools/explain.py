@@ -1,4 +1,4 @@
-"""`explain` and `plan_to_dot`: what the compiler made of some fetches, in words and as a picture."""
+"""`explain` and `plan_to_dot`: the kernels that the compiler made for some fetches, in words and as a picture."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def explain(
     session: Any = None,
     feed_shapes: Mapping[Any, Any] | None = None,
 ) -> str:
-    """What was fused into which kernel, what each reads, writes and computes, and why neighbours stayed apart.
+    """A text about the kernels: what was fused into each, what it reads, writes and computes, and why neighbours stayed apart.
 
-    Once ``session.profile(fetches, feed_dict)`` has run them in this session, also how long each kernel took, and what share
-    that is of what the machine can do at best.
+    After ``session.profile(fetches, feed_dict)`` in the same session it also tells how long each kernel took, and what share of
+    the machine's best that is.
 
     Args:
         fetches: what `Session.run` would be given.
@@ -69,6 +69,7 @@ def plan_to_dot(
     labels = {
         names[i]: f"{b.type.dtype.name} {format_shape(tuple(evaluate(d, sizes) for d in b.type.shape or ()))}"
         for i, b in enumerate(plan.buffers)
+        # Buffers that pass nothing from kernel to kernel would only clutter the picture.
         if b.role not in ("constant", "scratch", "run_index", "is_initialized")
     }
     boxes = []
@@ -76,12 +77,13 @@ def plan_to_dot(
     for step in plan.steps:
         variables = {b for b in step.buffers if plan.buffers[b].role == "variable"}
         moved = [b for b in dict.fromkeys(step.buffers) if names[b] in labels]
-        # A kernel may read back what it has just written; that is no arrow from elsewhere.
+        # A kernel may read back what it has just written itself: that is no edge from another kernel.
         reads = [b for b in step.reads if b in moved and b not in variables and (b in written or b not in step.writes)]
         writes = [b for b in step.writes if b in moved and b not in variables]
         written.update(writes)
         boxes.append(
             KernelBox(
+                # A copy has no function of its own.
                 name="" if step.function.startswith("copy ") else step.function,
                 kind=step.pattern,
                 operations=tuple(step.origin),

@@ -1,4 +1,4 @@
-"""TensorFlow's `tensorflow.python.client.timeline`: the step statistics of a run as a trace to look at."""
+"""`Timeline`: the step statistics of a run as a Chrome trace, as in `tensorflow.python.client.timeline`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Timeline"]
 
 
 class Timeline:
-    """``Timeline(run_metadata.step_stats).generate_chrome_trace_format()``.
+    """Makes a Chrome trace of a run: ``Timeline(run_metadata.step_stats).generate_chrome_trace_format()``.
 
     Args:
         step_stats: of a run with ``trace_level=RunOptions.FULL_TRACE``.

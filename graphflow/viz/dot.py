@@ -42,16 +42,16 @@ def to_dot(
 ) -> str:
     """The graph as DOT text; the same graph always gives the same text.
 
-    Ops are coloured by family, gradient ops are dashed, variables have a double border, control edges are dotted, and
-    an edge that lets an op change a variable has arrows at both ends. (A folded optimizer names the variables instead.)
+    Ops are coloured by family, gradient ops are dashed, variables have a double border, control edges are dotted, and an edge
+    from a variable to an op that changes it has arrows at both ends. (A folded optimizer lists its variables instead.)
 
     Args:
         graph: to be drawn.
         operations: only these of its operations; all by default.
         gradients: "folded" draws each gradient scope as one node, "hidden" leaves it out.
         variables: "folded" draws a variable and the ops that read and initialise it as one node.
-        optimizers: "folded" draws what an optimizer made, with the variables that only it uses, as one node.
-        collapse: whether inner scopes become single nodes; by default only as far as 300 nodes demand it.
+        optimizers: "folded" draws the ops of an optimizer, with the variables that only it uses, as one node.
+        collapse: whether inner scopes become single nodes; by default only until no more than 300 nodes are left.
         legend: adds what the colours mean.
         rankdir: direction of the edges.
     """
@@ -61,6 +61,7 @@ def to_dot(
         if value not in ("full", "folded"):
             raise ValueError(f"{name} must be 'full' or 'folded', not {value!r}")
     chosen = set(graph.get_operations() if operations is None else operations)
+    # In creation order, whatever order was given, so that the same choice gives the same text.
     ops = [op for op in graph.get_operations() if op in chosen]
     limit = {None: MAX_NODES, True: 1, False: None}[collapse]
     where = boxes(ops, variables == "folded", optimizers == "folded", gradients, limit)
@@ -87,6 +88,7 @@ class _Scope:
     inner: dict[str, _Scope] = field(default_factory=dict)
 
     def count(self) -> int:
+        # A loop, not recursion: scopes may nest as deep as names are long.
         total, todo = 0, [self]
         while todo:
             scope = todo.pop()
@@ -96,7 +98,7 @@ class _Scope:
 
 
 def _scopes(drawn: list[Box]) -> _Scope:
-    """The tree of scopes. A scope with a single node in it would be a frame around one box: it is left out."""
+    """The tree of scopes. A scope around a single box would be a frame that says nothing, so it is left out."""
     root = _Scope()
     for box in drawn:
         scope = root
@@ -134,6 +136,7 @@ def _write_scope(lines: list[str], root: _Scope, path: str, indent: str) -> None
             lines.append(f"{pad}  {quoted(box.name)}{attributes(_node(box, at))}")
         if depth:
             todo.append((None, at, depth))
+        # Backwards, because `todo` is a stack: the clusters come in alphabetical order.
         for part in sorted(scope.inner, reverse=True):
             todo.append((scope.inner[part], f"{at}{part}/", depth + 1))
 
@@ -199,6 +202,7 @@ def _edges(ops: list[Operation], where: dict[Operation, Box]) -> list[str]:
                 continue
             pair = (source.name, to.name)
             updated = isinstance(op.op_def.kind, StateUpdate) and i in op.op_def.kind.refs
+            # The optimizer's node lists the variables; arrows to all of them would hide the rest.
             if updated and to.updates is not None:
                 continue
             data.setdefault(pair, {})[t] = data.get(pair, {}).get(t, False) or updated
@@ -220,6 +224,7 @@ def _edges(ops: list[Operation], where: dict[Operation, Box]) -> list[str]:
         else:
             values["weight"] = "3"  # the model itself is laid out straight; its gradients go around
         lines.append(f"  {quoted(pair[0])} -> {quoted(pair[1])}{attributes(values)}")
+    # A data edge already shows the order.
     for pair in control:
         if pair not in data:
             style = {"style": "dotted", "arrowhead": "empty"}

@@ -1,4 +1,4 @@
-"""What a picture shows as one node: a variable with the ops that initialise it, an optimizer, or a folded scope."""
+"""Grouping of ops into the nodes of a picture: a variable with its helpers, an optimizer, a folded scope, or one op."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _outermost_gradient_scope(name: str) -> str:
 
 
 def _gather_optimizers(ops: list[Operation], result: dict[Operation, Box]) -> None:
-    """Puts what an optimizer made into one box: its scope, with ``update_<variable>/...`` in it, and its slots."""
+    """Puts the ops of each optimizer into one box: those of its scope, which contains ``update_<variable>``, and its slots."""
     scopes: dict[str, Box] = {}
     for op in ops:
         if isinstance(op.op_def.kind, StateUpdate):
@@ -106,6 +106,7 @@ def _gather_optimizers(ops: list[Operation], result: dict[Operation, Box]) -> No
         # The variable's own helpers do not count as users.
         users = {id(result.get(c)): result.get(c) for op in box.operations for t in op.outputs for c in t.consumers()}
         users.pop(id(box), None)
+        # A slot: a variable that nothing but the optimizer uses.
         others = list(users.values())
         if len(others) == 1 and others[0] is not None and others[0].updates is not None:
             others[0].operations += box.operations
@@ -118,7 +119,10 @@ def _gather_optimizers(ops: list[Operation], result: dict[Operation, Box]) -> No
 
 
 def _helpers(ops: list[Operation]) -> tuple[dict[Operation, Operation], set[Operation]]:
-    """{op: variable} for what only holds, reads or initialises a variable; and the ops that only start initialisers."""
+    """({op: variable} for ops that only hold, read or initialise a variable, ops that only start initialisers).
+
+    The second are no-ops such as ``init``, which depend on every initialiser and would draw an edge to each.
+    """
     shown = set(ops)
     found: dict[Operation, Operation] = {}
     started: set[Operation] = set()
@@ -135,6 +139,7 @@ def _helpers(ops: list[Operation]) -> tuple[dict[Operation, Operation], set[Oper
         if isinstance(op.op_def.kind, StateUpdate) and len(op.inputs) == 2 and variable not in started:
             started.add(variable)
             initializers.add(op)
+        # The dtype tells a read from ops such as IsVariableInitialized.
         elif len(op.inputs) == 1 and op.outputs and op.outputs[0].base_dtype is variable.outputs[0].base_dtype:
             reads.add(op)
         else:
@@ -145,7 +150,7 @@ def _helpers(ops: list[Operation]) -> tuple[dict[Operation, Operation], set[Oper
         before = op.control_inputs
         if isinstance(op.op_def.kind, NoOp) and before and all(b in initializers or b in starters for b in before):
             starters.add(op)
-    # What leads to nothing but initial values belongs to the variable it starts.
+    # Backwards, so that users are judged first: an op whose every user belongs to initialisation is part of an initial value.
     for op in reversed(ops):
         users = [c for t in op.outputs for c in t.consumers() if c in shown]
         fed = isinstance(op.op_def.kind, Source) and op.op_def.kind.what == "placeholder"
@@ -157,6 +162,7 @@ def _helpers(ops: list[Operation]) -> tuple[dict[Operation, Operation], set[Oper
 def _folded(result: dict[Operation, Box], limit: int) -> dict[Operation, Box]:
     """Folds the deepest scopes, level by level, until the picture is small enough."""
     while len({id(b) for b in result.values()}) > limit:
+        # Level by level from the inside, so that the outline of the model stays longest.
         depth = max(b.name.count("/") for b in result.values())
         if depth == 0:
             break

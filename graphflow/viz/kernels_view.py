@@ -1,4 +1,4 @@
-"""The kernels view: a box per kernel around the ops fused into it, with what it costs and what it passes on."""
+"""The kernels view: a picture with a box per kernel, the ops fused into it, its costs, and the buffers between kernels."""
 
 from __future__ import annotations
 
@@ -67,6 +67,7 @@ def kernels_to_dot(
     ]
     for i, kernel in enumerate(kernels):
         share = None if kernel.microseconds is None or not slowest else kernel.microseconds / slowest
+        # Measured times are shown as heat; without them the colour tells the kind.
         fill = fills[kernel.kind] if share is None else _HEAT[min(int(share * len(_HEAT)), len(_HEAT) - 1)]
         lines.append(f"  k{i}{attributes({'label': _box(i, kernel, fill), 'tooltip': ', '.join(kernel.operations)})}")
     return "\n".join([*lines, *_edges(kernels, labels, results), "}"]) + "\n"
@@ -89,6 +90,7 @@ def _edges(kernels: Sequence[KernelBox], labels: Mapping[str, str], results: Col
                 lines.append(f"  {outside[buffer]}{attributes(_end(buffer, '#eef5fc', '#3477b5'))}")
             lines.append(f"  {outside[buffer]} -> k{i}{attributes({'label': _edge(labels, buffer)})}")
         for buffer in kernel.writes:
+            # After its reads: a kernel that updates a buffer reads what an earlier one wrote.
             writer[buffer] = unread[buffer] = i
     for n, (buffer, i) in enumerate(unread.items()):
         lines.append(f"  out{n}{attributes(_end(buffer, '#ffffff', '#555555'))}")

@@ -1,4 +1,4 @@
-"""Colours of ops: by family where a family is a thing of its own, else by what the op's kind does."""
+"""Colours of ops in pictures: by family where the family says more than the kind, else by kind."""
 
 from __future__ import annotations
 
@@ -72,6 +72,7 @@ def look_of(op: OpDef) -> Look:
     kind = op.kind
     if isinstance(kind, Source):
         return _LOOKS[{"constant": "constant", "placeholder": "input", "variable": "variable"}[kind.what]]
+    # Before the families: the ops of an optimizer's family should look like updates.
     if isinstance(kind, StateUpdate):
         return _LOOKS["update"]
     if op.family in _FAMILIES:

@@ -1,4 +1,4 @@
-"""DOT to SVG, PNG or PDF, by Graphviz."""
+"""`render` and `save_picture`: DOT text drawn as SVG, PNG, PDF and more by Graphviz."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def render(dot: str, format: str = "svg") -> bytes:
         ImportError: neither is installed.
         ValueError: an unknown format, or Graphviz refuses the text.
     """
-    if format not in FORMATS:  # pygraphviz itself fails in odd ways
+    if format not in FORMATS:  # checked here, because pygraphviz fails in odd ways for unknown formats
         raise ValueError(f"no pictures can be drawn as {format!r}; formats: {', '.join(FORMATS)}")
     try:
         import pygraphviz

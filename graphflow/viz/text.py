@@ -1,4 +1,4 @@
-"""DOT text: quoting, attributes, statements."""
+"""Pieces of DOT text: quoted strings, attribute lists, labels."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ EDGE = {"fontname": FONT, "fontsize": "9", "color": "#606060", "fontcolor": "#40
 
 def quoted(text: str) -> str:
     """A DOT string that shows exactly `text`."""
+    # Names may contain anything; control characters would break the text or the picture.
     plain = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
     return '"' + plain.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
@@ -38,7 +39,7 @@ def type_text(type_: TensorType) -> str:
 
 
 def shortened(text: str, limit: int = 40) -> str:
-    """`text` with its middle left out where it is long: both ends of a name tell more than its start."""
+    """`text` with its middle left out if it is long: the two ends of a name say more than its beginning alone."""
     if len(text) <= limit:
         return text
     tail = (limit - 1) // 2
