@@ -23,6 +23,7 @@ def namespace(name: str, members: dict[str, Any]) -> tuple[Callable[[str], Any],
     def getattribute(attribute: str) -> Any:
         if attribute not in table:
             raise AttributeError(f"module 'graphflow.{name}' has no attribute {attribute!r}{near(attribute, public)}")
+        # Kept in the module, so that each name is looked up once.
         members[attribute] = value = resolve(*table[attribute])
         return value
 

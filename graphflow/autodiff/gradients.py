@@ -85,6 +85,7 @@ def _gradient_function(op: Operation) -> Callable[..., Any] | None:
     Raises:
         GradientError: an override that nobody registered, or an op that says nothing of its gradient.
     """
+    # An override of the user's comes before everything, also before "not differentiable".
     override = op.gradient_name
     if override is not None:
         if override not in _registered:
@@ -312,6 +313,7 @@ def _check(op: Operation, t: Tensor, g: Tensor) -> None:
             f"the gradient of {op.type} '{op.name}' with respect to {t!r} has dtype {g.base_dtype.name}, "
             f"not {t.base_dtype.name}"
         )
+    # Shapes mostly agree, and then there is nothing to unify.
     if g._shape == t._shape or t._shape is None:
         return
     if g._shape is None:

@@ -23,6 +23,7 @@ def gradient_of(*names: str) -> Callable[[_F], _F]:
         KeyError: no op has that name.
         ValueError: the op has a gradient already, or is said to have none.
     """
+    # Checked when the rule is registered, so that a wrong name fails at import, not at somebody's first gradient.
     for name in names:
         if lookup(name).grad is not None or name in _rules:
             raise ValueError(f"op {name!r} has a gradient, or a reason to have none, already")

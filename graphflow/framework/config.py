@@ -54,6 +54,7 @@ class Settings:
             raise TypeError(
                 f"Cannot set {type(self).__name__}.{name} to {value!r}: {value!r} has type {type(value)}, but expected {called}"
             )
+        # The value has been checked: past this class's own __setattr__.
         object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:

@@ -251,6 +251,7 @@ def substitute(d: Dim, sizes: Mapping[str, Dim]) -> Dim:
     """`d` with some of its sizes replaced."""
     if isinstance(d, int) or not (d.names() & sizes.keys()):
         return d
+    # Built up anew by the arithmetic above, so that the result is in normal form again.
     total: Dim = 0
     for monomial, c in d.terms:
         term: Dim = c

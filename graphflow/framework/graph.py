@@ -200,6 +200,7 @@ class Graph:
     @contextmanager
     def control_dependencies(self, control_inputs: Iterable[Any] | None) -> Iterator[None]:
         """Ops made inside run after `control_inputs` (operations or tensors). None drops those of the blocks around it."""
+        # A new stack and not an empty entry, so that blocks opened inside start from nothing.
         if control_inputs is None:
             old, self._control_stack = self._control_stack, []
             try:
@@ -271,6 +272,7 @@ class Graph:
         Raises KeyError (no such name), ValueError (malformed, or of another graph), TypeError (not convertible).
         """
         types = " or ".join(k for k, on in (("Tensor", allow_tensor), ("Operation", allow_operation)) if on)
+        # How a Variable, which this module must not know, says what it stands for.
         convert = getattr(obj, "_as_graph_element", None)
         if convert is not None:
             obj = convert()
@@ -289,6 +291,7 @@ class Graph:
         raise TypeError(f"Can not convert a {type(obj).__name__} into a {types}.")
 
     def _element_by_name(self, name: str, allow_tensor: bool, allow_operation: bool) -> Any:
+        # The texts are TensorFlow's, with close matches added: scripts and their authors look for these words.
         if ":" in name and allow_tensor:
             op_name, _, index = name.rpartition(":")
             if not index.isdigit():

@@ -281,6 +281,8 @@ class Tensor:
 def _session_for(session: Any, graph: Graph, what: str, verb: str) -> Any:
     from graphflow.framework.context import get_default_session
 
+    # The default session is compared with the graph, since a session left open by
+    # earlier code is easily the wrong one.
     if session is None:
         session = get_default_session()
         if session is None:

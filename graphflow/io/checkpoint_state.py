@@ -1,4 +1,4 @@
-"""The text file ``checkpoint``, which lists the checkpoints of a folder, in TensorFlow 1's format:
+"""The text file ``checkpoint``, in which TensorFlow 1 lists the checkpoints of a folder: reading and writing it.
 
 model_checkpoint_path: "model-3"
 all_model_checkpoint_paths: "model-2"
@@ -77,6 +77,7 @@ def parse_state(text: str) -> CheckpointState | None:
         line = line.strip()
         if not line or line.startswith("#"):
             continue
+        # A line that is not understood makes the file invalid: a wrong guess could restore the wrong checkpoint.
         found = _LINE.match(line)
         if found is None:
             return None

@@ -94,6 +94,5 @@ def _abandoned(path: str, pid: int) -> bool:
             return True
         except (OSError, OverflowError):
             pass
-    # The process exists, or cannot be asked about (another user's, another machine's on a network
-    # drive): old files are taken for abandoned.
+    # The process exists (perhaps it is another one by now), or cannot be asked about: only old files count as abandoned.
     return time.time() - os.stat(path).st_mtime > _ABANDONED_AFTER

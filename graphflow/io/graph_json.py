@@ -53,6 +53,7 @@ def graph_to_json(graph: Graph) -> tuple[dict[str, Any], dict[str, np.ndarray[An
     collections: dict[str, list[Any]] = {}
     for key in graph.get_all_collection_keys():
         items = [_item(item, variables) for item in graph.get_collection(key)]
+        # Collections may hold anything, such as Python objects of a script: only what a file can hold is kept.
         kept = [i for i in items if i is not None]
         if len(kept) < len(items):
             _LOG.info("collection %r: %d items of types that no file can hold are not saved", key, len(items) - len(kept))
@@ -91,6 +92,7 @@ def _node(op: Operation, encoder: Encoder) -> dict[str, Any]:
         "colocate": "" if op.colocation is None else op.colocation.name,
         "gradient": op.gradient_name or "",
     }
+    # Left out where empty: most nodes have no control inputs, device or override, and files stay small.
     node.update((k, v) for k, v in optional.items() if v)
     if op.op_def.version != 1:
         node["version"] = op.op_def.version
@@ -316,6 +318,8 @@ def _refine(output: Tensor, recorded: TensorType) -> None:
             isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(inferred, recorded.shape, strict=True)
         ):
             raise CorruptFileError(f"output {output.name} is recorded as {recorded}, inferred as {output.type}")
+        # `set_shape` may have said more than inference knows, and a newer graphflow may
+        # infer more than the old one recorded.
         recorded_shape: Shape = tuple(map(_sharper, inferred, recorded.shape))
     else:
         recorded_shape = recorded.shape

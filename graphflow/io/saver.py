@@ -250,6 +250,7 @@ class Saver:
         if len(wanted) == value.ndim and all(w in (None, n) for w, n in zip(wanted, value.shape, strict=True)):
             return value
         known = [w for w in wanted if w is not None]
+        # Only where the shape of the variable is known: otherwise nothing says what to reshape to.
         if self._reshape and len(known) == len(wanted) and math.prod(known) == value.size:
             return value.reshape(known)
         shown = ",".join("?" if w is None else str(w) for w in wanted)

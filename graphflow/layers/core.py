@@ -144,6 +144,7 @@ class Dense(Layer):
         self.bias: Any = None
 
     def build(self, input_shape: Any) -> None:
+        # The kernel needs the size of the last axis when it is made.
         if input_shape.ndims is None or input_shape.ndims < 1 or input_shape[-1].value is None:
             raise ShapeError("The last dimension of the inputs to `Dense` should be defined. Found `None`.")
         self.kernel = self.add_variable(
@@ -327,6 +328,7 @@ class BatchNormalization(Layer):
     def build(self, input_shape: Any) -> None:
         if input_shape.ndims is None:
             raise ArgumentError(f"Input has undefined rank: {input_shape}")
+        # Counted from the front now that the rank is known.
         self._axis = self.axis % input_shape.ndims
         size = input_shape[self._axis].value
         if size is None:

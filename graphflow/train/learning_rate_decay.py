@@ -163,8 +163,8 @@ def cosine_decay_restarts(
             restart = floor(fraction)
             fraction = fraction - restart
         else:
-            # The periods are a geometric series: after i of them fraction is (t_mul^i
-            # - 1) / (t_mul - 1), solved for i.
+            # The periods are a geometric series: after i of them the fraction is (t_mul^i - 1) / (t_mul - 1).
+            # This is solved for i.
             restart = floor(log(1.0 - fraction * (1.0 - t_mul)) / numbers.log(t_mul))
             start = (1.0 - pow(cast(t_mul, rate.base_dtype), restart)) / (1.0 - t_mul)
             fraction = (fraction - start) / pow(cast(t_mul, rate.base_dtype), restart)

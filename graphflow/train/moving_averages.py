@@ -95,8 +95,8 @@ class ExponentialMovingAverage:
                 raise ArgumentError(f"Moving average already computed for: {var.name}")
             with init_scope(var.graph):
                 if isinstance(var, Variable):
-                    # The average of a variable starts at its initial value. That of a tensor starts
-                    # at zero, and is corrected for it.
+                    # The average of a variable starts at its initial value. That of a tensor starts at zero, and is
+                    # corrected for it.
                     shadow = slots.create_slot(var, var.initialized_value(), self._name)
                     var.graph.add_to_collection(GraphKeys.MOVING_AVERAGE_VARIABLES, var)
                 else:

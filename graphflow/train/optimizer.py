@@ -75,6 +75,7 @@ class Optimizer:
         pairs = self.compute_gradients(
             loss, var_list, gate_gradients, aggregation_method, colocate_gradients_with_ops, grad_loss
         )
+        # An optimizer that changes nothing is always a mistake, such as a loss cut off by stop_gradient.
         if all(g is None for g, _ in pairs):
             raise ArgumentError(
                 "No gradients provided for any variable, check your graph for ops that do not support gradients, "

@@ -358,7 +358,7 @@ _ALWAYS_PASSED = ("shape", "dtype", "initializer", "regularizer", "trainable", "
 
 def get_local_variable(name: str, *args: Any, **kwargs: Any) -> Any:
     """As get_variable, for a variable of LOCAL_VARIABLES that is not trainable."""
-    # A local variable is in no checkpoint, so no optimizer should train it.
+    # As in TensorFlow, whatever the caller says.
     kwargs["trainable"] = False
     kwargs["collections"] = [*(kwargs.get("collections") or ()), GraphKeys.LOCAL_VARIABLES]
     return get_variable(name, *args, **kwargs)

@@ -110,6 +110,7 @@ def _scopes(drawn: list[Box]) -> _Scope:
         scope = todo.pop()
         for part, inner in list(scope.inner.items()):
             if inner.count() == 1:
+                # The one box may lie several scopes down.
                 while inner.inner:
                     (inner,) = inner.inner.values()
                 scope.boxes += inner.boxes
@@ -180,6 +181,7 @@ def _label(op: Operation, name: str) -> str:
             values = ", ".join(str(v) for v in array.ravel())
             return f"{name}\n{shortened(values if array.ndim == 0 else f'[{values}]', 32)}"
         return name
+    # "MatMul_1" says already that it is a MatMul.
     stem = name.rpartition("/")[2].rstrip("0123456789").rstrip("_").lower()
     return name if stem == op.type.lower() else f"{name}\n{op.type}"
 

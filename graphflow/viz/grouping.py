@@ -54,6 +54,7 @@ def boxes(
     result: dict[Operation, Box] = {}
     hidden: set[Operation] = set()
     if variables:
+        # Variables first, because an optimizer takes whole boxes of its slots, and then scopes take what is left.
         helpers, hidden = _helpers(ops)
         for helper, variable in helpers.items():
             result[helper] = result.setdefault(variable, Box(variable.name, [variable]))

@@ -81,6 +81,8 @@ def static_sizes(value: Any) -> tuple[int, ...] | None:
         return tuple(int(d) for d in value)
     if not isinstance(value, (list, tuple, range, np.ndarray)):
         return (_size(value),)
+    # A list may mix numbers and scalar tensors, as [n, tf.shape(x)[1]] does: one that is
+    # unknown makes the whole unknown.
     found: list[int] = []
     for v in value:
         if is_tensor_like(v):

@@ -14,6 +14,7 @@ from graphflow.ops._define.types import brackets
 
 def merge_shapes(ctx: InferContext, a: Shape | None, b: Shape | None, what: str = "") -> Shape | None:
     """The common shape of a variable and what goes into it. ShapeError, in TensorFlow's words, if there is none."""
+    # Nothing to compare with: the shape that is known counts.
     if a is None or b is None:
         return a if b is None else b
     tail = f" for '{ctx.op_name}'{what} with input shapes: {brackets(a)}, {brackets(b)}."

@@ -124,6 +124,7 @@ def concat(values: Any, axis: Any, name: str | None = "concat") -> Tensor:
     where = static_int(axis, "concat: axis")
     with name_scope(name, "concat", [v for v in items if isinstance(v, Tensor)]) as scope:
         tensors = same_dtype_tensors(items)
+        # As in TensorFlow: the result is a new tensor in any case, named as asked.
         if len(tensors) == 1:
             return identity(tensors[0], name=scope)
         return build(CONCAT, tensors, JoinAttrs(where), scope)
@@ -156,6 +157,7 @@ def _pack_infer(ctx: InferContext, attrs: JoinAttrs, *values: TensorType) -> tup
             ctx.unify(a, b, f"Dimension {k} in both shapes must be equal, but are {a} and {b}. {shapes} for 'stack'")
             for k, (a, b) in enumerate(zip(out, s, strict=True))
         )
+    # Counted in the result, which has one axis more.
     axis = normal_axis("stack", attrs.axis, len(out) + 1)
     return (TensorType(values[0].dtype, (*out[:axis], len(values), *out[axis:])),)
 

@@ -49,6 +49,7 @@ def _band(x: Tensor, lower: int, upper: int) -> Tensor | None:
         return constant(((lower < 0) | (below <= lower)) & ((upper < 0) | (-below <= upper)))
     sizes = shape_tensor(x)
     rows, columns = expand_dims(range_(sizes[-2]), 1), expand_dims(range_(sizes[-1]), 0)
+    # The main diagonal alone, which most callers want, is one comparison instead of two.
     if lower == 0 and upper == 0:
         return equal(rows, columns)
     within = []
@@ -80,6 +81,7 @@ def matrix_diag(diagonal: Any, name: str | None = None) -> Tensor:
         raise ShapeError(f"matrix_diag: Shape must be at least rank 1, got {format_shape(d._shape)}")
     with name_scope(name, "MatrixDiag", [d]) as scope:
         column = expand_dims(d, -1)
+        # The vector as a column broadcasts along the rows; only its own row position keeps an element.
         n = shape_tensor(d)[-1]
         steps = range_(n)
         return where_v2(equal(expand_dims(steps, 1), expand_dims(steps, 0)), column, zeros_like(column), name=scope)

@@ -190,10 +190,12 @@ def gather_nd(params: Any, indices: Any, name: str | None = None, batch_dims: in
         raise ShapeError(f"index innermost dimension length must be <= params rank; saw: {depth} vs. {len(p._shape)}")
     with name_scope(name, "GatherNd", [p]) as scope:
         sizes = shape_tensor(p)
+        # A position without coordinates means the whole tensor, once for each.
         if depth == 0:
             return broadcast_to(p, concat([slice_axis(shape_tensor(i), 0, 0, outer), sizes], 0), name=scope)
         limits = cast(sizes, i.base_dtype)
         rows = row_positions(unstack(i, depth, axis=-1), [limits[k] for k in range(depth)])
+        # With a dense gradient: rows of the merged axes are no rows of params, so IndexedSlices would not fit them.
         return build(GATHER, (reshape(p, merged_shape(p, 0, depth)), rows), GatherAttrs(0, True), scope)
 
 
@@ -216,5 +218,6 @@ def boolean_mask(tensor: Any, mask: Any, name: str | None = "boolean_mask", axis
     ):
         raise ShapeError(f"Shapes {format_shape(covered)} and {format_shape(m._shape)} are incompatible")
     with name_scope(name, "boolean_mask", [x]):
+        # The masked axes become one, and the mask a vector of the positions along it.
         flat = reshape(x, merged_shape(x, where, where + len(m._shape)))
         return gather(flat, squeeze(where_indices(reshape(m, [-1])), [1]), axis=where)

@@ -36,6 +36,7 @@ def getitem(x: Tensor, key: Any) -> Tensor:
     for item in items:
         _check(item)
     with name_scope("strided_slice", values=[x]) as scope:
+        # A gather where a run knows an index, slices with run-time bounds next, and otherwise one strided slice.
         if any(_runtime(item) for item in items):
             return _picked(x, items, scope)
         if any(isinstance(item, slice) and (_runtime(item.start) or _runtime(item.stop)) for item in items):

@@ -107,6 +107,7 @@ def matrix_transpose(a: Any, name: str | None = "matrix_transpose", conjugate: b
 def _broadcast_infer(ctx: InferContext, attrs: Any, x: TensorType, target: TensorType) -> tuple[TensorType, ...]:
     wanted = ctx.vector(1)
     if wanted is None:
+        # An unknown target may still have a known length, which is the rank.
         known = target.shape and target.shape[0]
         return (TensorType(x.dtype, tuple(fresh_dim() for _ in range(known)) if isinstance(known, int) else None),)
     if any(isinstance(d, int) and d < 0 for d in wanted):

@@ -46,6 +46,7 @@ def _one_hot_infer(
     if indices.shape is None:
         return (TensorType(on.dtype, None),)
     size: Dim = fresh_dim() if count is None or isinstance(count, tuple) else count
+    # Counted in the result, which has one axis more.
     axis = normal_axis("OneHot", attrs.axis, len(indices.shape) + 1)
     return (TensorType(on.dtype, (*indices.shape[:axis], size, *indices.shape[axis:])),)
 

@@ -93,6 +93,7 @@ def pad(tensor: Any, paddings: Any, mode: str = "CONSTANT", name: str | None = N
     if any(not is_tensor_like(n) and n < 0 for pair in pairs for n in pair):
         raise ArgumentError(f"pad: Paddings must be non-negative: {pairs}")
     fixed = tuple((a, b) for a, b in pairs if isinstance(a, int) and isinstance(b, int))
+    # The common case is one op with attributes. What only a run knows is made of other ops below.
     if kind == "CONSTANT" and len(fixed) == len(pairs) and not is_tensor_like(constant_values):
         number = constant_values.item() if isinstance(constant_values, (np.ndarray, np.generic)) else constant_values
         return build(PAD, (x,), PadAttrs(fixed, number), name or "Pad")

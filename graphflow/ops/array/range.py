@@ -114,6 +114,7 @@ def linspace(start: Any, stop: Any, num: Any, name: str | None = None) -> Tensor
         if not first.base_dtype.is_floating:
             raise DTypeError(f"linspace: start and stop must be floats, got {first.base_dtype.name}")
         last = convert_to_tensor(stop, first.base_dtype, name="stop")
+        # For a single number the step does not matter, but must not be a division by 0.
         step = (last - first) / float(max(count - 1, 1))
         return add(first, multiply(cast(range(count), first.base_dtype), step), name=scope)
 
@@ -130,6 +131,7 @@ def meshgrid(*args: Any, indexing: str = "xy", name: str | None = None) -> list[
     with name_scope(name, "meshgrid"):
         vectors = [reshape(convert_to_tensor(a), [-1]) for a in args]
         count = len(vectors)
+        # "xy", numpy's default: the first vector runs along the second axis.
         order = [1, 0, *builtins.range(2, count)] if indexing == "xy" and count > 1 else list(builtins.range(count))
         sizes = stack([shape(vectors[k])[0] for k in order])
         result = []

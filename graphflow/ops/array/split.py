@@ -158,6 +158,7 @@ def split(
     x = convert_to_tensor(value)
     where = static_int(axis, "split: axis")
     given = num_or_size_splits
+    # A scalar is a number of parts, a vector the sizes of the parts.
     if is_tensor_like(given):
         t = convert_to_tensor(given)
         several = t._shape is None or len(t._shape) == 1

@@ -49,6 +49,7 @@ def resolved_slices(dims: Shape, attrs: StridedSliceAttrs, bounds: Sequence[Sequ
     """
     begin, end, strides = bounds
     count = len(begin)
+    # New axes and the ellipsis take no particular axis of the input.
     used = sum(1 for k in builtins.range(count) if not (attrs.ellipsis_mask | attrs.new_axis_mask) >> k & 1)
     if used > len(dims):
         raise ShapeError(f"Index out of range using input dim {len(dims)}; input has only {len(dims)} dims for strided_slice")
@@ -56,6 +57,7 @@ def resolved_slices(dims: Shape, attrs: StridedSliceAttrs, bounds: Sequence[Sequ
     axis = 0
     for k in builtins.range(count):
         if attrs.ellipsis_mask >> k & 1:
+            # The ellipsis takes every axis that the entries behind it leave over.
             rest = sum(1 for j in builtins.range(k + 1, count) if not attrs.new_axis_mask >> j & 1)
             while axis < len(dims) - rest:
                 result.append(AxisSlice(0, 1, dims[axis]))
@@ -74,10 +76,12 @@ def resolved_slices(dims: Shape, attrs: StridedSliceAttrs, bounds: Sequence[Sequ
             b = begin[k]
             if isinstance(b, int) and isinstance(d, int) and not -d <= b < d:
                 raise ShapeError(f"slice index {b} of dimension {axis - 1} out of bounds.")
+            # One element, whatever `end` and `strides` say, and the axis goes.
             result.append(AxisSlice(None if b is None else from_front(b, d), 1, 1, shrink=True))
             continue
         open_begin, open_end = bool(attrs.begin_mask >> k & 1), bool(attrs.end_mask >> k & 1)
         result.append(_one_axis(d, begin[k], end[k], stride, open_begin, open_end))
+    # Axes behind the last entry are taken whole, as in Python.
     result += [AxisSlice(0, 1, d) for d in dims[axis:]]
     return result
 
@@ -158,6 +162,7 @@ def numpy_index(attrs: StridedSliceAttrs, begin: Any, end: Any, strides: Any) ->
     """The numpy index that means the same."""
     items: list[Any] = []
     for k in builtins.range(len(begin)):
+        # The masks in the order in which TensorFlow lets them win: ellipsis, new axis, shrink.
         if attrs.ellipsis_mask >> k & 1:
             items.append(Ellipsis)
         elif attrs.new_axis_mask >> k & 1:

@@ -218,8 +218,8 @@ class PrintAttrs:
     ident: int = 0  # tells Print ops apart: each counts its own runs
 
 
-# How often each Print op of this process has printed, for `first_n`: the op itself has no state.
 _print_count = itertools.count(1)
+# How often each Print op of this process has printed, for `first_n`: the op itself has no state.
 _printed: dict[int, int] = {}
 
 
@@ -424,6 +424,7 @@ def py_func(func: Callable[..., Any], inp: Any, Tout: Any, stateful: bool = True
     types = builtins.tuple(as_dtype(t).base_dtype for t in ([Tout] if single else Tout))
     token = next(_py_tokens)
     _py_functions[token] = func
+    # The function itself stays out of the graph: the op holds a number for it.
     tensors = [convert_to_tensor(x, name=f"input_{i}") for i, x in enumerate(inp if inp is not None else [])]
     op = build_op(PY_FUNC, tensors, PyFuncAttrs(token, types), name)
     if not types:

@@ -77,6 +77,7 @@ def clip_by_value(t: Any, clip_value_min: Any, clip_value_max: Any, name: str | 
     values = convert_to_tensor(t, name="t")
     graph = values.graph
     with graph.as_default(), graph.name_scope(name or "clip_by_value") as scope:
+        # Numbers take the dtype of the tensor; tensors must have it.
         bounds = [
             convert_to_tensor(v, None if is_tensor_like(v) else values.base_dtype, name=arg)
             for v, arg in ((clip_value_min, "clip_value_min"), (clip_value_max, "clip_value_max"))

@@ -62,6 +62,7 @@ def _reshaped(x: Tensor, sizes: list[Any], name: str | None = None) -> Tensor:
 
 
 def _pairs(axes: Any, rank_a: int, rank_b: int) -> tuple[list[int], list[int]]:
+    # numpy's short form: the last axes of a with the first of b.
     if isinstance(axes, (int, np.integer)):
         n = int(axes)
         if n < 0:

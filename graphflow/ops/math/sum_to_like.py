@@ -1,4 +1,4 @@
-"""`sum_to_like`: the sum over all axes along which an operand was broadcast, which every gradient of one needs."""
+"""`sum_to_like`: the sum over all axes along which an operand was broadcast, which its gradient needs."""
 
 from __future__ import annotations
 

@@ -41,6 +41,7 @@ def _top_k_infer(ctx: InferContext, attrs: Any, x: TensorType, k: TensorType) ->
         raise ArgumentError(f"{ctx.op_name}: Need k >= 0, got {count}")
     if isinstance(count, int) and isinstance(size, int) and count > size:
         raise ArgumentError(f"{ctx.op_name}: input must have last dimension >= k = {count} but is {size}")
+    # A k that only the run knows gives a size that only the run knows.
     dim = fresh_dim() if count is None or isinstance(count, tuple) else count
     shape = (*x.shape[:-1], dim)
     return (TensorType(x.dtype, shape), TensorType(int32, shape))
@@ -182,6 +183,7 @@ def in_top_k(predictions: Any, targets: Any, k: Any, name: str | None = None) ->
     Raises:
         ValueError: the shapes do not go together. TypeError: wrong dtypes.
     """
+    # An attribute, so it must be known now: the op expands to a comparison with a constant.
     count = axis_values(k, "InTopKV2")
     if count is None or len(count) != 1:
         raise ArgumentError(f"InTopKV2: k must be one int, got {k!r}")

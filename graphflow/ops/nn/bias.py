@@ -34,6 +34,7 @@ def _bias_infer(ctx: InferContext, attrs: BiasAddAttrs, x: TensorType, bias: Ten
         raise ShapeError(f"BiasAdd: Shape must be rank 1 but is rank {len(bias.shape)}: bias is {brackets(bias.shape)}")
     if x.shape is None:
         return (x,)
+    # As in TensorFlow: a vector has no channels beside a batch.
     if len(x.shape) < 2:
         raise ShapeError(f"BiasAdd: Shape must be at least rank 2 but is rank {len(x.shape)}: value is {brackets(x.shape)}")
     if bias.shape is None:
@@ -108,6 +109,7 @@ def bias_add(value: Any, bias: Any, data_format: str | None = None, name: str | 
     data_format = data_format or "NHWC"
     if data_format not in _FORMATS:
         raise ArgumentError(f"data_format must be of the form `N...C` or `NC...`, got {data_format!r}")
+    # All formats mean one of two places of the channels.
     attrs = BiasAddAttrs("NCHW" if data_format.startswith("NC") else "NHWC")
     if isinstance(value, Tensor) and isinstance(bias, Tensor):
         return value.op.graph.create_op(BIAS_ADD, (value, bias), attrs, name or "BiasAdd").outputs[0]

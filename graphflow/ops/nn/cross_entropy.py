@@ -47,6 +47,7 @@ def _dense_infer(ctx: InferContext, attrs: AxisAttrs, logits: TensorType, labels
         return (TensorType(logits.dtype, None), TensorType(logits.dtype, None))
     try:
         shape = ctx.broadcast(logits.shape, labels.shape)
+    # The words of broadcasting first, then those that TensorFlow has for this op.
     except ShapeError as e:
         raise ShapeError(
             f"{e}. logits and labels must be broadcastable: logits_size={brackets(logits.shape)} "
@@ -154,6 +155,7 @@ def _sparse_infer(ctx: InferContext, attrs: AxisAttrs, logits: TensorType, label
         )
     if logits.shape is None:
         return (TensorType(logits.dtype, labels.shape), logits)
+    # The classes lie along the last axis in any case; the call refuses scalars.
     class_axis(ctx.op_name, attrs.axis, len(logits.shape))
     rows = logits.shape[:-1]
     if labels.shape is not None:

@@ -38,6 +38,7 @@ def embedding_lookup(
         if max_norm is None:
             return rows
 
+        # Each looked-up row is clipped by its own norm, not the table: rows that are not looked up cost nothing.
         kept = len(convert_to_tensor(ids)._shape or ())
         clipped: Tensor = clip_by_norm(rows, max_norm, axes=list(range(kept, len(rows._shape or ()))))
         return clipped

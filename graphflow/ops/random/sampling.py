@@ -348,6 +348,7 @@ def random_uniform(
         low = convert_to_tensor(minval, found, name="min")
         high = convert_to_tensor(maxval, found, name="max")
         if found.is_integer:
+            # Bounds that are known are checked now, at the user's line; others need a check in the run.
             known_low, known_high = low.static_value(), high.static_value()
             if isinstance(known_low, int) and isinstance(known_high, int):
                 if known_low >= known_high:

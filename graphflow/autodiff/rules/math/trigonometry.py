@@ -63,7 +63,7 @@ def _cosh_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 
 @gradient_of("Asinh")
 def _asinh_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    # By the result y: 1 / sqrt(x^2 + 1) is 1 / cosh(y), and x^2 cannot overflow.
+    # By the result y: 1 / sqrt(x^2 + 1) is 1 / cosh(y), without an x^2 that may overflow.
     return [divide(grad, cosh(op.outputs[0]))]
 
 
