@@ -1,4 +1,4 @@
-"""Arithmetic on index expressions that folds what is known."""
+"""Constructors of index expressions that fold constants and neutral elements."""
 
 from __future__ import annotations
 

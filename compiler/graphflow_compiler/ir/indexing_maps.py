@@ -76,6 +76,7 @@ INDEX_OPS = IndexOps()
 
 
 def lower_context(node: Node) -> LowerContext:
+    # An operand that is known by value only has no Value left: its type follows from what is known.
     inputs = tuple(
         v.type if v is not None else TensorType(int64, (len(x),) if isinstance(x := node.values[i], tuple) else ())
         for i, v in enumerate(node.inputs)
@@ -117,11 +118,13 @@ def accesses(node: Node, index: IndexTuple) -> list[Access]:
         if is_unit_view(node):
             inner = [i for i, d in zip(index, node.types[0].shape or (), strict=True) if d != 1]
             return [Access(0, index_of_shape(x.shape, inner))]
+        # A reshape that mixes axes visits its operand in another order than a kernel that computes that has it at hand.
         return [Access(0, delinearise(linear_index(index, node.types[0].shape or ()), x.shape), exact=False)]
     if isinstance(kind, IndexMap):
         found = pieces(node, index)
         return [Access(p.source, p.index, exact=len(found) == 1 and not p.bounds) for p in found]
     if isinstance(kind, Gather):
+        # Of the indices alone: where the parameters are read depends on data, so fusion must never find a producer for them.
         params, indices = node.inputs
         assert params is not None and indices is not None
         axis = node.attrs.axis
@@ -168,6 +171,7 @@ def delinearise(offset: Index, shape: Shape) -> IndexTuple:
     parts: list[Index] = []
     stride: Dim = 1
     for k, d in enumerate(reversed(shape)):
+        # The outermost part needs no remainder: the offset lies within the tensor.
         part = ifloordiv(offset, dim_index(stride))
         parts.append(part if k == len(shape) - 1 else imod(part, dim_index(d)))
         stride = stride * d

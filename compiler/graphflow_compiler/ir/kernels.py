@@ -78,8 +78,10 @@ def squeezed(shape: Shape | None) -> Shape:
 
 
 def is_few_large_rows(space: Shape, reduced: Sequence[int]) -> bool:
-    """Whether rows must be split into blocks to occupy several threads. Sizes known only at run time count as large if they
-    are reduced (a kernel more costs little), else as many."""
+    """Whether rows must be split into blocks to occupy several threads.
+
+    A size known only at run time counts as large if it is reduced (an extra kernel costs little), else as many rows.
+    """
     rows = product(d for k, d in enumerate(space) if k not in reduced)
     row = product(space[k] for k in reduced)
     return isinstance(rows, int) and rows <= FEW_RESULTS and (not isinstance(row, int) or row >= MANY_ELEMENTS)
@@ -127,7 +129,7 @@ def verify(graph: KernelGraph) -> None:
 
 
 def is_external(node: Node) -> bool:
-    """Leaves and constants: they have a buffer before the first kernel runs."""
+    """Whether a node is a leaf or a constant, whose buffer exists before the first kernel runs."""
     from graphflow_compiler.ir.program import LEAVES, is_constant
 
     return node.op in LEAVES or is_constant(Value(node, 0))

@@ -74,6 +74,7 @@ class Const:
         return hash((self._bits(), self.dtype))
 
     def _bits(self) -> object:
+        # Python's own equality is right but for zeros of both signs, which it calls equal, and NaNs, which it does not.
         x = self.value
         return struct.pack("<d", x) if isinstance(x, float) and (x == 0 or x != x) else x
 

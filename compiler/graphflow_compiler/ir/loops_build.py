@@ -61,7 +61,7 @@ class LoopBuilder(FunctionBuilder[Atom]):
 
     def __init__(self) -> None:
         self._blocks: list[list[Statement]] = [[]]
-        self._known: list[dict[Expr, Var]] = [{}]
+        self._known: list[dict[Expr, Var]] = [{}]  # one table for each open block: its values are visible in inner ones
         self._definitions: dict[str, Expr] = {}
         self._loads: dict[str, list[Load]] = {}  # since the last store to the buffer
         self._count = 0
@@ -75,7 +75,7 @@ class LoopBuilder(FunctionBuilder[Atom]):
         return tuple(self._blocks[0])
 
     def _let(self, value: Expr, dtype: DType) -> Atom:
-        # To hash an expression is most of the work here: it is done once where only one block is open.
+        # Hashing an expression is most of the cost here: `setdefault` hashes it once where only one block is open.
         *outer, inner = self._known
         for known in outer:
             if known:
@@ -124,6 +124,7 @@ class LoopBuilder(FunctionBuilder[Atom]):
                 return a
             if a.dtype.is_bool and op in ("and", "or"):
                 return a if bool(b.value) == (op == "and") else b
+            # Of integers only: -0.0 + 0.0 is 0.0.
             if op == "add" and b.value == 0 and a.dtype.is_integer:
                 return a
         elif isinstance(a, Const) and op in ("add", "mul", "and", "or", "xor", "eq", "ne"):
@@ -157,6 +158,7 @@ class LoopBuilder(FunctionBuilder[Atom]):
             return self.from_index(e.index, dtype)  # lanes count in the wanted type
         if not (isinstance(e, Binary) and x.dtype.is_integer and dtype.is_integer and dtype.size < x.dtype.size):
             return None
+        # A mask of all the digits that the narrow type has does nothing before the cast.
         if e.op == "and" and isinstance(e.b, Const) and (int(e.b.value) + 1) % (1 << 8 * dtype.size) == 0:
             return self.cast(e.a, dtype)
         if e.op in ("add", "sub", "mul") and self._is_narrow(e.a, dtype) and self._is_narrow(e.b, dtype):

@@ -23,6 +23,7 @@ def _block(body: tuple[Statement, ...], written: set[str]) -> tuple[Statement, .
         if not isinstance(s, For):
             result.append(s)
             continue
+        # Inner loops first: what leaves them may then leave this one too.
         inner = _block(s.body, written)
         varying = {s.var}
         stays: list[Statement] = []

@@ -1,7 +1,7 @@
 """Math functions in a kernel: calls until its code is written, then primitive operations.
 
-A tanh is twenty statements. What compares kernels, moves them about and finds those that are alike reads one instead,
-and kernels that share their code are expanded once.
+A tanh expands to twenty statements. Until code is written, whatever compares or merges kernels reads one statement instead,
+and kernels that share a function are expanded once.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from graphflow_compiler.ir.loops import (
 from graphflow_compiler.ir.loops_build import LoopBuilder
 from graphflow_compiler.ir.loops_visit import map_index, statements
 
-#: Statements that a call becomes, about.
+#: Roughly how many statements a call expands to.
 _CALL = 16
 _Kernel = TypeVar("_Kernel", LoopKernel, GemmKernel)
 
 
 def expand_math(kernel: _Kernel) -> _Kernel:
-    """The kernel with no calls but of what the target provides."""
+    """The kernel with every call expanded that the target does not provide."""
     body = kernel.epilogue if isinstance(kernel, GemmKernel) else kernel.body
     if not _has_math(body):
         return kernel
@@ -59,12 +59,15 @@ def _is_math(s: Statement) -> bool:
 
 
 def work(body: Sequence[Statement]) -> int:
-    """About how many statements those of a block, without loops in it, will be."""
+    """Roughly how many statements a block without loops has after expansion."""
     return sum(_CALL if _is_math(s) else 1 for s in body)
 
 
 class _Expansion:
-    """Builds the statements anew. `values`: what became of each name; others (the sum of a matrix product) stay."""
+    """Rebuilds statements with calls expanded.
+
+    `values`: the new atom of each name. Names not in it (the sum of a matrix product) stay as they are.
+    """
 
     def __init__(self) -> None:
         self.builder = LoopBuilder()

@@ -1,4 +1,4 @@
-"""The verifier of the loop IR."""
+"""The verifier of the loop IR: types, scopes, single assignment and buffer access of one kernel."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Verifier:
         self.kernel = kernel
         self.buffers = {b.name: b for b in kernel.buffers}
         self.defined: dict[str, DType] = {}
-        self.ever: set[str] = set()
+        self.ever: set[str] = set()  # names bound anywhere: passes move statements between blocks, so no name may recur
         self.lanes = ""  # the variable of the vector loop that is open
 
     def fail(self, what: str) -> None:
@@ -140,6 +140,7 @@ class _Verifier:
             self.atom(a.value)
             if a.value.dtype is not a.dtype:
                 self.fail(f"accumulator {a.name} of {a.dtype.name} takes {a.value.dtype.name}")
+        # Of what a loop defines only its accumulators outlive it.
         self.defined = outside
         for a in loop.accumulators:
             self.define(a.name, a.dtype)
@@ -157,6 +158,7 @@ def verify_kernel(kernel: Kernel) -> None:
         v.access(kernel.b, kernel.dtype, "read")
         if kernel.b_panel and (kernel.transpose_b or kernel.b_start != IConst(0)):
             v.fail("only one matrix that is not transposed is stored in panels")
+        # An epilogue is the body of a loop that is both vector and parallel: it may hold neither.
         v.define("acc", kernel.accumulate_dtype)
         v.block(kernel.epilogue, {"b", "i", "j"}, vector=True, parallel=True)
     else:

@@ -80,7 +80,7 @@ def operands_of(e: Expr) -> Operands:
 
 
 def operands(s: Statement) -> Operands:
-    """What a statement reads itself. The statements inside a loop are none of it."""
+    """What a statement itself reads; for a loop that is its extent and accumulators, not its body."""
     match s:
         case Let():
             return operands_of(s.value)

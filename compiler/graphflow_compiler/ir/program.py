@@ -28,7 +28,7 @@ from graphflow.framework.shapes import Dim, DimPolicy, Shape, SymDim, format_sha
 class Node:
     """One operation. `inputs[i]` is None where operand i only steers shapes; then `values[i]` holds its value.
 
-    `origin` are the names of the user's operations it came from, kept through every rewrite. The last is the op that it is.
+    `origin` are the names of the user's operations it came from, kept through every rewrite. The last names the op itself.
     """
 
     id: int
@@ -222,6 +222,7 @@ class ProgramBuilder:
         for i in op.shape_operands:
             if i < len(inputs) and known[i] is not None:
                 kept[i], data[i] = known[i], None
+        # Two assertions, or two calls with side effects, stay two nodes: each has an error, or an effect, of its own.
         unique = isinstance(op.kind, Assertion) or (isinstance(op.kind, Host) and op.kind.stateful)
         key = (op.name, attrs, _negative_zeros(attrs), tuple(data), tuple(kept), origin if unique else None)
         found = self._table.get((*key, types))
@@ -243,8 +244,10 @@ class ProgramBuilder:
         """Is told of each node that was to be made anew, for operations of these names."""
 
     def rename(self, node: Node, origin: tuple[str, ...]) -> None:
-        """Gives a node its final origin. Only for whoever has made the builder, before anybody else sees its nodes: what each
-        stands for is known when the last is made."""
+        """Gives a node its final origin, which is known only when the last node has been made.
+
+        Only the builder's owner may call this, and only before anybody else sees the nodes.
+        """
         object.__setattr__(node, "origin", origin)
 
     def constant(self, array: Any, origin: tuple[str, ...] = ()) -> Value:
@@ -290,7 +293,7 @@ def shape_value_of(v: Value) -> ShapeValue | None:
         return value
     if is_constant(v):
         array = constant_array(v)
-        if array.size > 64:
+        if array.size > 64:  # longer than any shape: numpy's arrays have at most 64 axes
             return None
         return int(array) if array.ndim == 0 else tuple(int(x) for x in array)
     return None

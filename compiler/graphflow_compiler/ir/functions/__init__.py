@@ -26,6 +26,7 @@ _BOTH: dict[str, Callable[..., Any]] = {
     "cos": trigonometric.cos,
     "erf": error_function.erf,
 }
+# In float64 these are rare enough to be left to the C library.
 _FLOAT32_ONLY: dict[str, Callable[..., Any]] = {
     "sinh": exponential.sinh,
     "cosh": exponential.cosh,
@@ -47,7 +48,7 @@ def is_expanded(fn: str, dtype: DType) -> bool:
 
 
 def expand(b: FunctionBuilder[A], fn: str, args: Sequence[A]) -> A:
-    """The function in primitive operations, where it `is_expanded`."""
+    """Emits a function that `is_expanded` as primitive operations; returns its value."""
     rule = _BOTH.get(fn) or _FLOAT32_ONLY[fn]
     value: A = rule(Arithmetic(b, FORMATS[b.dtype(args[0])]), *args)
     return value

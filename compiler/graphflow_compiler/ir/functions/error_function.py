@@ -26,6 +26,7 @@ def erf(m: Arithmetic[A], x: A) -> A:
     b = m.b
     a = b.abs(x)
     z = b.mul(x, x)
+    # The clamps lie where erf already rounds to 1, and keep the exponent in the range that `exp_to_normal` takes.
     if m.form is FLOAT32:
         t = m.at_most(a, 4.0)
         q = b.mul(t, t)

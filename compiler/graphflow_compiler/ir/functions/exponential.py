@@ -1,4 +1,4 @@
-"""exp and what is made of it.
+"""exp and the functions built on it: expm1, sigmoid, tanh, sinh, cosh.
 
 exp(x) = 2^n exp(r) with n = round(x / ln 2), |r| <= ln 2 / 2. All start from expm1(r) = r + r^2 q(r), q a minimax polynomial.
 """
@@ -31,7 +31,7 @@ _EXPM1 = {
 
 @record(frozen=True, slots=True)
 class _Range:
-    """Where results are neither 0 nor inf, and the like."""
+    """The arguments from which on results are 0, inf or 1, per format."""
 
     overflow: float  # exp is inf from here
     underflow: float  # exp is 0 below
@@ -41,6 +41,8 @@ class _Range:
     sinh_overflow: float
 
 
+# The clamps lie outside the exact thresholds (88.72 and -103.97 in float32), so they change no finite result; `normal` lies
+# inside its own (-87.34), so that rounding n cannot leave the normal range.
 _RANGES = {
     "float32": _Range(89.0, -104.0, -87.0, -18.0, 20.0, 89.5),
     "float64": _Range(710.0, -746.0, -708.0, -38.0, 40.0, 710.5),
@@ -89,7 +91,7 @@ def exp_to_normal(m: Arithmetic[A], x: A) -> A:
 def exp_nonpositive(m: Arithmetic[A], x: A) -> A:
     """exp for x <= 0, as in a softmax: no overflow, and 0 instead of the few numbers before the denormal ones.
 
-    What `exp_to_normal` makes of smaller numbers is nonsense, which is not taken.
+    The select drops what `exp_to_normal` makes of smaller numbers, which is nonsense.
     """
     return m.b.select(m.b.lt(x, _range(m).normal), 0.0, exp_to_normal(m, x))
 
@@ -137,5 +139,6 @@ def sinh(m: Arithmetic[A], x: A) -> A:
 
 
 def cosh(m: Arithmetic[A], x: A) -> A:
+    # With q = exp(|x|) / 4 this is 2 q + 1 / (8 q): no intermediate overflows before the result does.
     q = m.b.add(_quarter_expm1(m, m.b.abs(x)), 0.25)
     return m.b.add(m.b.add(q, q), m.b.div(0.125, q))

@@ -24,8 +24,8 @@ class Format:
     bias: int  # of the exponent
     magic: float  # 1.5 * 2^mantissa: adding it rounds to an integer, which then sits in the low bits
     log2_e: float
-    ln2_high: float
-    ln2_low: float
+    ln2_high: float  # ln 2 rounded to this format
+    ln2_low: float  # what that leaves out: without it, n ln 2 would be off in the last bits for large n
     sqrt_half: int  # bits of sqrt(1/2)
     smallest_normal: float
 
@@ -91,7 +91,10 @@ class Arithmetic(Generic[A]):
         return self.from_bits(self.b.or_(self.bits(magnitude), sign))
 
     def keep_tiny(self, x: A, result: A) -> A:
-        """`result`, but x itself where that is the function: the sign of zero and the last bits of denormals get lost."""
+        """`result`, but x itself where |x| is so small that f(x) rounds to x.
+
+        Expansions lose the sign of zero and the last bits of denormals there.
+        """
         return self.b.select(self.b.lt(self.b.abs(x), 2.0 ** -(self.form.mantissa + 1)), x, result)
 
     def round_magic(self, x: A | float, factor: A | float) -> tuple[A, A]:
@@ -100,7 +103,7 @@ class Arithmetic(Generic[A]):
         return shifted, self.b.sub(shifted, self.form.magic)
 
     def exponent_magic(self, offset: int = 0) -> float:
-        """As `magic`, with what turns n + offset into the exponent bits of 2^(n + offset)."""
+        """`magic` plus the bias: adding it rounds to an integer n and puts the exponent of 2^(n + offset) into the low bits."""
         return self.form.magic + self.form.bias + offset
 
     def round_exponent(self, x: A, factor: float, offset: int = 0) -> tuple[A, A]:

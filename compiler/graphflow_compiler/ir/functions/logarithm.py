@@ -1,4 +1,4 @@
-"""log and what is made of it: log(m 2^e) = log m + e ln 2 with sqrt(1/2) <= m < sqrt(2)."""
+"""log and the functions built on it: log(m 2^e) = log m + e ln 2 with sqrt(1/2) <= m < sqrt(2)."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ def _log1p_plus(m: Arithmetic[A], f: A, e: A) -> A:
         y = m.fma(e, -2.12194440e-4, y)
         y = m.fma(z, -0.5, y)
         return m.fma(e, 0.693359375, b.add(f, y))
+    # Here too e times the high piece of ln 2 is exact: its low bits are 0.
     half_square = b.mul(b.mul(f, 0.5), f)
     s = b.div(f, b.add(f, 2.0))
     z = b.mul(s, s)
@@ -55,6 +56,7 @@ def _log1p_plus(m: Arithmetic[A], f: A, e: A) -> A:
 def log(m: Arithmetic[A], x: A) -> A:
     b = m.b
     digits = m.form.mantissa
+    # `split` wants normal numbers: denormals are scaled up by 2^digits, which e then makes good.
     tiny = b.lt(x, m.form.smallest_normal)
     scaled = b.select(tiny, b.mul(x, float(1 << digits)), x)
     exponent, fraction = split(m, scaled)

@@ -15,7 +15,6 @@ _EXP2 = (
     0.00015345768806662594, 0.001339995726192113, 0.009618489331744716, 0.05550328713104347, 0.24022646885224022,
     0.6931472057660786, 1.0000000005551386,
 )  # fmt: skip
-#: From here on every float32 is an even integer (of those below, all are checked).
 _INFINITY = float("inf")
 
 
@@ -55,6 +54,7 @@ def power(m: Arithmetic[A], x: A, y: A) -> A:
     is_integer = b.eq(b.unary("floor", y), y)
     half = b.mul(y, 0.5)
     odd = b.and_(is_integer, b.ne(b.unary("floor", half), half))
+    # By its sign bit, since -0.0 counts: (-0.0) ** -1 is -inf.
     negative = b.lt(b.bitcast(x, m.form.signed), 0)
     sign = b.select(b.and_(negative, odd), b.const(1 << 31, m.form.unsigned), b.const(0, m.form.unsigned))
     result = m.from_bits(b.or_(m.bits(result), sign))
@@ -62,6 +62,7 @@ def power(m: Arithmetic[A], x: A, y: A) -> A:
     finite_negative = b.and_(b.lt(x, 0.0), b.gt(x, -_INFINITY))
     result = b.select(b.and_(finite_negative, b.not_(is_integer)), float("nan"), result)
     result = b.select(b.or_(b.is_nan(x), b.is_nan(y)), b.add(x, y), result)
+    # After the rule for NaN: C wants 1 ** NaN and NaN ** 0 to be 1, and (-1) ** inf too.
     one = b.or_(b.eq(x, 1.0), b.eq(y, 0.0))
     one = b.or_(one, b.and_(b.eq(x, -1.0), b.eq(b.abs(y), _INFINITY)))
     return b.select(one, 1.0, result)

@@ -14,7 +14,7 @@ from graphflow_compiler.ir.functions.floats import FLOAT32, A, Arithmetic
 @record(frozen=True, slots=True)
 class _Coefficients:
     half_pi: tuple[float, float, float]
-    limit: float
+    limit: float  # largest |x| that `_reduce` is exact enough for
     sine: tuple[float, ...]  # sin r = r + r^3 s(r^2)
     cosine: tuple[float, ...]  # cos r = 1 - r^2 / 2 + r^4 c(r^2)
 
@@ -52,12 +52,13 @@ _ATAN = (
     -0.001788572990335524, 0.01089128665626049, -0.031132852658629417, 0.057910673320293427, -0.08400595933198929,
     0.10951168835163116, -0.14264041185379028, 0.1999852955341339, -0.33333298563957214,
 )  # fmt: skip
+# pi/2 as float32, and what that leaves out.
 _HALF_PI = 1.5707963705062866
 _HALF_PI_LOW = -4.371139000186243e-08
 
 
 def _reduce(m: Arithmetic[A], x: A) -> tuple[A, A]:
-    """(n in low bits, r)"""
+    """Cody-Waite reduction: (n in the low bits of a float, r = x - n pi/2)."""
     first, second, third = _TABLES[m.form.dtype.name].half_pi
     shifted, n = m.round_magic(x, 0.6366197723675814)
     r = m.fma(n, -first, x)
@@ -66,7 +67,10 @@ def _reduce(m: Arithmetic[A], x: A) -> tuple[A, A]:
 
 
 def _with_rare_case(m: Arithmetic[A], fn: str, x: A, result: A) -> A:
-    """The library's function on arguments too large for `_reduce`. On the others it is called with 0, that is, not at all."""
+    """`result`, but the C library's value where x is too large for `_reduce`.
+
+    Lanes that do not need the library pass 0; if all do, code generation jumps over the call (`Instructions._rare_call`).
+    """
     b = m.b
     large = b.gt(b.abs(x), _TABLES[m.form.dtype.name].limit)
     return b.select(large, b.library_call(fn, b.select(large, x, 0.0)), result)
@@ -82,6 +86,7 @@ def _sine_or_cosine(m: Arithmetic[A], x: A, quarter_turns: int) -> A:
     z = b.mul(r, r)
     s = m.fma(b.mul(m.polynomial(z, table.sine), z), r, r)
     c = b.add(m.fma(b.mul(m.polynomial(z, table.cosine), z), z, b.mul(z, -0.5)), 1.0)
+    # Odd quadrants swap sine and cosine; bit 1 of the quadrant moves up to become the sign bit.
     odd = b.binary("ne", m.bit_op("and", quadrant, 1), b.const(0, m.form.unsigned))
     sign = m.bit_op("shl", m.bit_op("and", quadrant, 2), m.form.dtype.size * 8 - 2)
     return m.from_bits(b.xor(m.bits(b.select(odd, c, s)), sign))
@@ -153,6 +158,7 @@ def atan2(m: Arithmetic[A], y: A, x: A) -> A:
     b = m.b
     ax, ay = b.abs(x), b.abs(y)
     large, small = b.maximum(ax, ay), b.minimum(ax, ay)
+    # 0 / 0 and inf / inf are NaN, but C defines these angles.
     ratio = b.div(small, large)
     ratio = b.select(b.eq(large, 0.0), 0.0, ratio)
     ratio = b.select(b.eq(small, float("inf")), 1.0, ratio)
