@@ -1,4 +1,4 @@
-"""fuse: level 1 to level 2. Decides which nodes share a kernel.
+"""Fusion, level 1 to level 2: decides which nodes share a kernel.
 
 Forward and greedy: each node, in program order, joins the group of one of its producers if it reads exactly the element
 (or row) that group has at hand, and if no path leaves the group and comes back. What is not joined is stored.
@@ -57,6 +57,7 @@ class _Fuser:
         self.rows_over: dict[tuple[Value, tuple[int, ...]], Draft] = {}  # those that begin with a reduction of a stored value
         self.columns_over: dict[tuple[Value, tuple[int, ...]], Node] = {}  # a node of the column kernel that reads the value
         self.count = 0
+        # How many nodes read each node, and one more for each root: as long as some are outside, a kernel has to store it.
         self.readers = Counter(n for node in program.nodes for n in {v.node for v in node.data_inputs})
         self.readers.update(v.node for v in program.roots())
 
@@ -74,6 +75,7 @@ class _Fuser:
         draft.take(node, level, self.readers[node], self.storage)
         draft.is_costly |= level == ELEMENT and _is_costly(node)
         self.draft_of[node] = draft
+        # `ancestors` is kept transitively closed, so that one bit tells whether a join would make a cycle of kernels.
         gained = 0
         for d in self.producers(node):
             if d is not draft:
@@ -109,6 +111,7 @@ class _Fuser:
             return _COSTLY
         if squeezed(node.types[0].shape) != draft.shape(level):
             return _OTHER_SHAPE
+        # A producer that needs this draft itself would come both before and after the joined kernel.
         bit = 1 << draft.id
         for d in self.producers(node):
             if d is not draft and d.ancestors & bit:
@@ -169,6 +172,7 @@ class _Fuser:
                     self.note(node, [*reasons, *(self.take_in(others, node, draft) if level == ELEMENT else ())])
                     self.place(node, draft, level)
                     return True
+                # That the shapes differ tells a reader of `explain` least: any other level's reason replaces it.
                 if not reason or why != _OTHER_SHAPE:
                     reason = why
             reasons.append((draft, reason or "its kernel stands alone"))
@@ -182,9 +186,11 @@ class _Fuser:
             self.not_fused.append((_name(max(read, key=lambda n: n.id)), _name(node), reason))
 
     def take_in(self, others: Sequence[Draft], node: Node, draft: Draft) -> list[tuple[Draft, str]]:
-        """Merges into the draft, which `node` is about to join, other map kernels over the same space that it reads element
-        by element (the moments of an optimizer, say): their results are then read from registers. Returns those that stay
-        apart though they have such elements, and why."""
+        """Merges other map kernels over the same space into the draft that `node` is about to join.
+
+        Merged are those that the node reads element by element (the moments of an optimizer, say): their results are then
+        read from registers. Returns the others that it reads so, and why they stay apart.
+        """
         found: list[Draft] = []
         apart: list[tuple[Draft, str]] = []
         for other in others:
@@ -241,6 +247,7 @@ class _Fuser:
             if d.ancestors & bit:
                 d.ancestors = d.ancestors & ~bit | new
         draft.ancestors = (draft.ancestors | other.ancestors) & ~bit & ~new
+        # The merged kernel needs what either needed, and so does whoever needs it.
         for d in self.drafts.values():
             if d.ancestors & new:
                 d.ancestors |= draft.ancestors
@@ -282,6 +289,7 @@ class _Fuser:
         x = node.inputs[0]
         assert x is not None
         space = squeezed(x.shape)
+        # Axes are counted in the space, which has none of size 1.
         axes = set(node.attrs.axis)
         reduced: list[int] = []
         position = 0
@@ -308,6 +316,7 @@ class _Fuser:
                 draft.pattern, draft.reduced = "row", tuple(reduced)
                 self.place(node, draft, ROW)
                 return
+            # Few large rows are lowered block by block (`lower_row_blocks`), which has no place for totals over all rows.
             total = draft.pattern == "row" and level != TOTAL and len(reduced) == len(space) and not blocked
             if total and not is_few_large_rows(draft.space, draft.reduced):
                 self.place(node, draft, TOTAL)
@@ -361,6 +370,7 @@ class _Fuser:
 
     # ------------------------------------------------------------------ result
     def finish(self) -> KernelGraph:
+        # Stored is what another kernel reads, the program returns, or anything reads through a reshape, which needs memory.
         used_outside: dict[Value, None] = {}
         for node in self.program.nodes:
             draft = self.draft_of.get(node)
@@ -413,15 +423,21 @@ class _Fuser:
 
 
 def _is_costly(node: Node) -> bool:
-    """Math functions and random numbers. In the tiles of a product or the strided loops over columns they take longer than in
-    a loop of their own, and more than the memory traffic saved: a tanh or a dropout after products of 256 x 512 and 2048 x
-    1024 3 to 8 % of all, one before sums over 512 x 1024 9 %, over 100000 x 10 and 32 x 28 x 28 x 64 a third."""
+    """Whether a node computes math functions or random numbers.
+
+    In the tiles of a product, or in strided loops over columns, these take longer than in a loop of their own, by more than
+    the memory traffic saved. A tanh or a dropout after products of 256 x 512 and 2048 x 1024 costs 3 to 8 % of the whole; one
+    before sums over columns costs 9 % for 512 x 1024, and a third for 100000 x 10 and 32 x 28 x 28 x 64.
+    """
     kind = node.op.kind
     return isinstance(kind, Random) or (isinstance(kind, Elementwise) and not kind.cheap)
 
 
 def _preference(draft: Draft) -> int:
-    """Which of its producers' kernels a node prefers to join: a map kernel can be taken in by the others, not they by it."""
+    """The rank of a producer's kernel when a node chooses which to join, 0 first.
+
+    Cheap map kernels come last: any other kernel can take them in afterwards, and they can take in none.
+    """
     if draft.pattern == "row":
         return 0
     return 2 if draft.pattern == "map" and not draft.is_costly else 1

@@ -1,4 +1,4 @@
-"""Kernels to be: what fusion has put together so far, and how much it may become."""
+"""Drafts: kernels while fusion puts them together, and the limits on their size."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from graphflow_compiler.ir.program import Node, Value
 
 #: A kernel of more nodes than this gains nothing more from fusion, and code generation grows faster than linearly.
 MAX_NODES = 192
-#: Nor one that reads and writes more arrays: LLVM's time to select instructions grows with the square of their number (a
-#: sum of 200 arrays 0.6 s, of 800 five), and so do the registers that their addresses take in turns.
+#: Nor one that reads and writes more arrays: LLVM's time for instruction selection grows with the square of their number (a
+#: sum of 200 arrays takes 0.6 s, one of 800 five), and their addresses compete for the registers.
 MAX_ARRAYS = 64
 
 #: At which levels a kernel takes further nodes in.
@@ -37,9 +37,10 @@ class Draft:
     nodes: list[Node] = field(default_factory=list)
     levels: dict[Node, Level] = field(default_factory=dict)
     ancestors: int = 0  # bit set of the drafts it depends on, transitively
-    is_costly: bool = False  # whether it computes math functions or random numbers of its elements
+    is_costly: bool = False  # whether it computes math functions or random numbers for each element
     reads: set[Value] = field(default_factory=set)  # arrays, stored elsewhere
-    readers_outside: dict[Node, int] = field(default_factory=dict)  # of those that have some: to be stored, as it looks now
+    # Nodes that some other kernel reads, as far as is known now, with the number of such readers: they must be stored.
+    readers_outside: dict[Node, int] = field(default_factory=dict)
 
     def variables(self, level: Level) -> tuple[Index, ...]:
         return tuple(IVar(f"i{k}") for k in self.axes(level))
@@ -57,7 +58,7 @@ class Draft:
         return (*levels, TOTAL) if TOTAL in self.levels.values() else levels
 
     def take(self, node: Node, level: Level, readers: int, storage: Storage) -> None:
-        """`readers`: nodes that read the node's values, and one more if the program returns any."""
+        """Adds a node. `readers`: how many nodes read its values, and one more if the program returns any."""
         self.reads |= self.read_by(node, storage)
         for n in _read_nodes(node):
             if n in self.readers_outside:
@@ -86,7 +87,7 @@ class Draft:
             del self.readers_outside[node]
 
     def read_by(self, node: Node, storage: Storage) -> set[Value]:
-        # A single element is mostly a constant, which the code has in it.
+        # Arrays of one element do not count: mostly they are constants, which become part of the code.
         return {storage(v) for v in node.data_inputs if v.node not in self.levels and product(v.shape) != 1}
 
 
@@ -95,7 +96,7 @@ def _read_nodes(node: Node) -> set[Node]:
 
 
 def too_much(drafts: Sequence[Draft], storage: Storage, joining: Node | None = None) -> str | None:
-    """Why some drafts, and a node that is to join them, cannot become one kernel, if for the size of it."""
+    """The size limit that these drafts, with the node that is to join them, would exceed as one kernel; None if they fit."""
     if sum(len(d.nodes) for d in drafts) + (joining is not None) > MAX_NODES:
         return f"the kernel would have more than {MAX_NODES} operations"
     reads = set().union(*(d.reads for d in drafts))

@@ -27,7 +27,7 @@ _MOST = 256
 
 
 class Origins:
-    """What happens to nodes in one rebuild, noted as it happens, and settled when it is known what is left."""
+    """A log of what happens to nodes in one rebuild. `settle` makes names of it, once it is known which nodes are left."""
 
     def __init__(self) -> None:
         self._equal: dict[Node, list[Names]] = {}  # node -> names of others that are equal to it
@@ -37,35 +37,35 @@ class Origins:
         self._returned: dict[int | str, Node] = {}  # output, or variable -> the one in whose place the program has something
 
     def equal(self, node: Node, names: Names) -> None:
-        """A node was to be made, for the operations of these names, that there is already."""
+        """Notes that a node for the operations of these names existed already."""
         if not _is_shared(node):
             self._equal.setdefault(node, []).append(names)
 
     def moved(self, old: Node, new: Node) -> None:
-        """`new` is `old` on operands that are rewritten already."""
+        """Notes that `new` is `old` on operands that are rewritten already."""
         if self._read_as:
             for v in old.data_inputs:
                 if v.node in self._read_as:
                     self._read.setdefault(new, []).append(self._read_as[v.node])
 
     def replaced(self, node: Node, values: Iterable[Value]) -> None:
-        """The values stand in the place of the node, which has just been made."""
+        """Notes that the values stand in the place of the node, which has just been made."""
         for new in {v.node: None for v in values}:
             if new is not node:
                 self._replaced.setdefault(new, []).append(node)
 
     def finished(self, old: Node, new: Node, values: Iterable[Value]) -> None:
-        """Whoever read `old`, which was moved to `new`, reads these values."""
+        """Notes that whoever read `old`, which was moved to `new`, now reads these values."""
         for v in values:
             if v.node is new and new not in self._read and new not in self._replaced:
                 continue
             base = _stored(v)
-            # What a kernel computes has the names in that kernel.
+            # A value that some kernel computes keeps its names there; only one without a kernel hands them to its readers.
             if _is_external(base) or (base is not v.node and not set(new.origin) <= set(base.origin)):
                 self._read_as[old] = new
 
     def returned(self, key: int | str, old: Node, value: Value) -> None:
-        """The program returns (output `key`), or stores in the variable `key`, this value where it did so with one of `old`."""
+        """Notes that output or variable `key`, which was a value of `old`, is now this value."""
         if old not in self._read_as:
             return
         base = _stored(value)
@@ -75,8 +75,11 @@ class Origins:
             self._replaced.setdefault(base, []).append(self._read_as[old])
 
     def settle(self, made: Sequence[Node], live: Iterable[Node]) -> tuple[list[tuple[Node, Names]], dict[int | str, Names]]:
-        """The live nodes among those `made` that take over names, each with its new origin, and the new aliases of outputs and
-        variables. A node's own name stays the last: that is the op that runs, and that may fail."""
+        """Who takes over which names, now that the nodes are known that stay live.
+
+        Returns the nodes among those `made` that take over names, each with its new origin, and the new aliases of outputs
+        and variables. A node's own name stays the last: that is the op that runs, and that may fail.
+        """
         renamed: list[tuple[Node, Names]] = []
         if not (self._equal or self._replaced or self._read or self._returned):
             return renamed, {}
@@ -109,7 +112,7 @@ class Origins:
         return renamed, {key: merge(names_of(nodes)) for key, nodes in returned.items()}
 
     def _removed(self, heads: Iterable[Node], alive: set[Node]) -> set[Node]:
-        """Those of some nodes that are removed, what they stand in the place of themselves, and what only they needed."""
+        """The removed nodes among `heads`, and the removed ones that those had replaced or that only they needed."""
         seen: set[Node] = set()
         todo = [*heads]
         while todo and len(seen) < _MOST:
@@ -147,7 +150,7 @@ def _is_external(node: Node) -> bool:
 
 
 def _stored(v: Value) -> Node:
-    """The node whose elements a value is, if it is a view of them."""
+    """The node that computes a value's elements: views share those of their operand."""
     while _is_view(v.node) and v.node.inputs[0] is not None:
         v = v.node.inputs[0]
     return v.node
@@ -159,7 +162,7 @@ def _is_shared(node: Node) -> bool:
 
 
 def _read_by_several(made: Iterable[Node], candidates: set[Node]) -> set[Node]:
-    """Those of some shared nodes whose name would come to nodes that it has nothing to do with."""
+    """The shared nodes with several readers, whose names would reach nodes that they have nothing to do with."""
     if not candidates:
         return candidates
     readers = Counter(m for n in made for m in {v.node for v in n.inputs if v is not None} & candidates)

@@ -67,7 +67,10 @@ class Anything:
 
 
 class Again:
-    """The op that reads it once more, with the same attributes, on one operand. `bind` names its value."""
+    """The same op as the one that reads it, with the same attributes and one operand: the inner f of f(f(x)).
+
+    `bind` names its value.
+    """
 
     def __init__(self, operand: Operand, bind: str = "") -> None:
         self.operand = operand
@@ -97,7 +100,7 @@ class Either:
 
 
 class Some:
-    """In the place of all operands: one of them is so, whichever; the first is tried first. `at` names its number."""
+    """Stands for all operands, of which any one must match; they are tried in order, and `at` names its number."""
 
     def __init__(self, operand: Operand, at: str) -> None:
         self.operand = operand

@@ -86,8 +86,7 @@ def rule(pattern: P) -> Callable[[Callable[..., Replacement]], Rule]:
 
 
 class Match:
-    """What a rule sees: the node (its operands already rewritten), and means to make new ones. All that it makes has the node's
-    name."""
+    """What a rule sees: the node, with operands already rewritten, and ways to make new nodes, which get the node's name."""
 
     __slots__ = ("_make", "node")
 
@@ -235,6 +234,7 @@ def apply_rules(program: Program, rules: Sequence[Rule], ctx: PassContext) -> Pr
 
     def idle(program: Program) -> bool:
         """Whether no rule fires anywhere: then there is nothing to rebuild."""
+        # What rules make while they are only asked must not end up in the program.
         scout = ProgramBuilder(ProgramPolicy())
         missed: dict[str, list[NearMiss]] = {r.name: [] for r in rules}
         for node in program.nodes:
@@ -249,6 +249,8 @@ def apply_rules(program: Program, rules: Sequence[Rule], ctx: PassContext) -> Pr
         ctx.near_misses |= missed
         return True
 
+    # One rebuild may set up matches in nodes that it has passed already, so it is repeated; the limit ends rules that undo
+    # each other.
     for _ in range(10):
         if idle(program):
             break

@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 
 #: Folding makes constants; one larger than this many elements would cost more in the plan than it saves per run.
 MAX_FOLDED = 65536
-#: How many operations behind an operand are looked at: looking must not take longer the larger the program is.
+#: How many operations behind an operand are looked at, so that looking takes no longer in larger programs.
 MAX_STEPS = 64
 
 
@@ -67,6 +67,7 @@ def _computed(node: Node, operands: Sequence[Array]) -> Array | None:
             return None
         arrays.append(np.asarray(value, np.int64) if v is None else next(data))
     assert node.op.reference is not None
+    # Kernels say nothing of infinities and NaNs, so folding must not warn of them either.
     with np.errstate(all="ignore"):
         result = node.op.reference(node.attrs, *arrays)
     out = node.types[0]
@@ -160,8 +161,11 @@ def computed_constant_to_constant(m: Match, x: Value, i: int) -> Replacement:
 
 
 def _constant_behind(v: Value) -> Array | str | None:
-    """The value of `v` if it is computed from constants in a few steps, none of which has more elements than the largest of
-    them: each use of them takes, for good, no more memory than a run would have stored for a while. Or why that is not so."""
+    """The value of `v` if a few steps compute it from constants; a reason if they could but should not, else None.
+
+    No step may have more elements than the largest of those constants (or than `MAX_FOLDED`): then the result takes no more
+    memory for good than each run would have taken for a while.
+    """
     needed: set[Node] = set()
     todo = [v.node]
     while todo:
@@ -180,6 +184,7 @@ def _constant_behind(v: Value) -> Array | str | None:
     most = max([MAX_FOLDED, *(a.size for a in values.values())])
     if not all(_is_foldable(n, most) for n in steps):
         return "an operand has more elements than the constants it is made of: it is computed in each run, not kept"
+    # Intermediate arrays are dropped after their last use: each may be as large as the constants.
     last = {x: n for n in steps for x in n.data_inputs}
     for n in steps:
         array = _computed(n, [values[x] for x in n.data_inputs])
@@ -213,8 +218,8 @@ def transpose_of_unit_axes_to_reshape(m: Match, x: Value) -> Replacement:
     return m.op("Reshape", x, None, values=(None, out.shape), type=out)
 
 
-#: Operands that one node of a long sum, or of a long join, keeps. A kernel has at most 64 arrays (`fusion_group.MAX_ARRAYS`),
-#: and in that of a sum more is computed.
+#: Operands that one node of a long sum, or of a long join, keeps. A kernel has at most 64 arrays (`fusion_group.MAX_ARRAYS`):
+#: a join takes all but the one for its result, a sum leaves half for what else is fused with it.
 _SUMMANDS, _JOINED = 32, 63
 
 
