@@ -1,4 +1,4 @@
-"""Column groups: reductions over leading or middle axes, with what is computed on the way to them."""
+"""Column groups: reductions over leading or middle axes, with the elementwise work before and after them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from graphflow_compiler.lower.loop_nest import (
     store_all,
 )
 
-#: Fewer elements than this are no row of lanes.
+#: A reduced axis of fewer elements than this would leave most lanes empty.
 SHORT = 8
 
 
 def lower_column(e: Emitter) -> LoweredKernel:
-    """Columns are shared out."""
+    """One kernel, whose threads share the columns."""
     kept, reduced = merge_axes(e)
     along = lanes_along_columns(e, kept, reduced)
     with nest(e, kept, vector_last=not along):
@@ -44,8 +44,10 @@ def lanes_along_columns(e: Emitter, kept: Sequence[int], reduced: Sequence[int])
 
 
 def sums(e: Emitter, loops: Sequence[tuple[str, Index]], vector: bool) -> dict[Node, Atom]:
-    """What the reductions combine over some loops. Elements on the way are stored where another kernel needs them: each
-    point is visited once."""
+    """The combined values of the reductions over some loops.
+
+    Elements computed on the way are stored where another kernel needs them: each point is visited exactly once.
+    """
     group = e.group
     elements = [n for n in group.nodes if group.levels[n] == ELEMENT]
     reductions = [n for n in group.nodes if is_reducing(group, n)]
@@ -58,12 +60,12 @@ def sums(e: Emitter, loops: Sequence[tuple[str, Index]], vector: bool) -> dict[N
         return {n: reduced_operand(e, n) for n in reductions}
 
     totals = reduced_over(e, loops, reductions, one, vector)
-    e.env = outside
+    e.env = outside  # values of the loops' bodies are not defined after them
     return totals
 
 
 def results(e: Emitter, totals: dict[Node, Atom]) -> list[Node]:
-    """Finishes the reductions of a column, and what is made of them. Returns the nodes of that."""
+    """Finishes the reductions of a column and computes what follows from them; returns the nodes of the latter."""
     group = e.group
     for n, total in totals.items():
         finish(e, n, total)

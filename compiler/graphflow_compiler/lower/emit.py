@@ -111,6 +111,7 @@ class Emitter:
     def address(self, v: Value, index: IndexTuple) -> Index:
         if self.runs is None:
             return linear_index(index, v.shape)
+        # Each run of merged axes has one variable left, which runs over the product of their sizes.
         axes = {k for i, d in zip(index, v.shape, strict=True) if d != 1 for k in [axis_of(i)]}
         total: Index = IConst(0)
         for first in sorted(self.runs):
@@ -204,12 +205,14 @@ class Emitter:
         result: Atom | None = None
         if kind.fill is not None:
             result = Const(kind.fill(ctx), node.types[0].dtype)
+        # Last piece first: the select of an earlier one is then the outer one, and wins.
         for piece in reversed(pieces(node, index)):
             v = node.inputs[piece.source]
             assert v is not None
             mask: Atom | None = None
             for axis, lower, upper in piece.bounds:
                 position = b.from_index(index[axis], int64)
+                # The index is within the result's shape, so bounds that coincide with it need no test.
                 for test, bound in (("ge", lower), ("lt", upper)):
                     if (test == "ge" and bound == 0) or (test == "lt" and bound == (node.types[0].shape or ())[axis]):
                         continue
@@ -233,6 +236,7 @@ class Emitter:
         limit = params.shape[axis]
         bad = b.or_(b.lt(wanted, 0), b.binary("ge", wanted, b.from_index(dim_index(limit), int64)))
         self.fail_if(bad, node, f"indices are out of range: one is not in [0, {size_text(limit)})")
+        # A kernel may go on after a failed check (see `Check`), so a bad index must never reach memory.
         row: Index = IData(b.select(bad, 0, wanted))
         at = (*index[:axis], row, *index[axis + rank :])
         found: Atom = b.load(self.buffer(params), linear_index(at, params.shape), params.dtype, b.not_(bad))
@@ -241,6 +245,7 @@ class Emitter:
     def _random(self, node: Node, kind: Random, index: IndexTuple) -> Atom:
         b = self.b
         *scalars, run = self._operands(node, index)
+        # The element's own number is the generator's counter: the numbers drawn depend on neither loops nor threads.
         element = b.cast(b.from_index(self.address(node.out(), index), int64), uint64)
         bits = philox.draws(b, element, run, node.attrs.seed, node.attrs.seed2)
         return kind.rule(b, lower_context(node), bits, *scalars)  # type: ignore[no-any-return]
@@ -270,7 +275,7 @@ class Emitter:
     def kernel(
         self, body: Sequence[Statement], nodes: Sequence[Node], part: str = "", finished: Sequence[Node] = ()
     ) -> LoweredKernel:
-        """The loop kernel of `body`. `finished`: reductions of which another kernel has done most."""
+        """The loop kernel of `body`. `finished`: reductions that it only finishes, after an earlier kernel of the group."""
         buffers, arguments = self.buffers()
         comments = union_origin([*finished, *nodes])
         dims = used_dims(body, [b.count for b in buffers])
@@ -279,7 +284,7 @@ class Emitter:
 
 
 def size_text(d: Dim) -> str:
-    """A size for a message: the compiler's names mean nothing to users."""
+    """A size as error messages show it: a symbol gets words, as the compiler's names mean nothing to users."""
     return str(d) if isinstance(d, int) else "size of the axis"
 
 

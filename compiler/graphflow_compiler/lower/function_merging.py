@@ -41,16 +41,17 @@ from graphflow_compiler.ir.loops_math import work
 from graphflow_compiler.ir.loops_visit import index_parts, indices, map_statements
 from graphflow_compiler.lower.row_function_merging import MANY, Sizes, is_over_rows, size_name, with_sizes
 
-#: Statements to execute below which a static extent stays: short loops are written for their length.
+#: Loops that execute fewer statements than this keep a static extent: code for a short loop is made for its length.
 _SHORT = 16_384
-#: Numbers take registers from the loop, or are read from the stack: so many are given, or one in so many statements.
+#: Arguments take registers from the loop, or are read from the stack in it: at most _FEW_NUMBERS, or one for every
+#: _STATEMENTS_EACH statements.
 _FEW_NUMBERS = 6
 _STATEMENTS_EACH = 12
-#: Operations in which LLVM makes nothing of a constant that it could not make of an argument.
+#: Operations for which LLVM makes no better code with a constant operand than with an argument.
 _PLAIN = {float32: ("add", "sub", "mul"), float64: ("add", "sub", "mul")} | dict.fromkeys(
     (int32, uint32, int64, uint64), ("add", "sub", "xor")
 )
-#: ... except of these.
+#: ... except with these constants, which it simplifies.
 _SPECIAL = (0, 1, -1, 2)
 _LARGEST = float(np.finfo(np.float32).max)
 _EXTENT = IDim("extent")
@@ -78,6 +79,7 @@ class Skeleton:
         loop = kernel.body[0]
         if not isinstance(loop, For) or loop.mode != "vector" or not loop.parallel:
             return None
+        # Only a flat loop, whose indices name no sizes, is the same code whatever its extent.
         numbers: list[Const] = []
         if any(isinstance(s, For) or any(map(_has_size, indices(s))) for s in loop.body):
             return None
@@ -91,6 +93,7 @@ class Skeleton:
         if length is None and not isinstance(extent, IConst):
             return None
         buffers = tuple(replace(b, count=_EXTENT) if length is not None and b.count == extent else b for b in kernel.buffers)
+        # A buffer of another run-time size would need an argument that other kernels may not have.
         if any(_has_size(b.count) and b.count is not _EXTENT for b in buffers):
             return None
         dims: tuple[str, ...] = ()
@@ -113,7 +116,7 @@ def together(skeletons: Sequence[Skeleton]) -> tuple[LoopKernel, list[tuple[Dim,
     assert isinstance(loop, For)
     if len(passed) > max(_FEW_NUMBERS, work(loop.body) // _STATEMENTS_EACH):
         return None
-    # Sizes in which none differ stay, those that are equal everywhere are one argument.
+    # A size that is the same in all kernels stays a constant; places whose sizes agree in every kernel share one argument.
     places: dict[str, Index] = {}
     arguments: dict[tuple[int, ...], IDim] = {}
     for k, column in enumerate(zip(*(s.sizes for s in skeletons), strict=True)):
@@ -146,8 +149,11 @@ def together(skeletons: Sequence[Skeleton]) -> tuple[LoopKernel, list[tuple[Dim,
 
 
 def _sums(columns: Sequence[Sequence[Const]], differing: Sequence[int]) -> dict[int, tuple[int, int]]:
-    """Of the differing numbers those that are an earlier one plus the same in every kernel, as {its place: (place of the
-    earlier one, what is added)}: the keys of a random generator's rounds, for one, which follow from the first."""
+    """The differing numbers that need no argument, being an earlier one plus a constant that all kernels share.
+
+    Returns {place: (place of the earlier one, the constant)}. The round keys of a random generator are such numbers: they
+    follow from the first, and twenty arguments would be more than a short loop takes.
+    """
     found: dict[int, tuple[int, int]] = {}
     bases: dict[object, int] = {}
     for k in differing:

@@ -1,4 +1,4 @@
-"""Loops over the space of a group: which axes are walked together, where values lie along them, sums over them."""
+"""Loops over the space of a group: which axes become one loop, where values lie along them, reductions over them."""
 
 from __future__ import annotations
 
@@ -99,6 +99,7 @@ def store_all(e: Emitter, values: Sequence[Value], level: str) -> None:
 @contextmanager
 def nest(e: Emitter, axes: Sequence[int], vector_last: bool, parallel: bool = True) -> Iterator[None]:
     """Loops over the axes, of which the first may be shared out."""
+    # Only the outermost loop may be parallel, only the innermost a vector loop (see `For`).
     with ExitStack() as stack:
         for position, k in enumerate(axes):
             vector = vector_last and position == len(axes) - 1
@@ -149,6 +150,7 @@ def _runs(group: Group) -> dict[int, tuple[int, ...]]:
         patterns.add(frozenset(axis_of(i) for i in variables(group, level)) if shape else frozenset())
     patterns.add(frozenset(k for k in range(count) if k not in group.reduced))
     patterns.add(frozenset(range(count)))
+    # Neighbouring axes are one run if every access walks both or neither: then they are one axis in every array's memory.
     runs: dict[int, tuple[int, ...]] = {}
     for k in range(count):
         if runs and all((k in p) == (k - 1 in p) for p in patterns):

@@ -75,8 +75,8 @@ def _position(out: Shape) -> tuple[Index, ...]:
 def start_of_matrix(own: Shape, batch: Shape, elements: Dim) -> Index:
     """The first element of the matrix that batch ``b`` of the result reads, of an operand whose batch axes are `own`.
 
-    An axis of an operand is of size 1, and repeated, or of the size that it has in the result. Neighbours that are of one
-    kind count as one axis: where nothing is repeated this is ``b * elements``.
+    Each batch axis of an operand either has size 1, and is repeated, or the size that it has in the result. Neighbouring axes
+    of the same kind are merged, so that where nothing is repeated this is ``b * elements``.
     """
     sizes = (1,) * (len(batch) - len(own)) + own
     axes = [(d, o != 1) for d, o in zip(batch, sizes, strict=True) if d != 1]
@@ -94,7 +94,7 @@ def start_of_matrix(own: Shape, batch: Shape, elements: Dim) -> Index:
 
 
 def lower_product_loops(e: Emitter) -> LoweredKernel:
-    """The same as plain loops, for integers, which have no matmul kernel. (16-bit floats have been made float32 before.)"""
+    """A contraction as plain loops: integers have no matmul kernel. (16-bit floats have become float32 in the passes.)"""
     group = e.group
     node = group.root
     a, b = node.inputs[0], node.inputs[1]

@@ -1,4 +1,4 @@
-"""The other kernels that may be alike: loops over rows, in many lengths.
+"""Merging of kernels over short rows that differ in the lengths of their rows, too.
 
 A row of known length becomes vectors for that length, which runs up to a fifth faster than if the length is an argument.
 But LLVM takes some ten milliseconds for each, so kernels that differ only in lengths become one where a plan has many of them.
@@ -43,7 +43,7 @@ class Sizes:
 
     def _without_sizes(self, index: Index) -> Index | None:
         if isinstance(index, IBinary) and index.op in ("floordiv", "mod") and isinstance(index.b, IConst):
-            # To divide by a number that is not known takes as long as the rest of the row.
+            # Divisors stay constants: a division by an argument takes as long as the rest of the row.
             return IBinary(index.op, self._index(index.a), index.b)
         if isinstance(index, IDim):
             return self._dims.setdefault(index.name, IDim(f"dim_{len(self._dims)}"))

@@ -27,7 +27,7 @@ from graphflow_compiler.lower.loop_nest import (
 
 
 def lower_row(e: Emitter) -> LoweredKernel:
-    """Rows are shared out."""
+    """One kernel, whose threads share the rows."""
     rows = RowPasses.of(e.group)
     outer, inner = merge_axes(e)
     with nest(e, outer, vector_last=False):
@@ -37,8 +37,11 @@ def lower_row(e: Emitter) -> LoweredKernel:
 
 @record
 class RowPasses:
-    """`stages`: the pass in which a node's value comes about; the result of a reduction over the row is at hand from the pass
-    after it. `kept`: nodes whose elements are stored in one pass and read back in later ones."""
+    """The passes over a row of a row group.
+
+    `stages`: the pass in which a node's value is computed; the result of a reduction over the row can be used from the next
+    pass on. `kept`: nodes whose elements are stored in one pass and read back in later ones.
+    """
 
     group: Group
     stages: dict[Node, int]
@@ -50,6 +53,7 @@ class RowPasses:
     def of(cls, group: Group) -> RowPasses:
         stages: dict[Node, int] = {}
         for node in group.nodes:
+            # What a pass reduces is complete only when the pass has ended.
             stage = 0
             for v in node.data_inputs:
                 if v.node in stages:
@@ -119,7 +123,7 @@ class RowPasses:
         return any(levels[n] == ELEMENT or is_reducing(self.group, n) or self.stages[n] > stage + 1 for n in users)
 
     def last_pass(self, nodes: Collection[Node]) -> int:
-        """The last pass that computes elements of one of the nodes, be it again, or takes them in if that is a reduction."""
+        """The last pass that computes elements of one of the nodes, if only again, or reduces over them."""
         passes = [0]
         for stage in range(self.last + 1):
             computed = [n for n in self.elements(stage) or () if not self._is_read_back(n, stage)]
@@ -182,7 +186,7 @@ class RowPasses:
             return taken
 
         totals = reduced_over(e, loops, reductions, one)
-        e.env = outside
+        e.env = outside  # values of the loops' bodies are not defined after them
         return totals
 
 
@@ -204,7 +208,7 @@ def _worth_keeping(group: Group, stages: dict[Node, int]) -> set[Node]:
             earlier = v.node in stages and group.levels[v.node] == ELEMENT and stages[v.node] < stages[node]
             if earlier and (_is_costly(v.node) or v in group.outputs):
                 kept.add(v.node)
-    # What a cheap later recomputation would pull in: expensive nodes behind cheap ones must be kept as well.
+    # A cheap node that is computed again pulls in what it reads: costly nodes behind it must be kept as well.
     for node in reversed(group.nodes):
         if group.levels[node] != ELEMENT or node in kept:
             continue

@@ -39,7 +39,7 @@ def lower_scatter(e: Emitter) -> LoweredKernel:
         _, below, above = row_of("k")
         bad = above if drop else b.or_(below, above)
         e.fail_if(bad, node, f"indices are out of range: one is not in [0, {size_text(rows)})")
-    # A row that is left out writes row 0 back as it is; without any row there is nothing to do.
+    # An update that is left out writes row 0 back as it is: a vector loop has no branches. A table of no rows has no row 0.
     with b.loop("u", dim_index(count * minimum(rows, 1)), mode="serial", parallel=False):
         wanted, below, above = row_of("u")
         bad = b.or_(below, above)
@@ -95,6 +95,7 @@ def lower_arg(e: Emitter) -> LoweredKernel:
         with b.loop("a", count, mode=along_axis, parallel=False) as loop:
             value = b.cast(_linear(e, x, at()), dtype)
             hit = b.eq(value, best)
+            # A NaN equals nothing, not even the extreme that it has become.
             if dtype.is_floating:
                 hit = b.or_(hit, b.is_nan(value))
             place = b.select(hit, b.from_index(IVar("a"), int64), Const(2**62, int64))

@@ -1,4 +1,4 @@
-"""Reductions of much into little, as several kernels: sums of blocks, which threads share, and what is made of those sums.
+"""Reductions of much into little as several kernels: sums of blocks, which threads share, then their combination.
 
 The blocks are the same however many threads there are, and their sums are combined in one fixed order, so results do not
 depend on threads. Sums of blocks are also more accurate than one long sum.
@@ -38,12 +38,12 @@ Start = Callable[[], Emitter]
 
 #: Elements of a block: a few microseconds of work, and room for the pieces that every block costs (1 % or less).
 BLOCK = 4096
-#: Partial results are combined so many at a time, then what that gave: sums of many blocks are as accurate as those of few.
+#: Partial results are combined in chunks of this many, then the chunks: so sums of many blocks are as accurate as of few.
 CHUNK = 64
-#: Columns of at most this many results keep a single thread busy if they are not split: it takes that many lanes at a time.
+#: Up to this many columns would all go to one thread if they were not split: it takes about that many lanes at a time.
 NARROW = 32
-#: Up to so many columns, elements that are computed on the way to the sums are walked in blocks of at least so many rows:
-#: a fifth less time for 512 x 512 to 4096 x 256. More columns are ways enough through memory already.
+#: Up to WIDE columns, elementwise work before the sums is done in blocks of at least ROWS rows: a fifth less time for
+#: 512 x 512 to 4096 x 256. With more columns the plain loop walks memory well enough.
 WIDE = 4096
 ROWS = 32
 
@@ -52,8 +52,8 @@ _CHUNK, _PART = "h", "c"  # the variables that run over the parts of one result
 
 
 def is_split_column(group: Group) -> bool:
-    """Whether a column reduction must be split into blocks: to occupy several threads, or to walk several arrays in an order
-    that the caches like better than one column after the other."""
+    """Whether a column reduction must be split into blocks: to occupy several threads, or because several arrays are then
+    walked in an order that suits the caches better than one column after the other."""
     columns = product(d for k, d in enumerate(group.space) if k not in group.reduced)
     rows = product(group.space[k] for k in group.reduced)
     everything = columns * rows
@@ -80,6 +80,7 @@ class BlockSplit:
     def of(cls, e: Emitter, apart: Sequence[int], axes: Sequence[int], element: Dim) -> BlockSplit:
         """Blocks of about BLOCK elements of `axes`, at each place of which there are `element` elements."""
         extents = {k: product(e.group.space[j] for j in run_of(e, k)) for k in (*apart, *axes)}
+        # Inner axes that are smaller than a block go into it whole; the first that is not is the one to split.
         last = len(axes) - 1
         while last > 0 and isinstance(below := element * extents[axes[last]], int) and below < BLOCK:
             element, last = below, last - 1
@@ -137,7 +138,7 @@ class _Parts:
 
 
 def _combined(e: Emitter, parts: Mapping[Node, Partial], count: Dim, place: Callable[[Index], Index]) -> dict[Node, Atom]:
-    """Each reduction's `count` parts in one, CHUNK at a time; part c is at `place(c)`.
+    """Combines the `count` parts of each reduction, CHUNK at a time; part c is at `place(c)`.
 
     Plain loops: they take a nanosecond for each block of thousands of elements, and lanes would double the time to compile.
     """
@@ -270,7 +271,7 @@ def lower_column_blocks(start: Start) -> tuple[LoweredKernel, ...]:
     width = dim_index(columns)
     along = lanes_along_columns(e, kept, reduced)
     assert isinstance(columns, int)
-    # Lanes along columns want long ones.
+    # With a lane for each column, a block gets at least ROWS rows, however many columns there are.
     split = BlockSplit.of(e, (), reduced, 1 if along else min(columns, BLOCK // ROWS))
     with e.b.loop(_BLOCK, dim_index(split.count), parallel=True), nest(e, kept, vector_last=not along, parallel=False):
         totals = column_sums(e, split.loops(IVar(_BLOCK)), along)
