@@ -51,7 +51,7 @@ class Running:
     def update(self, e: VectorEmitter) -> None:
         """Takes in the values of one iteration. Lanes past the end change nothing."""
         for a, old, slot in zip(self.accumulators, self.values(), self.slots, strict=True):
-            # The new value first: what max and min do about NaN then stays off the chain from one to the next.
+            # The new value first: the NaN test of max and min is then made on it, off the chain from one iteration to the next.
             new = e.ops.binary(a.combine, e.atom(a.value), old)
             if e.mask is not None and self.lanes > 1:
                 new = e.ops.select(SsaValue(e.mask, bool_, self.lanes), new, old)
@@ -60,10 +60,11 @@ class Running:
 
 
 def combined(running: Sequence[Running]) -> list[SsaValue]:
-    """All lanes of all sets to one value each: sets pairwise, then halves of the vector."""
+    """One value for each accumulator, of all lanes of all sets: sets pairwise, then halves of the vector."""
     first = running[0]
     ops = Instructions(first.lines, first.lanes)
     results = []
+    # A fixed tree: the order depends on the number of sets and lanes alone, so the bits do not depend on threads.
     for a, *values in zip(first.accumulators, *(r.values() for r in running), strict=True):
         while len(values) > 1:
             values = [ops.binary(a.combine, values[k], values[k + 1]) for k in range(0, len(values), 2)]

@@ -1,9 +1,9 @@
 """The order of a loop body's statements: independent chains side by side, as far as the registers go.
 
-Fusion writes one chain of dependent operations after the other, each waiting for the last result. A processor looks
-some 60 to 100 operations ahead, which is less than one such body, so it cannot overlap chains that stand far apart. In
-the order of the time at which each statement could start they stand together: tanh(2x + 1) * sigmoid(x) + exp(-x * x) takes
-a sixth less time. Only the order changes, so results keep their bits.
+Fusion writes one chain of dependent operations after the other, each operation waiting for the last result. The window of an
+out-of-order core holds some 60 to 100 operations, fewer than one such body, so it cannot overlap chains that stand far apart.
+Sorted by the time at which each statement could start, chains stand side by side: tanh(2x + 1) * sigmoid(x) + exp(-x * x)
+takes a sixth less time. Only the order changes, so results keep their bits.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import replace
 from graphflow_compiler.ir.loops import Binary, Call, Cast, For, FromIndex, Let, Load, Statement, Store, Unary
 from graphflow_compiler.ir.loops_visit import names_read
 
-#: Shorter runs of statements fit into what the processor looks ahead.
+#: Shorter runs of statements fit into the window of an out-of-order core as they are.
 _SHORT = 24
 #: Registers kept free for constants and for what an instruction needs on the way.
 _SPARE = 4
-#: Cycles until the result is there, on current x86 and ARM cores.
+#: Latencies in cycles, on current x86 and ARM cores.
 _LOAD = 5
 _SLOW = {"div": 11, "sqrt": 14, "mod": 20, "truncmod": 20, "floordiv": 16, "truncdiv": 16}
 _ARITHMETIC = {"add": 3, "sub": 3, "mul": 4, "fma": 4}
@@ -50,6 +50,7 @@ def _ordered(run: list[Let | Store], registers: int) -> list[Let | Store]:
             after[j].append(i)
     waiting = [len(needed) for needed in before]
     uses = [len(a) for a in after]
+    # Two queues of the statements that are ready, by start time and as written; what one hands out the other skips.
     by_time = [(start[i], i) for i, n in enumerate(waiting) if not n]
     by_place = [i for _, i in by_time]
     heapq.heapify(by_time)
@@ -57,7 +58,7 @@ def _ordered(run: list[Let | Store], registers: int) -> list[Let | Store]:
     live = 0
     result: list[Let | Store] = []
     while len(result) < len(run):
-        # With the registers full, the order in which it was written: one chain after the other keeps few values.
+        # With the registers full, the written order: one chain after the other keeps the fewest values live.
         i = heapq.heappop(by_place) if live >= registers - _SPARE else heapq.heappop(by_time)[1]
         if done[i]:
             continue
@@ -100,6 +101,7 @@ def _start_times(run: Sequence[Let | Store], before: Sequence[set[int]]) -> list
     start: list[int] = []
     end: list[int] = []
     for s, needed in zip(run, before, strict=True):
+        # A load that waits for nothing starts early enough for its value to be there at time 0.
         first = max((end[j] for j in needed), default=-_LOAD if _is_load(s) else 0)
         start.append(first)
         end.append(first + _latency(s))

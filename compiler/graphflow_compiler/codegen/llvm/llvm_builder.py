@@ -60,7 +60,7 @@ class Lines:
         first = self.pure("insertelement", f"{vector} poison", f"{element} {value}", "i64 0")
         return self.pure("shufflevector", f"{vector} {first}", f"{vector} poison", f"<{lanes} x i32> zeroinitializer")
 
-    # i64 arithmetic that folds what is known
+    # i64 arithmetic that folds constants: the passes of LLVM that would do it are not run
     def add(self, a: Size, b: Size) -> Size:
         if isinstance(a, int) and isinstance(b, int):
             return a + b
@@ -88,8 +88,9 @@ class Lines:
             return a // b if op == "floordiv" else a % b if op == "mod" else min(a, b) if op == "min" else max(a, b)
         if op in ("floordiv", "mod"):
             if not isinstance(b, int):
-                # May be computed outside a loop that does not run, because its extent, this very size, is 0.
+                # It may have been hoisted out of a loop that runs no rounds because this very size is 0.
                 b = self.index_binary("max", b, 1)
+            # Unsigned, since no side is negative: signed division would need a correction to floor.
             return self.pure(f"{'udiv' if op == 'floordiv' else 'urem'} i64", a, b)
         test = self.pure(f"icmp {'slt' if op == 'min' else 'sgt'} i64", a, b)
         return self.pure("select", f"i1 {test}", f"i64 {a}", f"i64 {b}")
@@ -99,7 +100,8 @@ class Lines:
 class LoopLines(Lines):
     """Lines that write what is `pure` once, and before all loops in which its operands do not change.
 
-    LLVM's passes for that are not run: they would cost more than the rest of the compilation.
+    Common subexpression elimination and loop-invariant code motion are done here, while text is written, because LLVM's
+    passes for them are not run: they would cost more than the rest of the compilation.
     """
 
     _pieces: list[list[str]] = field(default_factory=list)  # for each open region, what came before it
@@ -136,6 +138,7 @@ class LoopLines(Lines):
             if hi - lo == step:
                 body(lo)
                 return hi
+        # The counter is a stack slot, which SROA turns into a phi: one written here would have to name what comes later.
         slot, head, run, end = self.slot("i64"), self.label(), self.label(), self.label()
         with self.region():
             self.do(f"store i64 {lo}, ptr {slot}")
@@ -163,6 +166,7 @@ class LoopLines(Lines):
         return self._place(level, body)
 
     def _level(self, operand: str) -> int:
+        # An operand may come with its type, so its name is the last word. Arguments and literals are known everywhere.
         return self._levels.get(operand[operand.rfind(" ") + 1 :], 0)
 
     def _place(self, level: int, body: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from graphflow.framework.dtypes import DType
 from graphflow.framework.records import record
 
+#: Bytes of the largest cache, where the system does not say.
 _USUAL_CACHE = 32 << 20
 
 
@@ -41,7 +42,7 @@ def host_target() -> Target:
     llvm.initialize_native_asmprinter()
     features = llvm.get_host_cpu_features()
     has = {name for name, on in features.items() if on}
-    bits, registers = 128, 16
+    bits, registers = 128, 16  # SSE2, which every x86-64 has
     if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= has:
         bits, registers = 512, 32
     elif "avx2" in has:
@@ -83,7 +84,10 @@ def lanes_type(scalar: str, lanes: int) -> str:
 
 
 def literal(value: float | int | bool, dtype: DType) -> str:
-    """A constant as LLVM spells it: floats as the hex of their exact double, so that nothing is rounded on the way."""
+    """A constant as LLVM spells it: floats as the hex of their exact double, so that nothing is rounded on the way.
+
+    LLVM refuses decimal constants that are not exact in their type, such as ``float 0.1``.
+    """
     if dtype.is_bool:
         return "true" if value else "false"
     if dtype.is_integer:

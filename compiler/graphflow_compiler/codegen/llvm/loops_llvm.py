@@ -31,19 +31,20 @@ from graphflow_compiler.ir.loops_math import expand_math
 #: Loops of at most this many statements run several vectors at a time: beyond, the work itself hides latencies.
 SMALL_BODY = 12
 UNROLL = 4
-#: ... loops of at most this many four at a time, as one, so that their operations alternate,
+#: Larger loops, up to this many statements, work on vectors of four registers, which LLVM splits: their operations alternate.
 FAIR_BODY = 20
-#: ... and loops of at most this many two at a time: more would not fit into the registers.
+#: ... and up to this many on vectors of two registers: values of four would not fit into the register file.
 MEDIUM_BODY = 48
-#: Loops of more statements than this have one body for whole vectors and the tail: at 176 that halves the time to compile,
-#: at 30 it saves a sixth.
+#: Loops of more statements than this have one body for whole vectors and the tail: at 176 statements that halves the time to
+#: compile, at 30 it saves a sixth.
 LARGE_BODY = 30
-#: Serial loops of at most this many rounds are written out.
+#: Serial loops of at most this many rounds are unrolled completely.
 SHORT_LOOP = 4
 
 
 def loops_to_llvm(kernel: LoopKernel, target: Target) -> str:
     """The function @kernel of a loop kernel, with the declarations it needs."""
+    # In this order: expanded functions have invariant parts, and only what stays in a loop needs scheduling.
     hoisted = hoist_invariants(expand_math(kernel))
     ordered = replace(hoisted, body=interleave(hoisted.body, target.vector_registers))
     return _Function(ordered, target).text()
@@ -75,12 +76,14 @@ class _Function:
                 assert count is not None
                 offset = lines.mul(count[0], "%thread")
                 buffers[b.name] = lines.pure(f"getelementptr {memory_type(b.dtype)}, ptr {buffers[b.name]}, i64", offset)
+        # Without a parallel loop there is nothing to share: thread 0 does it all (see `LoopKernel`).
         if any(isinstance(s, For) and s.parallel for s in k.body):
             self.statements(k.body, base)
         else:
             self.lines.when(lines.value("icmp eq i64 %thread, 0"), lambda: self.statements(k.body, base))
         if streams:
-            lines.do("fence seq_cst")  # what is still on its way to memory is in no other order
+            # Nontemporal stores are not ordered with others: without a fence they might not be visible after the barrier.
+            lines.do("fence seq_cst")
         result = "0" if flag is None else lines.value(f"load i32, ptr {flag}")
         lines.do(f"ret i32 {result}")
         head = f"define i32 @kernel({', '.join([*parameters, 'i64 %thread', 'i64 %threads'])}) nounwind {{"
@@ -101,6 +104,7 @@ class _Function:
         hi: Size = parts[0]
         vector = loop.mode == "vector" and e.lanes == 1
         lanes = lane_count(loop, self.target) if vector else 1
+        # From here on `lanes` may be a multiple of a register's: LLVM splits such vectors.
         if lanes > 1:
             lanes *= self.vectors_at_a_time(loop, hi, lanes)
         beside = side_by_side(loop, SMALL_BODY, UNROLL) if lanes > 1 else 1
@@ -119,9 +123,12 @@ class _Function:
             e.atoms[a.name] = v
 
     def vectors_at_a_time(self, loop: For, extent: Size, lanes: int) -> int:
-        """How many vectors LLVM is to make of one, whose operations alternate, in a loop that is too large to be unrolled and
-        still one chain of operations that leaves much idle: log takes a fifth less time with two, the exponentials of a
-        softmax another tenth with four."""
+        """How many registers wide the vectors of a loop are, where it has no inner loop.
+
+        LLVM splits wide vectors into parts whose operations alternate. That serves loops that are too large to be unrolled and
+        still one dependent chain, which leaves much of a core idle: log takes a fifth less time with two registers, the
+        exponentials of a softmax another tenth with four.
+        """
         if any(isinstance(s, For) for s in loop.body) or (isinstance(extent, int) and extent <= lanes):
             return 1
         size = size_of(loop)
@@ -130,7 +137,10 @@ class _Function:
         return 2 if SMALL_BODY < size <= MEDIUM_BODY else 1
 
     def vector_loop(self, loop: For, e: VectorEmitter, lo: Size, hi: Size, lanes: int, beside: int) -> None:
-        """`beside`: this many vectors are one, where an inner loop is what needs independent chains of additions."""
+        """A loop over lanes: whole vectors, then the tail.
+
+        `beside`: so many vectors are handled as one, where an inner loop needs independent chains of additions.
+        """
         lines = self.lines
         exact = isinstance(lo, int) and isinstance(hi, int) and (hi - lo) % lanes == 0
         if not exact and size_of(loop) > LARGE_BODY:
@@ -162,6 +172,7 @@ class _Function:
             self.masked_tail(loop, wide, at, hi, sets[0])
         totals = combined(sets)
         if not exact and scattered:
+            # A scattered store has no masked form, so the last elements go one by one, after those of all lanes.
             running = Running.starting_from(lines, loop.accumulators, totals)
             self.lines.each(at, hi, 1, lambda i: self.body(loop, e, i, running))
             totals = running.values()
@@ -187,6 +198,7 @@ class _Function:
         buffers = BounceBuffers.at_start(wide, touched)
         masked = bool(loop.accumulators) or needs_mask(loop.body)
         whole = self.whole(lo, hi, lanes)
+        # Range and mask are stack slots because the loop is entered twice: with all lanes, and for the tail with some.
         first, end, valid = lines.slot("i64"), lines.slot("i64"), lines.slot(f"<{lanes} x i32>")
         again, bring, check, back, after = (lines.label() for _ in range(5))
         lines.do(f"store i64 {lo}, ptr {first}")
@@ -253,7 +265,10 @@ class _Function:
         return self.lines.add(lo, aligned)
 
     def share(self, extent: Size, grain: int) -> tuple[Size, Size]:
-        """This thread's part of [0, extent), which begins and ends at multiples of `grain`."""
+        """This thread's part of [0, extent), which begins and ends at multiples of `grain`.
+
+        So no two threads write into one vector, only the last share has a tail, and lanes fall as they do on one thread.
+        """
         lines = self.lines
         grains = lines.index_binary("floordiv", lines.add(extent, grain - 1), grain)
         each = lines.pure("udiv i64", lines.add(grains, lines.sub("%threads", 1)), "%threads")

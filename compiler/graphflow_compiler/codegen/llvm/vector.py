@@ -179,6 +179,7 @@ class VectorEmitter:
         if isinstance(index, IData):
             return self.ops.cast(self.atom(index.value), int64)
         assert isinstance(index, IBinary)
+        # Neither side of an index division is negative (see `IBinary`), so truncating is flooring, and takes less code.
         op = {"floordiv": "truncdiv", "mod": "truncmod"}.get(index.op, index.op)
         return self.ops.binary(op, self.index_value(index.a), self.index_value(index.b))
 
@@ -208,8 +209,10 @@ class VectorEmitter:
         if parts is not None and parts[1] == 1:
             t = lanes_type(memory, self.lanes)
             if guard is None and self.mask is None:
+                # Aligned to an element only: rows start anywhere, and numpy's own arrays at multiples of 16 bytes.
                 at = self.address(pointer, memory, parts[0])
                 return self.from_memory(self.lines.value(f"load {t}, ptr {at}, align {size}"), dtype, self.lanes)
+            # Smaller elements have masked loads on few machines: they are read lane by lane, below.
             if size >= 4:
                 mask = self._mask_and(guard)
                 name = f"@llvm.masked.load.v{self.lanes}{_suffix(memory)}.p0"
@@ -276,7 +279,7 @@ class VectorEmitter:
             return
         text = self.to_memory(value, self.lanes)
         if parts is not None and parts[1] == 1:
-            # Side by side from 0 on, so aligned, as the buffer is.
+            # Nontemporal stores must be aligned: lanes of the whole buffer are, as the buffer itself starts at a cache line.
             streams = s.buffer in self.streams and s.index == IVar(self.lane_variable or "")
             self._store_lanes(text, self.address(pointer, memory, parts[0]), memory, size, streams)
             return
@@ -299,7 +302,7 @@ class VectorEmitter:
             name = f"@llvm.masked.store.v{self.lanes}{_suffix(memory)}.p0"
             lines.declare(f"declare void {name}({t}, ptr, i32, <{self.lanes} x i1>)")
             lines.do(f"call void {name}({t} {text}, ptr {at}, i32 {size}, <{self.lanes} x i1> {self.mask})")
-        else:  # no machine has masked stores of bytes: the valid ones are copied from the stack
+        else:  # masked stores of bytes exist on few machines: the valid ones are copied from the stack
             slot = lines.slot(t)
             lines.do(f"store {t} {text}, ptr {slot}")
             lines.declare("declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
@@ -320,8 +323,8 @@ class VectorEmitter:
             if self.mask is not None:
                 name = self.lines.value(f"and <{self.lanes} x i1> {name}, {self.mask}")
             name = self.ops.any(name, self.lanes)
-        # The lowest code stays, whichever element fails first: threads must report what one thread does. 0 is none, and
-        # one less than that the largest.
+        # The lowest code stays, whichever element fails first: threads must report what one thread does. 0 means none; less 1
+        # it is the largest unsigned number, so any code is lower.
         old = self.lines.value(f"load i32, ptr {self.flag}")
         less = self.lines.value(f"icmp ugt i32 {self.lines.value(f'sub i32 {old}, 1')}, {s.code - 1}")
         news = self.lines.value(f"and i1 {name}, {less}")

@@ -48,6 +48,7 @@ def lane_places(body: Sequence[Statement], var: str) -> list[LanePlace] | None:
             continue
         else:
             return None
+        # Pointers are set before the loop, so no place may depend on what its body computes.
         step = lane_step(index, var)
         if step is None or step not in (0, 1) or index_names(index) & defined:
             return None
@@ -69,7 +70,10 @@ def needs_mask(body: Sequence[Statement]) -> bool:
 
 @record
 class BounceEmitter(VectorEmitter):
-    """Loads and stores of `places` are at lane 0's index from the pointers there."""
+    """A VectorEmitter whose accesses to `places` go through pointers that can be moved.
+
+    Each access is at the pointer of its place plus the lane variable.
+    """
 
     places: dict[tuple[str, Index], str] = field(default_factory=dict)
 
@@ -107,7 +111,7 @@ class BounceBuffers:
 
     @classmethod
     def at_start(cls, e: VectorEmitter, touched: Sequence[LanePlace]) -> BounceBuffers:
-        """The pointers are where lane 0 is while the lane variable is 0."""
+        """Buffers whose pointers are into memory: where lane 0 is when the lane variable is 0."""
         lines = e.lines
         assert e.lane_variable is not None
         at_zero = replace(e, indices={**e.indices, e.lane_variable: 0})
@@ -132,6 +136,7 @@ class BounceBuffers:
         """Copies the valid lanes to the stack and moves the pointers there. `e` is masked, at the last iteration."""
         lines = e.lines
         assert e.lane_variable is not None
+        # The body adds the lane variable to each pointer, so pointers lie that far before the room on the stack.
         back = lines.sub(0, e.indices[e.lane_variable])
         for a, room, pointer in zip(self.touched, self.room, self.pointers, strict=True):
             memory = memory_type(a.dtype)
@@ -141,7 +146,7 @@ class BounceBuffers:
             lines.do(f"store ptr {e.address(room, memory, back)}, ptr {pointer}")
 
     def send_back(self, e: VectorEmitter) -> None:
-        """Copies the valid lanes of what was stored."""
+        """Copies the valid lanes of what was stored from the stack to memory. `e` is masked, at the last iteration."""
         for a, room in zip(self.touched, self.room, strict=True):
             if a.stores:
                 name = e.lines.value(f"load <{e.lanes} x {memory_type(a.dtype)}>, ptr {room}")
