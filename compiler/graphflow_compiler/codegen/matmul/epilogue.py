@@ -14,7 +14,7 @@ from graphflow_compiler.ir.loops import GemmKernel, Index, Store
 
 @record
 class _TileEmitter(VectorEmitter):
-    """Constant parts of an address are left to the addressing modes."""
+    """A VectorEmitter that adds constant offsets last, where the addressing modes of loads and stores take them for nothing."""
 
     def address(self, pointer: str, memory: str, offset: Size) -> str:
         assert isinstance(self.lines, NestLines)
@@ -23,7 +23,7 @@ class _TileEmitter(VectorEmitter):
 
 @record(frozen=True, slots=True)
 class Spot:
-    """The first element of a tile."""
+    """Where a tile is in the result: batch, row and column of its first element."""
 
     batch: Size
     row: Size
@@ -63,7 +63,7 @@ class Epilogue:
                 for v in range(self.vectors):
                     x = lanes.load(lines, lines.at(element, row, v * width))
                     self._statements(x, width, spot_of_row, v * width, masks[v] if masks else None)
-            else:
+            else:  # without masked stores the columns of the last panel are stored one by one
                 with lines.loop(0, left) as c:
                     x = Lanes(element, lanes.size, 1).load(lines, lines.at(element, row, c))
                     self._statements(x, 1, spot_of_row, c, None)
@@ -86,7 +86,7 @@ class Epilogue:
             emitter.statement(statement)
 
     def _maskable(self) -> bool:
-        """Whether all stores are of lanes side by side, for which there are masked stores. (LLVM has none of bytes.)"""
+        """Whether every store has a masked form: lanes side by side, of at least 4 bytes each (few machines can mask bytes)."""
         stores = [s for s in self.kernel.epilogue if isinstance(s, Store)]
         return all(lane_step(s.index, "j") == 1 and s.value.dtype.size >= 4 for s in stores)
 

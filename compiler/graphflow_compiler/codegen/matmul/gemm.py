@@ -130,6 +130,7 @@ class _GemmWriter:
             self.a_scratch = lines.at(element, own, blocking.b_scratch + blocking.edge_scratch)
             self.sums_scratch = lines.at(element, own, blocking.scratch - blocking.sums_scratch)
         self.finished = self.tile_slot()  # the sums of a tile, where they do not go straight to the result
+        # Where the sum is cut into blocks, the first one starts from zeros in memory: so all blocks can run the same code.
         if blocking.depth:
             self.zeros = self.tile_slot()
             for i in range(self.tile.rows * self.tile.vectors):
@@ -152,6 +153,7 @@ class _GemmWriter:
                     self.row_block(tile_unknown_rows(lines, self.tile.heights, row, end), row, share.panels)
 
     def tile_slot(self) -> str:
+        # Rows of a tile are whole vectors, so from a cache line's start no vector spans two lines.
         name = self.lines.fresh("s")
         count = self.tile.rows * self.tile.columns
         self.lines.entry.append(f"  {name} = alloca [{count} x {self.lanes.element}], align {_CACHE_LINE}")
@@ -178,7 +180,8 @@ class _GemmWriter:
             self.sums = _SumBlock(0, self.k, True, True)
             self.sum_block()
             return
-        with lines.loop(0, lines.most(self.k, 1), depth) as start:  # k = 0 has one empty block, which stores zeros
+        # k = 0 has one empty block, which stores zeros.
+        with lines.loop(0, lines.most(self.k, 1), depth) as start:
             left = lines.sub(self.k, start)
             even = isinstance(self.k, int) and self.k % depth == 0
             count: Size = depth if even else lines.least(left, depth)
@@ -218,7 +221,8 @@ class _GemmWriter:
                         self.masks(lines.sub(self.n, last)),
                         self.edge_scratch,
                     )
-        if blocking.pack_b == "first tile":  # if there are others, and it is of the height that has code to copy
+        # A single row tile would copy for nobody, and only the first run's height has code that copies.
+        if blocking.pack_b == "first tile":
             self.copies = lines.both(lines.compare("sgt", self.runs[0].tiles, 0), lines.compare("sgt", self.tiles, 1))
         self.row_tiles()
 
@@ -244,6 +248,7 @@ class _GemmWriter:
                 with lines.loop(*self.panels) as panel:
                     self.register_tile(place, rows_of_a, panel)
             return
+        # The tiles copied together may be of two runs, so the distance of their first rows varies: it is looked up.
         first_rows = lines.fresh("s")
         lines.entry.append(f"  {first_rows} = alloca [{blocking.pack_a} x i64]")
         source = lines.at(element, self.a, lines.mul(self.sums.start, self.m))
@@ -284,6 +289,8 @@ class _GemmWriter:
             row = lines.add(lines.mul(self.batch, self.m), place.row)
             at = lines.add(lines.mul(row, self.n), column)
             result = Rows(lines.at(element, self.buffers[blocking.result], at), self.n)
+        # Partial sums of a whole tile stay in the result; a ragged one would write past its row, so it uses the stack and is
+        # copied with masks. Sums kept in scratch have room for whole tiles.
         kept = self.choose(whole, result, on_stack)
         if blocking.sums == "scratch":
             at = lines.mul(lines.sub(place.row, self.first_row), blocking.width)
@@ -350,10 +357,11 @@ class _GemmWriter:
         if whole is False and blocking.pack_b == "none":
             masks = self.masks(self.n)  # the only panel, read where it is
         end_masks: list[str | None] = self.masks(self.n) if self.narrow else [None] * self.tile.vectors
+        # What a case computes is forgotten after it: these products are computed here, once for all cases.
         for place_of_rows in (end, start):
             for r in range(self.tile.rows):
                 if place_of_rows:
-                    lines.mul(place_of_rows.step, r)  # once for all cases
+                    lines.mul(place_of_rows.step, r)
         after = lines.label()
         if copying is not False:
             copy_case, other = lines.label(), lines.label()

@@ -14,7 +14,7 @@ from graphflow_compiler.codegen.matmul.packing import Lanes
 _ROUND = 48
 _MOST_UNROLL = 4
 _COPY_UNROLL = 2
-#: Rows of B are far apart, which the hardware does not foresee: so many terms ahead they are asked for (up to 10 %).
+#: Terms by which rows of B are prefetched: they lie far apart, which the hardware's prefetchers do not foresee (up to 10 %).
 _PREFETCH = 24
 
 Sums: TypeAlias = list[list[str]]
@@ -59,7 +59,10 @@ class SumLoop:
         start: Rows | None,
         copy: Rows | None,
     ) -> Sums:
-        """`terms` terms, added to what is at `start` (None: zeros). The rows of B are also written to `copy`."""
+        """The sums of `terms` terms, added to those at `start` (None: zeros).
+
+        If `copy` is given, the rows of B are also written there.
+        """
         lines, lanes = self.lines, self.lanes
         if self.fma:
             vector = lanes.vector
@@ -74,7 +77,7 @@ class SumLoop:
         unroll = max(1, _ROUND // (len(rows.offsets) * len(masks))) if copy is None else _COPY_UNROLL
         if isinstance(terms, int):
             unroll = min(unroll, _MOST_UNROLL, terms)
-        else:  # the terms left over need a second loop: only for tall tiles
+        else:  # an unknown number of terms left over needs a second loop, whose code pays only for tall tiles
             unroll = min(unroll, _MOST_UNROLL) if len(rows.offsets) > 4 and copy is None else 1
         if not unroll:
             return sums
@@ -121,6 +124,7 @@ class SumLoop:
         phis: list[tuple[str, str, str, str]] = []
         with lines.scope():
             heads = [lines.fresh("h") for _ in pointers]  # p0, p1, ... are the buffers
+            # Hidden from LLVM's loop strength reduction, see `opaque`.
             hidden = [lines.opaque(p) for p in heads]
             inside = RowTile(hidden[0], rows.offsets, rows.step)
             within = Rows(hidden[1], panel.step)
@@ -135,6 +139,7 @@ class SumLoop:
             for names, starts, ends in zip(entering, sums, found, strict=True):
                 phis += [(n, self.lanes.vector, s, e) for n, s, e in zip(names, starts, ends, strict=True)]
             lines.branch(lines.compare("slt", phis[0][3], terms), loop, after)
+        # Phis stand first in their block, but what they take from the end of a round is known only now.
         lines.text[mark:mark] = [f"  {n} = phi {t} [ {s}, %{before} ], [ {e}, %{loop} ]" for n, t, s, e in phis]
         lines.place(after)
         if isinstance(terms, int):
@@ -174,4 +179,5 @@ class SumLoop:
         lines, vector = self.lines, self.lanes.vector
         if self.fma:
             return lines.value(f"call {vector} @llvm.fma.{self.lanes.suffix}({vector} {x}, {vector} {y}, {vector} {z})")
+        # For llvm.fma without the instruction LLVM would call the C library once for each lane.
         return lines.value(f"fadd {vector} {lines.value(f'fmul {vector} {x}, {y}')}, {z}")

@@ -83,7 +83,7 @@ class NestLines(Lines):
 
     @contextmanager
     def when(self, condition: Flag) -> Iterator[None]:
-        """What is written inside runs where the condition holds. (Known to be false: it is thrown away.)"""
+        """What is written inside runs where the condition holds; if that is known to be false, the text is thrown away."""
         mark = len(self.text)
         then, after = self.label(), self.label()
         if not isinstance(condition, bool):
@@ -121,6 +121,7 @@ class NestLines(Lines):
         return name
 
     def add(self, a: Size, b: Size) -> Size:
+        # Operands are sorted, so that a + b and b + a are found to be one value.
         (x, c), (y, d) = self._split(a), self._split(b)
         base = self.once("add i64 ", min(x, y), ", ", max(x, y)) if x and y else x or y
         return self._sum(base, c + d)

@@ -1,4 +1,4 @@
-"""Vectors of one element type, and copies of blocks of A and B into scratch in the order in which tiles read them."""
+"""Panel packing: blocks of A and B copied into scratch in the order in which register tiles read them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from graphflow_compiler.codegen.matmul.nest_builder import NestLines, Size
 
 @record(frozen=True, slots=True)
 class Lanes:
-    """`count` elements of LLVM type `element`. One lane is a scalar."""
+    """A vector type: `count` elements of LLVM type `element`, `size` bytes each. One lane is a scalar."""
 
     element: str
     size: int
@@ -22,7 +22,7 @@ class Lanes:
 
     @property
     def suffix(self) -> str:
-        """As in the names of intrinsics."""
+        """The type as names of intrinsics end with it: ``v8f32``."""
         short = {"float": "f32", "double": "f64"}[self.element]
         return f"v{self.count}{short}" if self.count > 1 else short
 
@@ -42,6 +42,7 @@ class Lanes:
         if isinstance(active, int):
             return self.first(active) if active < self.count else None
         number = f"i{8 * self.size}"
+        # Clamped to the lanes there are, because the number must survive being cut to the elements' width.
         if self.size < 8:
             limited = lines.most(lines.least(active, self.count), 0)
             active = lines.once("trunc i64 ", limited, " to ", number)
@@ -87,7 +88,8 @@ def pack_row_tiles(
     vector that `room` has in excess. What is read too much is the start of the next line of A, except at the end.
     """
     reach = -(-rows // lanes.count) * lanes.count
-    beyond = lines.div(lines.add(size, reach - 2), size)  # the last lines, from which a whole vector may pass the end
+    # From the last lines a whole vector may read past the end of A, so they alone are copied with masks.
+    beyond = lines.div(lines.add(size, reach - 2), size)
     inside = lines.most(lines.sub(depth, beyond), 0)
     for first_term, end, masked in ((0, inside, False), (inside, depth, True)):
         with lines.loop(first_term, end) as k:

@@ -48,8 +48,8 @@ _NARROW_TILES: dict[tuple[int, int], tuple[int, int, tuple[int, ...]]] = {
 }
 
 
-# Rows of A at multiples of the size of a way fall on the same lines of the first-level cache, which keeps eight of them:
-# tiles of fewer rows, and of more vectors for as many sums. (Measured on Zen 4, 1024^3: 87 against 94 % of peak.)
+# Rows of A whose distance is a multiple of a cache way fall on the same set of the first-level cache, which has eight ways:
+# twelve rows would evict each other, so such tiles have six, and more vectors. (Zen 4, 1024^3: 94 instead of 87 % of peak.)
 _WAY_BYTES = 4096
 _LOW_TILES: dict[tuple[int, int], tuple[int, int, tuple[int, ...]]] = {
     (32, 32): (6, 4, (6, 5, 3, 1)),
@@ -57,7 +57,8 @@ _LOW_TILES: dict[tuple[int, int], tuple[int, int, tuple[int, ...]]] = {
 }
 
 
-#: A product of so few rows is as fast as B can be read: a tile of all its rows and many vectors reads more of each row of B.
+#: A product of at most this many rows is bound by reading B: a tile of all its rows and many vectors reads longer pieces of
+#: each row of B.
 _FEW_ROWS = 4
 
 
@@ -84,7 +85,7 @@ def choose_tile(
     low = _LOW_TILES.get((vector_bytes, target.vector_registers))
     if low and row_bytes and row_bytes % _WAY_BYTES == 0 and columns is not None:
         width = low[1] * lanes
-        if columns % width == 0 or columns > 8 * width:  # else too much of the last panel would be for nothing
+        if columns % width == 0 or columns > 8 * width:  # else too much of the work on the last panel would be wasted
             tallest, vectors, heights = low
     if rows and rows <= _FEW_ROWS and not narrow and columns is not None:
         return Tile(rows, _wide(_ceil_div(columns, lanes), vectors, tallest * vectors // rows), lanes, (rows,))
@@ -99,8 +100,8 @@ def _wide(vectors: int, least: int, most: int) -> int:
 
 
 # ---------------------------------------------------------------------------------------------- rows into tiles
-_LATENCY_ROWS = 4  # below this many rows (of two vectors) a tile takes as long as one of this many
-_TILE_COST = 0.5  # the ends of a tile, in rows
+_LATENCY_ROWS = 4  # a tile of fewer rows (of two vectors) waits on the latency of its FMAs and takes as long as one of these
+_TILE_COST = 0.5  # what starting and ending a tile costs, in rows
 
 
 def _cost(height: int) -> float:
@@ -138,6 +139,7 @@ class TilingTable:
 
 @lru_cache(maxsize=16)
 def tiling_table(heights: tuple[int, ...]) -> TilingTable:
+    # Dynamic programming: the cheapest tiling of each number of rows extends that of a smaller one.
     length = 4 * heights[0]
     costs: list[float] = [0.0]
     counts: list[tuple[int, ...]] = [(0,) * len(heights)]
@@ -147,7 +149,7 @@ def tiling_table(heights: tuple[int, ...]) -> TilingTable:
         costs.append(cost)
         counts.append(tuple(c + (i == choice) for i, c in enumerate(before)))
     bits = tuple(max(entry[i] for entry in counts).bit_length() for i in range(len(heights)))
-    per_word = 63 // sum(bits)
+    per_word = 63 // sum(bits)  # words are i64s that must not become negative
     words = [0] * _ceil_div(length, per_word)
     for rest, entry in enumerate(counts):
         shift = rest % per_word * sum(bits)
@@ -199,19 +201,20 @@ class Blocking:
 _BLOCK_BYTES = 128 * 1024  # of B: beside A and the result it stays in a 512 KiB second-level cache
 _DEPTH_BYTES = 4096  # of one row of A in a block
 _WHOLE_DEPTH_BYTES = 8192  # rows of A up to this are one block
-_PACK_ALIGNED_B_BYTES = 160 * 1024  # a smaller B is read where it is
-_PACK_B_BYTES = 64 * 1024
-#: So few row tiles of so short rows of B read it from the second-level cache where it is: to copy it costs more (the
-#: stores crowd out loads), as long as blocks of the sum keep what the first tile fetches there for the others.
+_PACK_ALIGNED_B_BYTES = 160 * 1024  # a smaller B is read where it is, if its rows are whole cache lines,
+_PACK_B_BYTES = 64 * 1024  # ... or if it is smaller than this
+#: Up to this many row tiles, and up to this many bytes in a row of B, B is read where it is, from the second-level cache:
+#: copying costs more, as its stores crowd out loads. Blocks of the sum must be small enough for that cache to keep, for the
+#: other tiles, what the first one has fetched.
 _UNPACKED_TILES = 7
 _UNPACKED_ROW_BYTES = 1024
 _UNPACKED_BLOCK_BYTES = 200 * 1024
-_SUMS_HEIGHT = 768
+_SUMS_HEIGHT = 768  # rows and columns of a block whose partial sums are in scratch
 _SUMS_WIDTH = 512
 _PACK_A_REUSE = 16  # panels of B from which a copied tile of A is read
 _PACK_A_DEPTH = 64  # fewer terms: the lines of a tile of A stay in the first-level cache
-_PACKED_DEPTH_BYTES = 1024
-_PACKED_BLOCK_BYTES = 1024 * 4096
+_PACKED_DEPTH_BYTES = 1024  # with row tiles of A copied, instead of _DEPTH_BYTES ...
+_PACKED_BLOCK_BYTES = 1024 * 4096  # ... and instead of _BLOCK_BYTES
 _PACK_A_TILES = 16  # whole cache lines of A are read for 16 x 6 rows
 
 
@@ -238,6 +241,7 @@ def choose_blocking(kernel: GemmKernel, target: Target) -> Blocking:
     depth = 0
     if k is None or k * size > (_PACKED_DEPTH_BYTES if pack_a else _WHOLE_DEPTH_BYTES):
         most = (_PACKED_DEPTH_BYTES if pack_a else _DEPTH_BYTES) // size
+        # Blocks of equal depth: a short last one would pay the ends of its tiles for little work.
         depth = most if k is None else _round_up(_ceil_div(k, _ceil_div(k, most)), 8)
     if one_panel and not kernel.transpose_b:
         depth = 0  # each element of A is used once: nothing to keep in a cache
@@ -307,8 +311,11 @@ def constant(size: Index) -> int | None:
 
 
 def result_buffer(kernel: GemmKernel) -> str:
-    """The buffer that may hold partial sums: the dense row-major result, of the accumulator's type, of an epilogue that
-    reads no other matrix. (One might share storage with the result, and would be overwritten before it is read.)"""
+    """The buffer that may hold partial sums, "" if none may.
+
+    It is the dense row-major result, of the accumulator's type, of an epilogue that reads no other matrix: one that shares
+    storage with the result would be overwritten before it is read.
+    """
     stores = [s for s in kernel.epilogue if isinstance(s, Store)]
     for statement in kernel.epilogue:
         if isinstance(statement, Let) and isinstance(statement.value, Load):

@@ -56,7 +56,7 @@ def share_out(lines: NestLines, blocking: Blocking, batch: Size, m: Size, n: Siz
         by_rows = lines.negate(lines.either(by_batch, by_columns))
         for number, ((low, high), total) in enumerate(zip(slots, totals, strict=True)):
             chosen = (by_batch, by_columns, by_rows)[min(number, 2)]
-            # tiles of the second height are dealt out from the other end: not both odd ones to the same thread
+            # Tiles of the second height are dealt out from the other end, so that no thread gets the odd tile of both heights.
             thread = lines.sub(lines.sub("%threads", 1), "%thread") if number == 3 else "%thread"
             bounds = [lines.div(lines.mul(total, part), "%threads") for part in (thread, lines.add(thread, 1))]
             lines.do(f"store i64 {lines.choose(chosen, bounds[0], 0)}, ptr {low}")
