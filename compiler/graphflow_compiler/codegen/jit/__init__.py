@@ -1,1 +1,1 @@
-"""LLVM IR text to machine code: in this process, by helper processes, kept on disk."""
+"""LLVM IR text to machine code: in this process and in helper processes, kept on disk."""

@@ -1,9 +1,8 @@
-"""Compiling many units at once, in processes: LLVM holds one lock for all threads of a process.
+"""Compiling many units at once, in helper processes, since LLVM's bindings hold one lock for all threads of a process.
 
-A plan's units wait in one place, from which the processes that help and, once it has nothing else to do, this process take
-the largest that is left. Helpers start when enough waits, or when `expect` says that it will, so that they are ready by the
-time the passes have written the first kernels. A thread of this process talks to each of them, and ends one that has had
-nothing to do for a while.
+A plan's units wait in one queue, from which helpers and, once it has nothing else to do, this process take the largest.
+Helpers start when enough text waits, or when `expect` announces it, so that they are ready by the time the passes have
+written the first kernels. Each helper has a thread here that talks to it, and that ends it when it has been idle for a while.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ from graphflow_compiler.processors import available_processors
 
 _log = logging.getLogger("graphflow")
 
-#: LLVM compiles some 1.2 MB of text a second; a helper starts in the time of this much.
+#: Characters that LLVM compiles (some 1.2 million a second) in the time that a helper takes to start.
 _START = 150_000
-#: A helper must have this much to do, or starting it is no gain.
+#: Least share of the text for which one more helper pays.
 _LEAST = 50_000
-#: Text that waits while the passes still write more, from which a helper starts.
+#: Waiting text for each helper that starts while the passes still write more.
 _EARLY = 60_000
-#: Seconds after which helpers are taken for lost, and their units compiled here: so many, and so many for a million characters.
+#: Worker timeout: base plus seconds per million characters of IR. What takes longer is compiled in this process.
 _PATIENCE, _PATIENCE_EACH = 5.0, 20.0
-#: Seconds after which a helper without work ends.
+#: Seconds without work after which a helper is ended.
 _IDLE = 3.0
 
 
@@ -58,7 +57,7 @@ class CompilePool:
         self._waiting: list[Job] = []
         self._processes: set[subprocess.Popen[bytes]] = set()
         self._helpers = 0
-        self._useless = False  # a helper ended without a word: others would, too
+        self._useless = False  # a helper ended before it was ready: others would, too
 
     def add(self, jobs: Sequence[Job]) -> None:
         with self._changed:
@@ -107,7 +106,7 @@ class CompilePool:
             ready = _read(process, len(READY)) == READY
             if ready:
                 self._serve(process)
-        except (OSError, ValueError) as e:  # there is no such program, it has ended, or it speaks another language
+        except (OSError, ValueError) as e:  # the interpreter was not found, the helper has ended, or its answer is malformed
             _log.info("a process for compiling is lost: %s", e)
         finally:
             if process is not None:
@@ -130,7 +129,7 @@ class CompilePool:
                 _write(process, job_for(job.text, job.cpu, job.features))
                 job.code = answer_of(lambda count: _read(process, count))
             finally:
-                job.done.set()
+                job.done.set()  # without code, too: whoever waits then compiles the text itself
 
     def drop(self, jobs: Iterable[Job]) -> None:
         """Nobody waits for these any more."""
@@ -140,6 +139,7 @@ class CompilePool:
 
     def finish(self, jobs: Sequence[Job]) -> list[bytes]:
         """The object file of each job. Raises RuntimeError with LLVM's words."""
+        # This process compiles too, as long as jobs wait; only then does it wait for those that helpers have taken.
         elsewhere = set(jobs)
         while (job := self.take(jobs)) is not None:
             elsewhere.discard(job)
@@ -195,7 +195,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 _pool = CompilePool()
-_processors = lru_cache(maxsize=1)(available_processors)  # asked for each text, and some ten files are read for it
+_processors = lru_cache(maxsize=1)(available_processors)  # it reads some ten files, and is asked for each text
 atexit.register(lambda: _pool.dismiss())
 
 
@@ -210,12 +210,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def expect() -> None:
-    """Much is about to be compiled: a helper starts at once."""
+    """Starts a helper at once, because much is about to be compiled."""
     _pool.start(1)
 
 
 def begin(text: str, cpu: str, features: str) -> Job | None:
-    """Has a text compiled while this process goes on to write others; None if nobody is there to do it."""
+    """Has a text compiled by helpers while this process goes on to write others; None if there may be no helpers."""
     if not _limit():
         return None
     job = Job(text, cpu, features)
@@ -237,7 +237,7 @@ def emit_all(texts: Sequence[str], cpu: str, features: str, pending: Mapping[str
 
 
 def forget(jobs: Iterable[Job]) -> None:
-    """What `begin` returned is not wanted any more."""
+    """Drops jobs that `begin` returned: their code is not wanted any more."""
     _pool.drop(jobs)
 
 
@@ -247,5 +247,5 @@ def _limit() -> int:
     if asked.isdecimal():
         return int(asked)
     if not os.path.basename(sys.executable or "").startswith("python"):
-        return 0  # embedded: nobody knows what that program would do
+        return 0  # Python is embedded: starting that program again could do anything
     return min(_processors(), 8) - 1

@@ -1,4 +1,4 @@
-"""LLVM text to machine code in this process."""
+"""LLVM text to executable machine code in this process, through the cache on disk."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Engine:
             if self._engine is None:
                 raise CompileError(f"{name} is in an engine that has been closed")
             found = int(self._engine.get_function_address(name))
-        if not found:
+        if not found:  # MCJIT says so in no other way
             raise CompileError(f"the compiled module has no function {name}")
         return found
 
@@ -61,7 +61,7 @@ def compile_module(texts: Sequence[str], target: Target | None = None) -> Engine
 
 
 class PendingUnits:
-    """Units on which compiling has begun while the passes still write others. Whoever begins them compiles them, too."""
+    """Units whose compilation has begun while the passes still write others; `compile_units` takes them over."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
@@ -78,7 +78,7 @@ class PendingUnits:
                 self.jobs[text] = job
 
     def forget(self) -> None:
-        """What nobody has begun is not wanted any more."""
+        """Drops the units on which nobody has begun."""
         forget(self.jobs.values())
 
 
@@ -125,7 +125,7 @@ def add_symbol(name: str, address: int) -> None:
 def external_symbols(texts: Sequence[str]) -> list[str]:
     """Functions that the texts expect from the process, in order of appearance."""
     found: dict[str, None] = {}
-    for text in texts:
+    for text in texts:  # `llvm.` begins the names of intrinsics, which LLVM itself provides
         found |= dict.fromkeys(name for name in _DECLARED.findall(text) if not name.startswith("llvm."))
     if len(texts) > 1:
         for text in texts:
@@ -142,6 +142,7 @@ def _emit(texts: list[str], target: Target, pending: PendingUnits | None = None)
 
 
 def _loaded(llvm: Any, codes: Sequence[bytes], target: Target) -> Any:
+    # MCJIT starts from a module; ours is empty, since all code comes as object files.
     empty = llvm.parse_assembly("", llvm.create_context())
     machine = make_machine(target.cpu, target.features)
     empty.triple = machine.triple
@@ -154,7 +155,10 @@ def _loaded(llvm: Any, codes: Sequence[bytes], target: Target) -> Any:
 
 
 def _check_symbols(llvm: Any, names: Sequence[str]) -> None:
-    """An unresolved symbol would only show as a crash at the first call."""
+    """Makes the process's functions of these names known to LLVM. CompileError if one does not exist.
+
+    MCJIT reports no unresolved symbol: it would only show as a crash at the first call.
+    """
     for name in names:
         if llvm.address_of_symbol(name):
             continue

@@ -1,4 +1,4 @@
-"""Locks that a fork waits for, since the child would find them held for good by a thread that it does not have."""
+"""Locks that os.fork waits for: otherwise a child could find one held for good by a thread that it does not have."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ _acquire: Callable[[Any], Any] = methodcaller("acquire")
 
 
 def lock_held_by_forks(llvm: bool = False) -> AbstractContextManager[Any]:
-    """A reentrant lock. What it guards is whole when a process forks: os.fork waits for whoever holds it, and holds it
-    meanwhile. `llvm`: so it does with the lock that llvmlite takes around each call, after this one.
+    """A reentrant lock that os.fork waits for and holds meanwhile, so what it guards is consistent in the child.
 
-    Of two locks that are held together, the inner one must be made first: forks take them in reverse order.
+    Args:
+        llvm: whether forks also take, after this lock, the one that llvmlite takes around each call.
+
+    Of two locks that are held together, the inner one must be made first: forks take locks in reverse order of making.
     """
     lock = threading.RLock()
     held: list[Any] = []  # by the thread that forks
@@ -30,9 +32,9 @@ def lock_held_by_forks(llvm: bool = False) -> AbstractContextManager[Any]:
         taken: list[bool] = []
         error: BaseException | None = None
         while True:
-            # An exception from here would be lost, and the process would fork without the locks.
+            # Python ignores exceptions in fork handlers: one from here would be lost, and the fork go on without the locks.
             try:
-                # Acquired and noted with no bytecode in between, where an interrupt could come.
+                # map and extend acquire and note the lock in C: an interrupt can only come between two bytecodes.
                 if not taken:
                     taken.extend(map(_acquire, (lock,)))
                 inner = _llvm_lock() if llvm else None
@@ -57,7 +59,8 @@ def lock_held_by_forks(llvm: bool = False) -> AbstractContextManager[Any]:
         again = bool(interrupted)
         interrupted.clear()
         after()
-        if again:  # not from here, where it would be lost; and not as a threading.Thread, whose start waits
+        # An interrupt raised here would be lost, so a thread sends it later: a raw one, as threading.Thread.start waits.
+        if again:
             _thread.start_new_thread(_interrupt_after_fork, (threading.get_ident(),))
 
     def after_in_child() -> None:
@@ -70,7 +73,7 @@ def lock_held_by_forks(llvm: bool = False) -> AbstractContextManager[Any]:
 
 
 def _interrupt_after_fork(thread: int) -> None:
-    """Interrupt the process as soon as `thread` has left the functions above, which lose exceptions."""
+    """Interrupts the process as soon as `thread` has left the fork handlers of this file, where exceptions are lost."""
     while True:
         time.sleep(0.01)
         frame = sys._current_frames().get(thread)
@@ -82,7 +85,7 @@ def _interrupt_after_fork(thread: int) -> None:
 
 
 def _llvm_lock() -> Any:
-    """The lock within the one of llvmlite; None if it has not been loaded, or has none."""
+    """The lock inside llvmlite's wrapper of its lock; None if llvmlite has not been loaded, or has no such lock."""
     module = sys.modules.get("llvmlite.binding.ffi")
     found: Any = getattr(getattr(getattr(module, "lib", None), "_lock", None), "_lock", None)
     return found if hasattr(found, "acquire") and hasattr(found, "release") else None

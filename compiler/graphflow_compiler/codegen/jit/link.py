@@ -1,4 +1,4 @@
-"""Plans to machine code, with kernels shared by all plans of the process: what has been compiled once is only linked."""
+"""Plans to machine code. Kernels are shared by all plans of the process: one that is compiled already is only linked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _lock = lock_held_by_forks()
 _holders: weakref.WeakValueDictionary[str, Engine] = weakref.WeakValueDictionary()
 #: Text from which a kernel (a matmul, mostly) is a unit of its own: another graph with the same kernel finds it on disk.
 _LARGE = 20_000
-#: Text of small kernels that make a unit together: LLVM takes 3 ms for a unit however small.
+#: Text of small kernels from which a unit of them is full: LLVM takes 3 ms for a unit, however small.
 _TOGETHER = 50_000
 _DEFINE = re.compile(r"^define i32 @([\w.]+)\(([^)]*)\)", re.MULTILINE)
 
@@ -32,7 +32,7 @@ class LinkedPlan:
 
 
 class CompileAhead:
-    """Kernels of a plan as they are written: units that are complete are compiled while the passes go on."""
+    """Collects the kernels of a plan as they are written, and has full units compiled while the passes go on."""
 
     def __init__(self) -> None:
         self.pending = PendingUnits()
@@ -72,7 +72,7 @@ def link(kernels: Mapping[str, str], entry_text: str, ahead: CompileAhead | None
             engines[id(holder)] = holder
             llvm.add_symbol(name, holder.address(name))
         units = _units({name: kernels[name] for name in fresh})
-        # The entry goes with the last unit, if that has room, and calls what is elsewhere by its declaration.
+        # The entry joins the last unit, if that is small, which saves a unit; it declares the kernels that are elsewhere.
         last = units.pop() if units and sum(len(kernels[name]) for name in units[-1]) < _LARGE else []
         elsewhere = [_declaration(text) for name, text in kernels.items() if name not in last]
         texts = ["\n".join(kernels[name] for name in unit) for unit in units]

@@ -33,7 +33,7 @@ _LARGEST = 1 << 28
 _DEFAULT_MEGABYTES = 256
 #: A file still unfinished after this many seconds was left by a process that died.
 _ABANDONED = 3600.0
-#: Files written between two looks at the folder, for what other processes have written.
+#: Files written between two looks at the folder, where other processes write too.
 _LOOK_EVERY = 50
 
 
@@ -86,6 +86,7 @@ class ObjectCache:
             return
         if size > self._room or self._written % _LOOK_EVERY == 0:
             self.prune(size)
+        # Written aside and renamed, which is atomic: no process ever reads half a file.
         temporary = ""
         try:
             handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=".new-")
@@ -180,6 +181,7 @@ def _is_private(s: os.stat_result) -> bool:
 
 def _read_own_file(path: Path) -> bytes | None:
     """The content of a plain file (no link) of this user that nobody else may write; None if it is something else."""
+    # Not blocking, because opening a FIFO that somebody put there would wait for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     handle = os.open(path, flags)
     with os.fdopen(handle, "rb") as f:
@@ -199,9 +201,10 @@ def _is_sound(data: bytes, key: bytes) -> bool:
 
 
 def key_of(text: str, cpu: str, features: str) -> bytes:
-    """The key of what LLVM makes of a text for a CPU, here: 32 bytes."""
+    """The key, of 32 bytes, of the object file that this LLVM makes of a text for a CPU."""
     h = hashlib.sha256()
     for part in (*_versions(), cpu, features, text):
+        # With its length, so that no two lists of parts run together to the same bytes.
         data = part.encode()
         h.update(len(data).to_bytes(8, "little") + data)
     return h.digest()

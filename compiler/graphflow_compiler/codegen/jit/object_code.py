@@ -1,4 +1,4 @@
-"""LLVM text to an object file, and the program of a process that helps with it.
+"""LLVM text to an object file, and the program of helper processes.
 
 This module imports nothing of ours, and llvmlite only when used, so that a helper is ready in the time llvmlite takes.
 """
@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 #: Raised whenever the passes or options below change, since object files made before are then stale.
 PIPELINE = 1
-#: Bytes of object code beyond which it is none.
+#: A helper's answer that claims to be longer than this is garbage.
 _LARGEST = 1 << 28
 
 
@@ -28,6 +28,7 @@ def make_machine(cpu: str, features: str) -> Any:
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    # Instruction selection at level 2: at level 0 products of 512^3 fell from 111 to 40 GFLOP/s, and level 1 is hardly faster.
     return llvm.Target.from_default_triple().create_target_machine(
         cpu=cpu, features=features, opt=2, codemodel="jitdefault", jit=True
     )
@@ -76,7 +77,7 @@ def _one_declaration_each(text: str) -> str:
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
-    """What a helper does: for each job, the object file after its length, or a length of -1 where LLVM refuses the text."""
+    """A helper's main loop: answers each job with the object file after its length, or -1 where LLVM refuses the text."""
     import json
 
     import llvmlite.binding  # noqa: F401 - so that it is ready before the first job
@@ -87,7 +88,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         job = json.loads(source.read(struct.unpack("<q", head)[0]))
         try:
             code = object_code(job["text"], job["cpu"], job["features"])
-        except RuntimeError:  # whoever asked compiles it again, and hears why
+        except RuntimeError:  # the process that asked compiles the text again, and gets LLVM's message there
             sink.write(struct.pack("<q", -1))
         else:
             sink.write(struct.pack("<q", len(code)) + code)
@@ -119,7 +120,7 @@ def greeting() -> bytes:
 
 
 def job_for(text: str, cpu: str, features: str) -> bytes:
-    """What it reads for each job."""
+    """What a helper reads for each job."""
     import json
 
     data = json.dumps({"text": text, "cpu": cpu, "features": features}).encode()
