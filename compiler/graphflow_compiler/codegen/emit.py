@@ -1,4 +1,4 @@
-"""Any kernel as LLVM IR text. The matmul emitter is loaded with the first matmul: programs without one start faster."""
+"""Entry points of code generation, for any kernel. The matmul emitter is loaded with the first matmul, to start faster."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """LoopKernel to LLVM for a GPU: the same loops as on the CPU, each thread with one lane (see `gpu.schedule`).
 
-What stands outside the loops that threads share, every thread of a block computes alike; the first one stores it.
+Outside the loops whose iterations are shared, every thread of a block computes the same values, and the first one stores them.
 
 The kernel is ``void name(ptr addrspace(1) buffers..., i64 sizes..., ptr addrspace(1) status)``. A scratch buffer holds
 `count` elements for each block. `status` is an i32 with all bits set before the launch: the lowest code of a failed check
@@ -66,7 +66,7 @@ class _Function:
         flag = lines.slot("i32") if has_check(k.body) else None
         if flag is not None:
             lines.do(f"store i32 0, ptr {flag}")
-        # LLVM finds the address space again, through every expression of addresses.
+        # Generic pointers cost nothing: LLVM infers the address space of every access from these casts.
         buffers = {b.name: lines.value(f"addrspacecast ptr addrspace(1) %p{i} to ptr") for i, b in enumerate(k.buffers)}
         dims = {name: f"%d{i}" for i, name in enumerate(k.dims)}
         e = VectorEmitter(lines, buffers, dims, None, 1, {}, flag=flag)
@@ -93,6 +93,7 @@ class _Function:
         return GpuFunction(text, self.launch, tuple(d[d.index("@") + 1 : d.index("(")] for d in declarations))
 
     def report(self, code: str) -> None:
+        # The minimum, whichever thread comes first: the lowest code is what a CPU reports too.
         self.lines.do(f"{self.lines.fresh()} = atomicrmw umin ptr addrspace(1) %status, i32 {code} monotonic")
 
     def scratch(self, e: VectorEmitter, buffers: dict[str, str]) -> None:
@@ -125,7 +126,7 @@ class _Function:
         lines.each(block.number("ctaid"), extent, block.number("nctaid"), row)
 
     def together(self, s: Statement, e: VectorEmitter) -> None:
-        """A statement that all threads of a block are at."""
+        """A statement that all threads of a block reach together."""
         block, lines = self.block, self.lines
         if isinstance(s, For):
             if is_shared(s):

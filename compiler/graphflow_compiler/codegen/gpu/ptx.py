@@ -21,8 +21,10 @@ TRIPLE = "nvptx64-nvidia-cuda"
 
 @record(frozen=True, slots=True)
 class GpuTarget:
-    """A machine to make PTX for. `ptx`: the version of the language, which the driver must know; LLVM falls back to an older
-    one without saying so where it does not know it itself."""
+    """A machine to make PTX for. `ptx`: the version of the language, which the driver must know.
+
+    An LLVM that does not know the version writes an older one without saying so.
+    """
 
     cpu: str
     ptx: int
@@ -99,6 +101,7 @@ def llvm_to_ptx(text: str, target: GpuTarget) -> str:
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
     ptx = str(machine.emit_assembly(module))
+    # LLVM falls back to an older version silently.
     if f".version {target.version}\n" not in ptx:
         raise CompileError(f"this LLVM does not write PTX {target.version}")
     return ptx

@@ -34,9 +34,9 @@ from graphflow_compiler.ir.loops import (
 from graphflow_compiler.ir.loops_visit import buffers_stored, index_names, loops, map_index, map_statements, statements
 
 WARP = 32
-#: Threads of a block at most: leaves each 255 registers on every machine from sm_75 on.
+#: Threads of a block at most, so that each can have 255 registers on every machine from sm_75 on.
 MOST_THREADS = 256
-#: The variable of a nest that was made one loop.
+#: The loop variable of a nest that was flattened to one loop.
 FLAT = "g"
 
 
@@ -56,6 +56,7 @@ class Launch:
             blocks, threads = -(-extent // MOST_THREADS), MOST_THREADS
         else:
             width = max((value_of(w, sizes) for w in self.widths), default=1)
+            # Whole warps, as many as the widest shared loop fills: that follows from sizes alone, so sums keep their order.
             blocks, threads = extent, min(MOST_THREADS, max(1, -(-width // WARP)) * WARP)
         return max(1, min(blocks, most_blocks)), threads
 
@@ -131,9 +132,10 @@ def _flattened(loop: For, scratch: bool) -> For:
             break
         nest.append(inner)
     body = nest[-1].body
-    # What an iteration of a serial loop leaves in scratch may be meant for the next one.
+    # Flattened, all iterations run at once; but an iteration of a serial loop may read what the last one left in scratch.
     if len(nest) == 1 or scratch or not _are_apart(nest, body):
         return loop
+    # Row-major, so that neighbouring threads touch neighbouring elements.
     strides: list[Index] = [IConst(1)]
     for inner in reversed(nest[1:]):
         strides.append(imul(strides[-1], inner.extent))

@@ -1,4 +1,4 @@
-"""What the threads of a GPU block do together: who they are, barriers, sums over all of them in a fixed order."""
+"""What the threads of a GPU block do together: thread numbers, barriers, reductions over all of them in a fixed order."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _WARPS = MOST_THREADS // WARP
 class Block:
     """The threads of a block while their kernel is written.
 
-    It keeps count of what may have happened since the last barrier, so that there is one wherever a thread could see too old
-    or too new a value, and nowhere else. `reads`: any thread may have read memory; `writes`: any may have written some;
-    `alone`: what was written, the first thread wrote; `partials`: threads may still read those of the last reduction.
+    It tracks what may have happened since the last barrier, to place one wherever a thread could see a stale or a premature
+    value, and nowhere else. `reads`: any thread may have read memory; `writes`: any may have written some; `alone`: all that
+    was written, the first thread wrote; `partials`: threads may still read the partial results of the last reduction.
     """
 
     lines: LoopLines
@@ -85,8 +85,10 @@ class Block:
 
     # ------------------------------------------------------------------ reductions
     def combined(self, accumulators: Sequence[Accumulator], values: Sequence[SsaValue]) -> list[SsaValue]:
-        """Each thread's values combined over the block, the same bits in every thread: halves of each warp, then the warps in
-        order, both whatever the speed of the threads."""
+        """Each thread's values combined over the block, with the same bits in every thread.
+
+        First halves of each warp, then the warps in order: the speed of threads does not matter.
+        """
         lines = self.lines
         ops = Instructions(lines, 1)
         whole = []
@@ -96,6 +98,7 @@ class Block:
                 v = ops.binary(a.combine, self._from_lane_above(v, distance), v)
                 distance //= 2
             whole.append(v)
+        # Shared memory still holds the last reduction's partial results, which a slower thread may be about to read.
         if self.partials:
             self.barrier()
         self.slots = max(self.slots, len(whole))
@@ -126,6 +129,7 @@ class Block:
         """The value of the thread `distance` lanes up. (In the last lanes it is their own, which nobody uses.)"""
         lines = self.lines
         lines.declare(f"declare i32 @{_SHUFFLE}(i32, i32, i32, i32)")
+        # The hardware moves words of 32 bits: narrower values are widened, wider ones go in two halves.
         bits, width = self._bits(v)
 
         def moved(word: str) -> str:
