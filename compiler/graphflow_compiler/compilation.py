@@ -50,8 +50,11 @@ def compile(graph: Graph, signature: Signature, options: Options | None = None) 
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Compiling makes many objects and no garbage: each collection would walk all of them for nothing (a third of the time
-    for a graph of ten thousand ops)."""
+    """Turns garbage collection off for a while.
+
+    Compiling makes many objects and no garbage, so each collection would walk all of them for nothing: a third of the time
+    for a graph of ten thousand ops.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -84,7 +87,7 @@ def _is_watched() -> bool:
 
 
 def _explained_anew(signature: Signature, options: Options, notes: tuple[str, ...] = ()) -> str:
-    """What was fused and why is not kept with a plan: it is found out again."""
+    """The explanation of a plan from the disk. What was fused and why is not kept, so the plan is made again."""
     return _compile(signature, replace(options, on_kernel=lambda name, text: None)).explain(notes)
 
 

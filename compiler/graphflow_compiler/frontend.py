@@ -70,7 +70,7 @@ def symbolize_shapes(feeds: Sequence[Tensor], shapes: Sequence[tuple[int, ...]])
 
 
 class ProgramPolicy(DimPolicy):
-    """Sizes that differ are, unless one is the constant 1, required to be equal: a constraint that binding checks.
+    """Requires sizes that meet to be equal, unless one is the constant 1: a constraint that binding a plan checks.
 
     Equalities of plain sizes are found out in one build and substituted in the next, so the final program speaks of one
     size where the graph implies one.
@@ -95,6 +95,7 @@ class ProgramPolicy(DimPolicy):
             if name and not name.startswith("?") and not (isinstance(y, SymDim) and name in y.names()):
                 self.equal.setdefault(name, Constraint(x, y, message(), self.current_op))  # type: ignore[operator]
                 break
+        # Of two sizes that must be equal the known one is the better name: code is made for it.
         return a if isinstance(a, int) else b if isinstance(b, int) else a
 
     def broadcast(self, a: Dim, b: Dim, message: object) -> Dim:
@@ -124,6 +125,7 @@ def needed_operations(fetches: Sequence[Tensor | Operation], feeds: Sequence[Ten
         found.add(op)
         todo += [t.op for t in op.inputs if t not in fed and t.op not in found]
         todo += [c for c in op.control_inputs if c not in found]
+    # Creation order respects every data and control edge, and it decides what a read of a variable sees.
     return sorted(found, key=lambda op: op._id)
 
 
@@ -275,6 +277,7 @@ class _Build:
                 inputs.append(self.read(variable, assigned))
             else:
                 inputs.append(self.value(t))
+        # The number of the run makes what is drawn differ from run to run.
         if isinstance(kind, Random):
             inputs.append(self.builder.run_index())
         try:
@@ -298,7 +301,7 @@ class _Build:
 
 
 def _must_run(node: Node) -> bool:
-    """Nodes that may have been asked for without a use of their value: assertions, host effects, checks, also of indices."""
+    """Whether a node must run even if nothing uses its value: it is an assertion, has a side effect, or checks something."""
     kind = node.op.kind
     return (
         node.has_check

@@ -13,7 +13,7 @@ _USUAL = (("cgroup2", "/", "/sys/fs/cgroup"), ("cgroup", "/", "/sys/fs/cgroup/cp
 
 
 def available_processors(process: Path = _PROCESS) -> int:
-    """At least one. `process`: what the system tells about it."""
+    """How many processors this process may use, at least one. `process`: its folder in /proc."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     least = min((q for filesystem, group in _groups(process) if (q := _quota(filesystem, group)) is not None), default=math.inf)
     return max(1, math.floor(min(count, least)))
@@ -26,6 +26,7 @@ def _quota(filesystem: str, group: Path) -> float | None:
             limit, period = (group / "cpu.max").read_text().split()[:2]
         else:
             limit, period = (group / "cpu.cfs_quota_us").read_text(), (group / "cpu.cfs_period_us").read_text()
+        # Version 1 writes -1 where there is no limit.
         return int(limit) / int(period) if int(limit) > 0 else None
     except (OSError, ValueError, ZeroDivisionError):  # ValueError: "max"
         return None
@@ -42,7 +43,8 @@ def _groups(process: Path) -> Iterator[tuple[str, Path]]:
             paths["cgroup"] = path
     for filesystem, root, folder in list(_mounts(process)) or _USUAL:
         path = paths.get(filesystem, "/")
-        # A container may see its own group as the outermost, under whichever name: then only that one is there to be read.
+        # In a container the mount's root may be the container's own group: paths are then relative to that, and what lies
+        # outside of it cannot be read.
         if root != "/":
             path = path[len(root) :] if f"{path}/".startswith(f"{root}/") else "/"
         if ".." in path.split("/"):

@@ -1,4 +1,4 @@
-"""Where values live and in which order kernels run: variables updated in place where that is safe, copies where not."""
+"""Buffer assignment: in which order kernels run, and which updates are computed in place in their variable's own array."""
 
 from __future__ import annotations
 
@@ -27,9 +27,12 @@ class Copy:
 
 @record(frozen=True)
 class Schedule:
-    """`steps` in order. `in_place` maps a value to the variable state whose storage it takes over, `assigned` one to the
-    variable that it is computed straight into, as nothing reads what that was before. `output_home` maps a value to the
-    output that it is computed straight into."""
+    """The order of kernels and copies, and where values are computed.
+
+    `in_place` maps a value to the variable state whose storage it takes over; `assigned` maps one to the variable that it is
+    computed straight into, where nothing reads the old value. `output_home` maps a value to the output that it is computed
+    straight into.
+    """
 
     graph: KernelGraph
     steps: tuple[Group | Copy, ...]
@@ -77,6 +80,7 @@ class _Order:
         for targets in self.after.values():
             for t in targets:
                 waiting[t] += 1
+        # Of what is ready the lowest number comes first: fusion's order is kept as far as the edges for updates allow.
         ready = [i for i, n in waiting.items() if n == 0]
         heapq.heapify(ready)
         result = []
@@ -117,10 +121,12 @@ def schedule(graph: KernelGraph) -> Schedule:
         if group.pattern == "scatter" if state is None else not _safe(graph, group, base, state):
             late.append((name, base))
             continue
+        # A reader of the old value that needs this group's result would come too late.
         others = [r for r in readers.get(state, []) if r is not group] if state is not None else []
         if any(order.reaches(group.id, r.id) for r in others) or can_fail(group):
             late.append((name, base))
             continue
+        # A run that fails must leave variables as they were, so every check comes before the first write in place.
         if any(order.reaches(group.id, f.id) for f in failing):
             late.append((name, base))
             continue
@@ -144,7 +150,7 @@ def schedule(graph: KernelGraph) -> Schedule:
             copied_outputs.append(Copy(base, output=i))
         else:
             output_home[base] = i
-    # A variable whose old value goes to another variable at the end must be copied aside if it is overwritten meanwhile.
+    # A variable's old value that another variable is to get at the end is copied aside if it is overwritten before that.
     set_aside = dict.fromkeys(b for _, b in late if b in overwritten)
     first += [Copy(b, aside=True) for b in set_aside]
     steps += first
@@ -172,15 +178,17 @@ def _safe(graph: KernelGraph, group: Group, new: Value, state: Value) -> bool:
 
 
 def _is_read_in_time(group: Group, new: Value, readers: Sequence[Node]) -> bool:
-    """Whether a row kernel computes `readers` no later than it stores `new`. They read the elements that it overwrites, each
-    its own, so what they compute or take in is of the level of `new`."""
+    """Whether a row kernel computes `readers` no later than it stores `new`.
+
+    Each of them reads the very element that is overwritten, so it is of the same level as `new`.
+    """
     level = group.levels[new.node]
     if level == ELEMENT:
         # A pass may compute again what an earlier one has computed: only what the passes really do tells.
         rows = RowPasses.of(group)
         return rows.last_pass(readers) <= rows.stages[new.node]
-    # What rows have, and what all have together, is computed once and stored when everything has been. But where each pass
-    # is a kernel of its own, later ones compute again what rows have before the first pass.
+    # Values of rows, and totals, are computed once and stored after everything else. But where each pass is a kernel of its
+    # own (few large rows), later kernels compute the values of rows from before the first pass again.
     return level == TOTAL or not is_few_large_rows(group.space, group.reduced)
 
 

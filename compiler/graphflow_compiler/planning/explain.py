@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from graphflow_compiler.planning.buffer_assignment import Schedule
     from graphflow_compiler.planning.plan import PlanBuffer, Step
 
-#: How many ops are named that a rule has left alone for the same reason.
+#: How many ops are named for each reason why a rule did not fire; the others are counted.
 _NAMED = 4
 
 

@@ -23,8 +23,10 @@ BufferRole = Literal["feed", "output", "variable", "constant", "temporary", "scr
 
 @record(frozen=True, slots=True)
 class PlanBuffer:
-    """`key`: the index of the feed or output, or the variable's name. `count` elements of `dtype`; temporaries live from
-    step `start` to step `end`."""
+    """A numbered buffer of a plan: `count` elements of a type, in a role.
+
+    `key`: the index of the feed or output, or the variable's name. Temporaries live from step `start` to step `end`.
+    """
 
     role: BufferRole
     type: TensorType
@@ -104,7 +106,7 @@ class Plan:
         ranges = []
         for i in numbers:
             b = self.buffers[i]
-            factor = threads if b.role == "scratch" else 1
+            factor = threads if b.role == "scratch" else 1  # each thread has scratch of its own
             ranges.append(LiveRange(evaluate(b.bytes, sizes) * factor, b.start, b.end))
         offsets, total = assign_offsets(ranges)
         return dict(zip(numbers, offsets, strict=True)), total
@@ -153,7 +155,7 @@ def entry_text(
 
 
 def failure_lines(i: int) -> list[str]:
-    """Where step i has failed, on with ``%c{i}``, the status of the run; else to ``next{i}``."""
+    """The branch after step i: to ``fail{i}``, where ``%c{i}`` is the status of the run, or on to ``next{i}``."""
     return [
         f"  %f{i} = icmp ne i32 %r{i}, 0",
         f"  br i1 %f{i}, label %fail{i}, label %next{i}",

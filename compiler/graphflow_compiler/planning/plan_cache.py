@@ -1,4 +1,4 @@
-"""Plans kept on disk between processes, beside the machine code: a process that finds its plan there runs no passes.
+"""The cache of plans on disk, beside the machine code: a process that finds its plan there runs no passes.
 
 A plan follows from the Program, which the front end makes anew each time, the target and this package. So its key is the
 hash of the Program's text, complete with constants and the names of the user's operations, of the target, and of the
@@ -39,7 +39,7 @@ _log = logging.getLogger("graphflow")
 #: Bytes of a plan's constants up to which it is kept: larger ones would be on disk twice, and take longest to read.
 _MOST_CONSTANTS = 1 << 20
 _FIELDS = tuple(f.name for f in fields(Plan) if f.name != "explain")
-#: What a file may be made of.
+#: The only classes that a file may name, so that loading a pickle can run nothing else.
 _CLASSES: dict[tuple[str, str], Any] = {
     (c.__module__, c.__qualname__): c
     for c in (Constraint, FailureCode, PlanBuffer, Step, SymDim, TensorType, as_dtype, np.ndarray)
@@ -47,7 +47,7 @@ _CLASSES: dict[tuple[str, str], Any] = {
 
 
 def get(key: bytes, explain: Callable[..., str]) -> Plan | None:
-    """The plan kept under a key; None if there is none. `explain` is what its `explain` will be."""
+    """The plan kept under a key; None if there is none. `explain` becomes the plan's own: it is not kept."""
     cache = object_cache()
     data = None if cache is None else cache.get(key)
     if data is None:
@@ -64,7 +64,8 @@ def put(key: bytes, plan: Plan) -> None:
     cache = object_cache()
     if cache is None or sum(b.array.nbytes for b in plan.buffers if b.array is not None) > _MOST_CONSTANTS:
         return
-    if _stamps.__wrapped__() != _stamps():  # the passes were loaded after the files had been looked at
+    # The passes are loaded after the first look at the source files: if those changed in between, the key would lie.
+    if _stamps.__wrapped__() != _stamps():
         return
     data = io.BytesIO()
     try:
@@ -118,14 +119,14 @@ def key_of(program: Program, signature: Signature, target: Target) -> bytes | No
     except (_Unknown, RecursionError) as e:
         _log.info("the plan is not kept: %s", e)
         return None
-    h = hashlib.sha256(b"graphflow plan 2\n")
+    h = hashlib.sha256(b"graphflow plan 2\n")  # the number changes with the fields of a plan
     h.update(repr((stamps, target)).encode())
     h.update("\n".join(writer.parts).encode("utf-8", "surrogatepass"))
     return h.digest()
 
 
 class _Unknown(Exception):
-    """An attribute of a class whose content is not known to be all there is to it."""
+    """An attribute of a class of which we do not know that its fields say all about it."""
 
 
 class _Writer:
@@ -145,6 +146,7 @@ class _Writer:
         if cls is str or cls is int or cls is bool or x is None:
             return repr(x)
         if cls is float:
+            # hex tells 0.0 from -0.0 but spells all NaNs alike, so these go by their bits.
             return x.hex() if x == x else np.float64(x).tobytes().hex()
         if cls is TensorType:
             found = self._types.get(x)
@@ -166,10 +168,10 @@ class _Writer:
 
 @lru_cache(maxsize=1)
 def _stamps() -> tuple[str, ...] | None:
-    """What tells this package, and what plans depend on besides, from any other; None if its files cannot be looked at, or
-    are not what this process has loaded.
+    """Identifies this package and all else that plans depend on: versions, and sizes and times of the source files.
 
-    Sizes and times of change of the source files: versions alone would not do for whoever works on them.
+    Versions alone would not do for whoever works on the sources. None if the files cannot be looked at, or have changed
+    since this process loaded them.
     """
     found = [version.__version__, np.__version__, platform.python_version()]
     for package in (Path(version.__file__).parent, Path(__file__).parent.parent):

@@ -1,4 +1,4 @@
-"""A plan's second entry, which notes when each kernel starts and ends. Made only for plans that are profiled.
+"""The profiling entry of a plan, which notes when each kernel starts and ends. Made only for plans that are profiled.
 
 It is called like the first (``i32 entry(ptr table, ptr dims, i64 thread, i64 threads)``), on one thread. The table has one slot
 more, number `stamps_slot`, with the address of `stamps_count` int64 stamps in nanoseconds: two taken one right after the other
@@ -11,8 +11,8 @@ import time
 
 from graphflow_compiler.planning.plan import Plan, entry_text
 
-#: macOS counts microseconds with CLOCK_MONOTONIC, nanoseconds with this one. Systems without either have no clock_gettime,
-#: which linking then says.
+#: CLOCK_MONOTONIC has a resolution of microseconds on macOS, CLOCK_UPTIME_RAW one of nanoseconds. Systems that have neither
+#: have no clock_gettime: linking then reports it missing.
 _CLOCK_ID: int = getattr(time, "CLOCK_UPTIME_RAW", getattr(time, "CLOCK_MONOTONIC", 1))
 
 _CLOCK = f"""declare i32 @clock_gettime(i32, ptr)
@@ -47,6 +47,7 @@ def profile_entry_text(plan: Plan) -> str:
             f"  %w{number} = getelementptr i64, ptr %stamps, i64 {number}",
             f"  store i64 %t{number}, ptr %w{number}",
         ]
+        # The first stamp also finds the array of stamps.
         if number:
             return lines
         return [

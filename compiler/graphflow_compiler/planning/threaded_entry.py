@@ -1,7 +1,7 @@
-"""The entry that several threads run at once: barriers where one thread's data reach another, shares of the large steps.
+"""The threaded entry of a plan, which several threads run at once: large steps are shared, barriers separate dependent steps.
 
-What needs a barrier depends on the sizes, because the arena's places do. So the text asks a byte of flags for each step,
-which `step_flags` works out when a plan is bound.
+Where barriers are needed depends on the sizes, because the arena's offsets do. So the text reads a byte of flags for each
+step, which `step_flags` works out when a plan is bound to sizes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from graphflow.framework.shapes import evaluate
 from graphflow_compiler.planning.plan import Plan, Step, call_lines, failure_lines, head
 
 BARRIER, PARALLEL = 1, 2
-#: What precedes the sizes in memory: choice, control block, threads, flags, threaded entry, entry for one thread.
+#: Words that precede the sizes in memory, at dims[-6] to dims[-1]: address of the block of `thread_autotune`, control block of
+#: the pool, number of threads, flags of the steps, threaded entry, entry for one thread.
 LAUNCH_WORDS = 6
 #: A step of less than this is left to one thread: a barrier and cold caches would cost as much.
 MIN_STEP_NS = 600
@@ -26,6 +27,7 @@ def threaded_entry_text(steps: Sequence[Step], symbols: Sequence[str]) -> str:
 
     A failed check is written to the control block; whoever passes the barrier after it leaves.
     """
+    # dims[-5] is the pool's control block, whose byte 256 holds the lowest failed status, and dims[-3] the flags of the steps.
     lines = ["declare void @graphflow_barrier(ptr, i64, i64)", head("graphflow_entry")]
     lines += [
         "  %p_ctl = getelementptr i64, ptr %dims, i64 -5",
@@ -63,6 +65,7 @@ def threaded_entry_text(steps: Sequence[Step], symbols: Sequence[str]) -> str:
             f"  %n{i} = select i1 %shared{i}, i64 %threads, i64 1",
             *call_lines(i, s, symbols, f"%t{i}", f"%n{i}"),
         ]
+        # Of several failures the lowest stays, whichever thread is first: that is the one that a single thread reports.
         if s.failures:
             lines += [*failure_lines(i), f"  %x{i} = atomicrmw umin ptr %p_failed, i32 %c{i} seq_cst"]
         lines += [f"  br label %next{i}", f"next{i}:"]
@@ -84,7 +87,7 @@ def plan_nanoseconds(plan: Plan, sizes: Mapping[str, int]) -> float:
 
 @record(frozen=True, slots=True)
 class _MemoryRange:
-    """Bytes [start, end) of a place; threads may meet there if the places are the same."""
+    """Bytes [start, end) of a place, the arena or a buffer of its own; only ranges of the same place can overlap."""
 
     place: int
     start: int
@@ -99,7 +102,10 @@ _ARENA = -1
 
 
 def step_flags(plan: Plan, sizes: Mapping[str, int], offsets: Mapping[int, int], threads: int) -> bytes:
-    """BARRIER: threads wait for each other before the step. PARALLEL: all take a share, else the first thread does it all."""
+    """A byte of flags for each step.
+
+    BARRIER: threads wait for each other before the step. PARALLEL: all take a share, else the first thread does it all.
+    """
     flags = bytearray()
     pending: list[tuple[bool, _MemoryRange]] = []  # since the last barrier: by all threads or the first alone, and what
     failing = False
@@ -115,6 +121,8 @@ def step_flags(plan: Plan, sizes: Mapping[str, int], offsets: Mapping[int, int],
                 mine.append(_MemoryRange(_ARENA, offsets[b], offsets[b] + size, b in s.writes))
             elif buffer.role in ("output", "variable"):
                 mine.append(_MemoryRange(b, 0, max(size, 1), b in s.writes))
+        # Two steps of the first thread alone are in order anyway. After a step with checks there is always a barrier, at
+        # which all threads see whether it has failed.
         meets = any((parallel or shared) and a.meets(old) for shared, old in pending for a in mine)
         barrier = failing or meets
         if barrier:

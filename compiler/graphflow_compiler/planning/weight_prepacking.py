@@ -1,4 +1,4 @@
-"""Constant weights are stored as their matrix kernel reads them, instead of being copied so in every run.
+"""Prepacking of constant weights: stored in the panels that their matrix kernel reads, instead of packed in every run.
 
 The copy stands beside the constant, one for each panel width that kernels want, and plans share it.
 """
@@ -21,7 +21,8 @@ from graphflow_compiler.lower.emit import Argument
 from graphflow_compiler.planning.plan import PlanBuffer
 
 Array = np.ndarray[Any, Any]
-#: Copies that some plan holds, by the constant's array (its id), rows, columns and panel width; with that array, as ids recur.
+#: Copies that some plan holds, by id of the constant's array, rows, columns and panel width. The array is kept beside the copy
+#: (both weakly), because another array may get its id later.
 _copies: dict[tuple[int, int, int, int], tuple[weakref.ref[Array], weakref.ref[Array]]] = {}
 
 
@@ -67,6 +68,7 @@ def with_panels(
     if not isinstance(weights, Value) or kernel.a == kernel.b:
         return kernel, arguments
     constant = graph.storage(weights)
+    # An epilogue that reads the same array wants it in its own order.
     loads = (s.value for s in kernel.epilogue if isinstance(s, Let) and isinstance(s.value, Load))
     if not is_constant(constant) or any(x.buffer == kernel.b for x in loads):
         return kernel, arguments
