@@ -1,1 +1,1 @@
-"""What runs a plan: the native back end, the reference back end, threads."""
+"""The executors of plans: the native back end, the reference back end, threads."""

@@ -1,4 +1,4 @@
-"""What a session asks of a back end: executables, one for each pair of (fetches, feeds)."""
+"""The interface of a back end: an executable for each pair of (fetches, feeds) of a session."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Executable(Protocol):
     """Runs one tuple of fetches for one tuple of fed tensors. The caller holds the session's lock."""
 
     def fast(self, values: Sequence[Any]) -> list[Any] | None:
-        """Results of the tensors among the fetches if `values` are arrays like those of the last run.
+        """Results of the tensors among the fetches, if `values` are arrays like those of the last run.
 
-        None, with nothing run, if not: the session then converts them and calls `run`.
+        Otherwise None, and nothing has run: the session then converts the values and calls `run`.
         """
 
     def run(self, feeds: Sequence[Any], trace: Trace | None = None) -> list[Any]:
@@ -28,7 +28,7 @@ class Executable(Protocol):
         """
 
     def shortcut(self) -> LaunchDescriptor | None:
-        """How the last run can be repeated natively, for feeds of the same shapes; None if it cannot."""
+        """The descriptor by which native code can repeat the last run, for feeds of the same shapes; None if it cannot."""
 
     def failed(self, control: LaunchDescriptor, status: int) -> Exception:
         """What to raise for the status of a native run."""
@@ -41,10 +41,10 @@ class Executable(Protocol):
         """
 
     def after_fork(self) -> None:
-        """In a child process: no other thread is there any more to give a lock back."""
+        """Called in a child process, where no other thread is left to release a lock: makes locks anew."""
 
     def explanation(self) -> str:
         """What was made of the fetches, in words, with what the last profile found."""
 
     def profiled(self, plan: Plan | None, explain: Callable[[], str]) -> None:
-        """Keeps for `explanation` what a profile says of `plan`; None: it ran in numpy."""
+        """Keeps for `explanation` what a profile says of `plan`, which is None if it ran in numpy."""

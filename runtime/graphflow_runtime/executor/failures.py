@@ -9,7 +9,7 @@ from graphflow.framework.graph import Operation, Tensor
 from graphflow.framework.shapes import TensorShape, to_public
 from graphflow_compiler.frontend import needed_operations
 
-#: Names shown of what is missing; the rest is counted.
+#: Most placeholders that one message names; the others are counted.
 _SHOWN = 8
 
 
@@ -27,6 +27,7 @@ def uninitialized(names: Sequence[str]) -> UninitializedVariableError:
     )
 
 
+# TensorFlow's message spells these types as its protocol buffers do.
 _TF_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
 
 

@@ -1,4 +1,4 @@
-"""The blocks of numbers through which native code sees a bound plan and a way of calling it."""
+"""Launch descriptors: the blocks of numbers through which native code sees a bound plan and a way of calling it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Typed = tuple[tuple[int, ...], np.dtype[Any]]
 LIST, TUPLE, SINGLE = 1, 2, 0
 
 
-#: More arrays than this in one call are passed by ctypes.
+#: Calls with more arrays than this go through ctypes: native code keeps its notes on each on the stack.
 MAX_NATIVE = 400
 
 
@@ -24,15 +24,17 @@ def _fits(value: Any, feed: Typed) -> bool:
     shape, dtype = feed
     if type(value) is not np.ndarray or value.shape != shape or value.dtype.char != dtype.char:
         return False
-    # The character does not tell the order of the bytes.
+    # Arrays of either byte order have the same character.
     return bool(value.dtype.isnative and value.flags.c_contiguous and value.flags.aligned)
 
 
 class LaunchDescriptor:
-    """Calls one plan's entry with one table. `feeds` and `outputs`: shape and dtype each, and its slot in the table.
+    """All that a native call of one bound plan needs, as a block of int64s (its layout is described in `dispatch`).
 
-    `budget`: an array with one number and what each run takes from it. Once it is not positive, runs go the slow way.
-    `keeps`: what the addresses in all of them point into.
+    Args:
+        feeds, outputs: shape and dtype of each; `feed_slots`, `output_slots`: its slot in the table.
+        budget: an array with one number, and what each run takes from it. Once it is not positive, runs go the slow way.
+        keeps: objects that own the memory behind the addresses.
     """
 
     def __init__(
@@ -54,13 +56,14 @@ class LaunchDescriptor:
         self.entry, self.table, self.dims, self.store = entry, table, dims, store
         self.feeds, self.outputs = tuple(feeds), tuple(outputs)
         self.feed_slots, self.output_slots = tuple(feed_slots), tuple(output_slots)
-        # Native code keeps what it notes of each array on the stack, of which a thread may have little.
+        # Native code has an 80-byte Py_buffer on the stack for each feed, and a thread may have a small stack.
         self.native = builtins() if len(self.feeds) + len(self.outputs) <= MAX_NATIVE else None
         if self.native is None:
             return
-        self._kept: list[Any] = []
+        self._kept: list[Any] = []  # blocks hold bare addresses and ids: whatever they point to must stay alive
         feed_block = self._block(n for i, f in enumerate(self.feeds) for n in self._feed(f, feed_slots[i]))
         output_block = self._block(n for i, o in enumerate(self.outputs) for n in self._output(o, output_slots[i]))
+        # In the order that `dispatch` describes; -1 is no version, so nothing runs natively before `bound_at`.
         header = (entry, table.ctypes.data, dims.ctypes.data, store.version_address, -1, store.busy_address, store.runs_address)
         counts = (int(release_gil), len(self.feeds), len(self.outputs), feed_block, output_block, self.native.objects)
         left, cost = budget
@@ -83,17 +86,18 @@ class LaunchDescriptor:
         self._kept += [shape, dtype]
         if shape:
             return slot, 0, id(shape), id(dtype)
+        # A 0-d result is given to the user as a scalar: it is computed into a cell that stays, and read out of that.
         cell = np.empty((), dtype)
         self._kept.append(cell)
         return slot, 1, id(cell), cell.ctypes.data
 
     def bound_at(self, version: int) -> None:
-        """From now on the variables are where they were at this version of the store."""
+        """Says that the table has the addresses of the variables as of this version of the store."""
         if self.native is not None:
             self.block[4] = version
 
     def run(self, values: Sequence[Any]) -> list[Any] | int:
-        """The results, 0-d ones as scalars; or the status if that is not 0. The caller holds the session's lock."""
+        """Runs the plan: its results, 0-d ones as scalars, or its status if not 0. The caller holds the session's lock."""
         if self.native is not None:
             done: list[Any] | int = self.native.run(self.address, *values)
             return done
@@ -109,17 +113,17 @@ class LaunchDescriptor:
 
 
 class CallSlot:
-    """One way of calling a session: what `make_call` makes is native for as long as nothing changes.
+    """One way of calling a session, by a function that runs natively as long as nothing changes (`make_call`).
 
     Args:
-        form, members: the structure (see `structure`).
-        slow: what else to do with the values; it may `bind` the cells to a control.
-        failed: raises for a status that is not 0, of a control; or for NO_MEMORY alone.
+        form, members: the structure of the results (see `structure`).
+        slow: the Python function that gets the values otherwise; it may `bind` the slot to a descriptor.
+        failed: raises for (status, descriptor) of a run that failed, or for NO_MEMORY alone.
     """
 
     def __init__(self, form: int, members: Sequence[int], slow: Callable[..., Any], failed: Callable[..., Any]) -> None:
         self._block = np.array([0] * CELLS_HEADER + structure(form, members), np.int64)
-        #: What the cells are bound to: alive for as long as native code has its address.
+        #: What the slot is bound to, kept alive for as long as native code has its address.
         self.control: LaunchDescriptor | None = None
         self._slow, self._failed = slow, failed
         self._native: Builtins | None = None  # whose code the call is
@@ -150,5 +154,5 @@ class CallSlot:
 
 
 def structure(form: int, members: Sequence[int]) -> list[int]:
-    """The members are numbers of results, -1 for None; SINGLE has the one result itself."""
+    """The structure that native code gives the results: `members` are their numbers, or -1 for None; SINGLE has just one."""
     return [form, len(members), *members]

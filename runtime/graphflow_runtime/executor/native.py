@@ -1,4 +1,4 @@
-"""The native backend: compiles signatures to plans, binds plans to sizes, and runs them with one native call."""
+"""The native back end: compiles signatures to plans, binds plans to sizes, and runs them with one native call."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ _log = logging.getLogger("graphflow")
 
 #: Bound sizes kept per plan: each holds an arena, so the number is bounded.
 MAX_BOUND = 32
-#: Plans kept per (fetches, feeds): one for each pattern of sizes that are 1, more where sizes do not go together in general.
+#: Plans kept per (fetches, feeds): one for each pattern of sizes that are 1, and for sizes that do not fit the general plan.
 MAX_PLANS = 32
-#: A plan is made anew where a variable has taken another shape meanwhile (in a signal handler, say), but not for ever.
+#: Attempts at a run: a variable may change its shape after the plan was made (in a signal handler, say), but not for ever.
 _TRIES = 8
-#: More arrays than this in one call would not fit on the stack.
+#: Feeds and fetches of a native run: more would not fit on the stack.
 MAX_ARRAYS = 4_000
 #: Estimated nanoseconds of work from which releasing the GIL (about 100 ns) is worth it.
 _GIL_WORK = 20_000
-#: ... from which several threads are tried, once a plan has done so much that the code for that pays: compiling it takes 50 ms.
+#: ... from which several threads are tried, once a plan's runs have taken this much in all: compiling the code takes 50 ms.
 _THREADS_WORK = 20_000
 _THREADS_AFTER = 100_000_000
-#: ... or at once.
+#: ... or at once, from this much in one run.
 _THREADS_NOW = 5_000_000
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -64,7 +64,7 @@ class Statistics:
     bound_sizes: int = 0
 
 
-#: The budget of plans that wait for nothing.
+#: The budget of plans that do not wait for threads: their runs take nothing from it.
 _ENDLESS = np.array(1, np.int64)
 
 
@@ -86,10 +86,11 @@ class CompiledPlan:
         self.profile: Callable[[], str] | None = None
 
     def team(self) -> Pool | None:
-        """The threads for runs of this plan, whose code is then there; None where one thread has to do."""
+        """The thread pool for runs of this plan, whose threaded code is then compiled; None where one thread has to do."""
         if not self._alone:
             try:
                 team = pool()
+                # Compiled here, where its failure is caught: plans go on alone if code for threads cannot be had.
                 if team is not None:
                     self.threaded  # noqa: B018
                 return team
@@ -126,12 +127,12 @@ class BoundPlan:
         work = plan_nanoseconds(plan, sizes)
         may = work >= _THREADS_WORK and most_threads != 1
         now = may and (work >= _THREADS_NOW or compiled.budget <= 0) and not is_being_made()
-        #: Whether it is to be bound again, with threads, when its plan has done enough.
+        #: Whether it is to be bound again, with threads, once the runs of its plan have used up the budget.
         self.waits = may and not now
         if may:
             wanted_threads()  # says now what is wrong with the environment, not when threads are due
         team = compiled.team() if now else None
-        if now and team is None and is_being_made():  # by another thread, which has begun since
+        if now and team is None and is_being_made():  # another thread has begun to make the pool since `now` was asked
             self.waits = True
         threads = 1 if team is None else min(team.size, most_threads or team.size)
         offsets, total = plan.arena(sizes, threads)
@@ -148,7 +149,7 @@ class BoundPlan:
         except MemoryError as e:
             raise OutOfMemoryError(message=f"a run needs {total} bytes for temporaries, which are not to be had") from e
         base = arena.ctypes.data
-        # Feeds that no kernel reads have no buffer; their addresses go to a last slot that nothing looks at.
+        # Feeds that no kernel reads have no buffer: their addresses go to a spare last slot, which nothing reads.
         spare = len(plan.buffers)
         self.table = np.zeros(spare + 1, np.uint64)
         launch = 0
@@ -204,15 +205,20 @@ class BoundPlan:
             release_gil=work >= _GIL_WORK,
             budget=(compiled.budget, int(work)) if self.waits else (_ENDLESS, 0),
             plan=plan,
-            # A way of calling keeps its control after the sizes have been forgotten here: whatever the table, the code
-            # and the block hold addresses of must live as long. Two runs, one within the other in a signal's handler, may
-            # both have compiled the code for threads: then the plan has one, which is not that of both.
+            # A CallSlot may outlive this object, whose sizes are forgotten when others come: all that the table, the code
+            # and the block hold addresses of must live as long as the descriptor. The threaded code is named here because
+            # two runs, one inside the other in a signal handler, may both compile it, and the plan keeps only one.
             keeps=(arena, self.flags, self.block, self.step_flags, self.choice, compiled, threaded),
         )
         self.store_version = -1
 
     def refresh(self) -> None:
-        """Takes the addresses of the variables anew, after the store has replaced an array."""
+        """Takes the addresses of the variables anew, after the store has replaced an array.
+
+        Raises:
+            UninitializedVariableError: a variable that the plan reads has no value.
+            _Stale: a variable has another shape than the plan was made for.
+        """
         missing = [name for name in self.plan.reads if not self.store.is_initialized(name)]
         if missing:
             raise uninitialized(missing)
@@ -221,6 +227,7 @@ class BoundPlan:
             b = self.plan.buffers[i]
             shape = tuple(evaluate(d, self.sizes) for d in b.type.shape or ())
             array = self.store.array(name)
+            # The plan gives the variable its first value, so it must have storage before the run.
             if array is None and name in writes:
                 array = self.store.allocate(name, shape, b.type.dtype.numpy_dtype)
             assert array is not None
@@ -234,7 +241,7 @@ class BoundPlan:
 
     @property
     def is_overdue(self) -> bool:
-        """Whether it should be bound again, with threads, or with those of this process where it has its parent's."""
+        """Whether it should be bound again: because threads now pay, or because its threads stayed in a parent process."""
         return bool(self.waits and self.compiled.budget <= 0) or (self.team is not None and self.team.is_left)
 
     def run(self, values: Sequence[Any]) -> list[Any] | None:
@@ -253,7 +260,7 @@ class BoundPlan:
         if isinstance(results, int):
             if results == MISMATCH:
                 return None
-            if results == NO_MEMORY:  # for what has been computed
+            if results == NO_MEMORY:  # the plan has run, only its results could not be made: variables have their new values
                 store.mark_initialized(self.writes)
                 raise MemoryError
             raise _Failure(results)
@@ -263,12 +270,13 @@ class BoundPlan:
 
 
 def storage(dtype: DType) -> np.dtype[Any]:
-    """The numpy type whose memory is handed to native code: bfloat16 goes as its bits, which every Python understands."""
+    """The numpy type whose memory is handed to native code: bfloat16 goes as its bits, in uint16, which every Python knows."""
     return np.dtype(np.uint16) if dtype is bfloat16 else dtype.numpy_dtype
 
 
 class _Failure(Exception):
     def __init__(self, status: int) -> None:
+        # The entry returns step * 65536 + code, which comes back as a signed int.
         self.step, self.code = divmod(status & 0xFFFFFFFF, 65536)
 
 
@@ -277,7 +285,7 @@ class _Stale(Exception):
 
 
 class NativeExecutable:
-    """One (fetches, feeds) pair of a session: its plans by kind of size, bound plans by sizes."""
+    """One (fetches, feeds) pair of a session: its plans by signature, and its bound plans by sizes."""
 
     def __init__(
         self,
@@ -300,9 +308,11 @@ class NativeExecutable:
         self.bound: OrderedDict[Shapes, BoundPlan] = OrderedDict()
         self.fallback: Any = None
         self.fallback_reason = ""
+        # Native calls would give bfloat16 results as their bits, so such runs always come to `run`, which converts.
         self.plain = not any(t.base_dtype is bfloat16 for t in (*feeds, *(f for f in fetches if isinstance(f, Tensor))))
         self.last: BoundPlan | None = None
         self.lock = threading.RLock()
+        # Every session wants the builtins: they are compiled while the first plan is written.
         begin_builtins()
 
     def fast(self, values: Sequence[Any]) -> list[Any] | None:
@@ -312,7 +322,7 @@ class NativeExecutable:
             return None
         try:
             return bound.run(values)
-        except _Stale:
+        except _Stale:  # the session calls `run` next, which makes another plan
             self.last = None
             return None
         except _Failure as failure:
@@ -322,7 +332,7 @@ class NativeExecutable:
         return None if self.last is None or self.last.is_overdue else self.last.control
 
     def failed(self, control: LaunchDescriptor, status: int) -> Exception:
-        """What to raise for the status of a run of `control`, which is one of the last plans."""
+        """The exception for the status of a run of `control`, which may be bound to other sizes than the last run."""
         return self.failure(control.plan, _Failure(status))
 
     def run(self, feeds: Sequence[np.ndarray[Any, Any]], trace: Trace | None = None) -> list[Any]:
@@ -351,7 +361,7 @@ class NativeExecutable:
         raise InternalError(message="a variable has another shape than the plan that was just made for it")
 
     def bound_to(self, shapes: Shapes) -> BoundPlan | None:
-        """The plan for these sizes; None if they cannot be compiled, so that the reference backend serves from now on."""
+        """The bound plan for these sizes; None if there can be none, and the reference back end serves from now on."""
         bound = self.bound.get(shapes)
         if bound is not None and not bound.is_overdue:
             self.bound.move_to_end(shapes)
@@ -442,6 +452,7 @@ class NativeExecutable:
             op: Operation | None = self.graph.get_operation_by_name(name)
         except (KeyError, ValueError):
             op = None
+        # Only the message tells a check of numbers (NaN, infinity) from other checks.
         error = NumericError if "Tensor had" in message else InvalidArgumentError
         where = f"\n  created at {op.created_at}" if op is not None else ""
         fused = f"\n  fused into the kernel of {', '.join(step.origin[:8])}" if len(step.origin) > 1 else ""

@@ -1,13 +1,13 @@
-"""One thread for numpy's BLAS while we call it beside our own threads.
+"""Limits numpy's BLAS to one thread while we call it beside our own threads.
 
 A BLAS with threads of its own leaves them spinning after a call (OpenBLAS for about a tenth of a second). Two pools that
 spin on the same cores take them from each other, so where this process has a pool of ours, products on the reference
-backend run on one thread. What the user has set is put back after each of our calls.
+back end run on one thread. What the user has set is put back after each of our calls.
 
-The number is the whole process's: products of the user's own on other threads take one thread, too, while one of ours runs.
-And a user who sets 1 meanwhile loses that, as it cannot be told from our 1; any other number stays. Nothing better is to be
-had: `openblas_set_num_threads_local`, as numpy's wheels have it (with OpenBLAS's own threads, not OpenMP's; looked at in
-0.3.29 and 0.3.31), sets the number of the whole process.
+OpenBLAS has one number of threads for the whole process. So the user's own products on other threads also take one thread
+while one of ours runs, and a user who sets the number to 1 meanwhile loses that, because it cannot be told from our 1; any
+other number stays. There is nothing better: `openblas_set_num_threads_local` sets the number of the whole process, too, in
+numpy's wheels (which use OpenBLAS's own threads, not OpenMP's; looked at in 0.3.29 and 0.3.31).
 """
 
 from __future__ import annotations
@@ -21,21 +21,24 @@ from contextlib import contextmanager
 
 from graphflow.framework.records import record
 
-#: How many exceptions of signals' handlers one call's end survives. Made here: a call is where handlers come.
+#: How many exceptions of signal handlers the end of a call survives. The range is made here, since a handler could interrupt
+#: the call that makes it.
 _TRIES = range(100)
 
 
 @record(frozen=True, slots=True)
 class BlasThreads:
-    """The two functions of a BLAS that read and set how many threads it takes."""
+    """The two functions of a BLAS that read and set its number of threads."""
 
     get: Callable[[], int]
     set: Callable[[int], None]
 
 
 def _find() -> BlasThreads | None:
-    """Those of the BLAS that numpy is linked with: OpenBLAS under the names it is built with, or BLIS. None if it is
-    another one (Accelerate has no such functions)."""
+    """The functions of the BLAS that numpy is linked with: OpenBLAS, under any of the names it is built with, or BLIS.
+
+    None for any other (Accelerate has no such functions).
+    """
     module = sys.modules.get("numpy._core._multiarray_umath") or sys.modules.get("numpy.core._multiarray_umath")
     path = getattr(module, "__file__", None)
     if path is None:
@@ -59,10 +62,10 @@ def _find() -> BlasThreads | None:
 
 
 class _Limit:
-    """The number is the whole process's: the first of the calls that run side by side sets it, the last puts it back.
+    """Counts the calls that run side by side: the first one sets the process's number of threads, the last puts it back.
 
-    A signal's handler or a finalizer may come between any two steps, in the thread that holds the lock: it may raise, and
-    it may itself be such a call. So each step leaves what the next call understands, and may be done twice.
+    A signal handler or a finalizer may run between any two steps, in the thread that holds the lock: it may raise, and it
+    may itself make such a call. So each step leaves a state that the next call understands, and may be done twice.
     """
 
     def __init__(self) -> None:
@@ -90,14 +93,14 @@ class _Limit:
                 self.restore()
 
     def restore(self) -> None:
-        """Unless somebody else has set it meanwhile, other than to 1: theirs is newer."""
+        """Puts the user's number back, unless somebody has set another than our 1 meanwhile: that one is newer."""
         threads = self.before
         if self.blas is not None and threads and self.blas.get() == 1:
             self.blas.set(threads)
         self.before = 0
 
     def after_fork(self) -> None:
-        """The calls of the other threads stayed in the parent."""
+        """In a child process: forgets the calls of other threads, which stayed in the parent."""
         self.lock = threading.RLock()
         self.calls.clear()
         self.restore()
@@ -111,7 +114,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """numpy's products inside take one thread."""
+    """Inside the ``with`` block numpy's products take one thread."""
     call = object()
     try:
         _limit.enter(call)

@@ -1,4 +1,4 @@
-"""Which variables a run looks at before it gives them a value itself."""
+"""Finds the variables that a run reads before it assigns to them: these must have a value when it starts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from graphflow_compiler.frontend import is_alias_of_variable, variable_of
 def variables_read(
     operations: Sequence[Operation], fetches: Sequence[Tensor | Operation], feeds: Sequence[Tensor]
 ) -> list[str]:
-    """Names, in the order in which `operations` (in creation order) first read them."""
+    """Names of the variables that need a value at the start, in the order in which they are first read.
+
+    `operations` are in creation order, which is the order in which they run.
+    """
     fed = set(feeds)
     found: dict[str, None] = {}
     assigned: set[str] = set()
@@ -25,6 +28,7 @@ def variables_read(
 
     for op in operations:
         kind = op.op_def.kind
+        # To ask whether a variable has a value takes none, and an alias is read where it is used.
         if isinstance(kind, VariableIsInitialized) or is_alias_of_variable(op):
             continue
         refs = kind.refs if isinstance(kind, StateUpdate) else ()
@@ -43,11 +47,11 @@ def variables_read(
 
 
 def depends_on_old(op: Operation, kind: StateUpdate) -> bool:
-    """Whether the new values are made from the old ones (AssignAdd) or not (Assign), found out by tracing its expansion."""
+    """Whether an update makes new values from old ones (AssignAdd) or not (Assign), found out by tracing its expansion."""
     values = [_Traced(i in kind.refs) for i in range(len(op.inputs))]
     try:
         result = kind.expand(_Trace(op), *values)
-    except Exception:  # it asks for something that only a compiler knows: then it looks at what is there
+    except Exception:  # it asks for something that only the compiler knows: assume that it reads the old value
         return True
     news = result if isinstance(result, (tuple, list)) else [result]
     return any(v.old for v in news)

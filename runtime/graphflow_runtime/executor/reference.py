@@ -1,4 +1,4 @@
-"""The reference backend: runs the user's graph op by op in numpy. The oracle of every test, and the way without LLVM."""
+"""The reference back end: runs the user's graph op by op in numpy. It is the oracle of every test, and serves without LLVM."""
 
 from __future__ import annotations
 
@@ -111,6 +111,7 @@ class _Run:
         for op in self.executable.operations:
             if any(t not in self.values for t in op.outputs) or not op.outputs:
                 self.step(op)
+        # Copies, made before variables are written: a fetch may be a variable's own array, which the store updates in place.
         results = [self.value(f).copy() for f in self.executable.fetches if isinstance(f, Tensor)]
         for name, array in self.assigned.items():
             self.store.set(name, array)
@@ -151,6 +152,7 @@ class _Run:
             self.values[op.outputs[0]] = np.asarray(known)
             return
         try:
+            # Infinities and NaNs are results, as in native code, and nothing to warn of.
             with np.errstate(all="ignore"):
                 results = self.compute(op, kind) if self.trace is None else self.trace.operation(op, kind, self)
         except OpError:
@@ -179,7 +181,7 @@ class _Run:
                 error = NumericError if "Tensor had" in message else InvalidArgumentError
                 raise error(op=op, node_def=op, message=describe(op, message))
         assert op.op_def.reference is not None, f"{op.type} has no reference"
-        # What is not the user's own function may be a product; see numpy_blas.
+        # Products, and host functions of ours that may multiply: not the user's own functions, whose BLAS is theirs to set.
         ours = isinstance(kind, Contraction) or (isinstance(kind, Host) and not kind.stateful)
         with one_blas_thread() if ours and has_pool() else nullcontext():
             result = op.op_def.reference(op.attrs, *inputs)
@@ -196,7 +198,7 @@ class _Run:
             assert variable is not None, f"{t.name} is no variable"
             targets.append(variable)
             known = variable.name in self.assigned or self.store.is_initialized(variable.name)
-            # Without a value it is about to get its first one, which does not depend on an old one: see `variables_read`.
+            # A variable without a value is about to get its first, which cannot depend on an old one (see `variables_read`).
             inputs.append(
                 self.read(variable) if known else np.zeros(static_shape(t._shape or ()) or (), t.base_dtype.numpy_dtype)
             )
@@ -218,6 +220,7 @@ class _Run:
             tuple(int(d) for d in a.ravel()) if i in operands and a.ndim else int(a) if i in operands else None
             for i, a in enumerate(inputs)
         )
+        # The same counters as in native code: both back ends draw the same numbers.
         element = np.arange(int(np.prod(shape, dtype=np.int64)), dtype=np.uint64).reshape(shape)
         run = np.asarray(self.store.run_index, np.uint64)
         draw = philox.draws(b, element, np.broadcast_to(run, shape), op.attrs.seed, op.attrs.seed2)
@@ -227,7 +230,7 @@ class _Run:
 
 
 def _check_types(op: Operation, inputs: Sequence[Array]) -> None:
-    """Inference on what the inputs turned out to be: its errors are in the user's terms, numpy's are not."""
+    """Runs the op's inference on the actual inputs, because its errors are in the user's terms and numpy's are not."""
     if all(t._shape is not None and static_shape(t._shape) is not None for t in op.inputs):
         return  # it has been checked when the graph was built
 
@@ -242,7 +245,7 @@ def _check_types(op: Operation, inputs: Sequence[Array]) -> None:
 
 
 def _run_error(op: Operation, kind: object, e: Exception) -> OpError:
-    """What a failure in numpy, or in a user's function (Host), is called in TensorFlow."""
+    """TensorFlow's error for an exception in numpy, or in a user's function (Host)."""
     cause = e.__cause__ if isinstance(kind, Host) and isinstance(e.__cause__, Exception) else e
     if isinstance(cause, OpError):
         return type(cause)(op=op, node_def=op, message=describe(op, str(e)))

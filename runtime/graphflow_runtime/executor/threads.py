@@ -15,6 +15,7 @@ from graphflow_runtime.native_code.pool import control_bytes, is_supported, pool
 
 _log = logging.getLogger("graphflow")
 
+#: Most threads of a pool, whatever is asked for.
 _MOST = 256
 
 
@@ -54,7 +55,7 @@ def _count(text: str) -> int | None:
 
 
 class Pool:
-    """Threads: the calling one and `most` - 1 workers, which `start` starts, and which are inside native code for good."""
+    """A pool of the calling thread and `most` - 1 workers, which `start` starts and which never leave native code."""
 
     def __init__(self, most: int) -> None:
         code = pool_code()
@@ -63,7 +64,7 @@ class Pool:
         memory[:] = 0
         self.address = memory.ctypes.data
         self._kept = code, memory
-        # The workers never leave their code and never stop looking at that memory: not even at exit may it be freed.
+        # Workers run this code and read this memory for ever: a reference nobody gives back keeps both, even at exit.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
         self._work = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(code.address("graphflow_worker"))
         self._most = most
@@ -71,23 +72,26 @@ class Pool:
         self._arrived: list[int] = []
         #: How many threads there are: fewer than `most` where the system gives no more.
         self.size = 1
-        #: Whether the workers stayed in a parent process.
+        #: Whether this process is a fork of the one that has the workers.
         self.is_left = False
 
     def start(self) -> Pool:
-        """Starts the workers. After an exception (a signal's handler's, such as an interrupt) it may be called again."""
+        """Starts the workers. After an exception (of a signal handler, such as an interrupt) it may be called again."""
         while len(self._started) < self._most - 1 and not self.is_left:
             thread = len(self._started) + 1
             try:
-                # Started and noted with no bytecode in between, where a handler could come; threading.Thread has many.
+                # map and extend start and note a thread in C, so no signal handler can come in between; threading.Thread is
+                # Python code, where it could.
                 self._started.extend(map(_start_new_thread, (self._serve,), ((thread,),)))
             except RuntimeError as e:
                 _log.warning("plans use %d threads: %s", thread, e)
                 break
-        # A worker needs the GIL until it is in its code, and a short run keeps that while it waits for the worker.
+        # A worker needs the GIL to get into native code. A short run keeps the GIL while it waits for workers, so all of them
+        # must have arrived before the first run.
         while len(self._arrived) < len(self._started) and not self.is_left:
             time.sleep(0.0001)
         self.size = len(self._started) + 1
+        # Offsets are those of the control block that `native_code.pool` describes: here the size of the pool.
         ctypes.c_int64.from_address(self.address + 160).value = self.size
         return self
 
@@ -96,19 +100,20 @@ class Pool:
         self._work(self.address, thread)
 
     def leave(self) -> None:
-        """In a child process: no launch gets the threads, which are not there."""
+        """In a child process: marks the pool as taken for ever, since its threads are not there."""
         self.is_left = True
+        # The word that says that a job is running: every launch finds the pool taken.
         ctypes.c_int32.from_address(self.address + 192).value = 1
 
 
 _pool: Pool | None = None
-_unfinished: Pool | None = None  # some of whose workers may run already
-_making: dict[str, weakref.ref[_Making]] = {}  # the call that makes the pool, if one does
-_left_behind: list[Pool] = []  # by parent processes: bound plans have their addresses
+_unfinished: Pool | None = None  # a pool whose start was interrupted: some of its workers may run already
+_making: dict[str, weakref.ref[_Making]] = {}  # the call of `pool` that is making the pool, if any
+_left_behind: list[Pool] = []  # pools of parent processes, kept because bound plans have their addresses
 
 
 class _Making:
-    """Lives as long as the call of `pool` that holds it: a handler may raise before that call has said that it ends."""
+    """A token that dies with the call of `pool` that holds it, even if a signal handler raises before that call cleans up."""
 
     __slots__ = ("__weakref__",)
 
@@ -116,8 +121,8 @@ class _Making:
 def pool() -> Pool | None:
     """The pool of this process, made at the first call; None where one thread is all there is, and while it is being made.
 
-    Nobody waits for that: a signal's handler or a finalizer may come here in the thread that makes it, or wait for a thread
-    that would wait here.
+    Nobody waits until it is made, because that could deadlock: a signal handler or a finalizer may call this in the very
+    thread that is making the pool, or may wait for another thread that would wait here.
     """
     global _pool, _unfinished
     making = _Making()
@@ -125,6 +130,7 @@ def pool() -> Pool | None:
     try:
         if not is_being_made():
             _making.pop("pool", None)
+        # `setdefault` is atomic and decides who makes the pool; another call may have finished just before it.
         if _pool is None and is_supported() and _making.setdefault("pool", me) is me and _pool is None:
             size = available_threads()
             if size > 1:
@@ -139,19 +145,21 @@ def pool() -> Pool | None:
 
 
 def has_pool() -> bool:
-    """Whether there are threads of ours in this process, without making them."""
+    """Whether this process has threads of ours; does not make them."""
     return _pool is not None and _pool.size > 1
 
 
 def is_being_made() -> bool:
-    """Whether there may be a pool soon."""
+    """Whether some call is making the pool now."""
     making = _making.get("pool")
     return making is not None and making() is not None
 
 
 def _after_fork() -> None:
-    """The workers stayed in the parent. Plans that are bound to the old pool find it taken, and run on one thread, until they
-    are bound again."""
+    """In a child process: gives up the pool, whose workers stayed in the parent.
+
+    Plans that are bound to the old pool find it taken and run on one thread until they are bound again.
+    """
     global _pool, _unfinished
     for old in (_pool, _unfinished):
         if old is not None:

@@ -1,4 +1,4 @@
-"""One run taken down: when each kernel, or each operation in numpy, started and ended, and what it had to do."""
+"""Traces of single runs: when each kernel, or each operation in numpy, started and ended, and what work it did."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ class Work:
 
 
 class Trace:
-    """What one run is observed by. Give it to one run only.
+    """The record of one run; a run fills it, so it serves only one.
 
-    began: nanoseconds since 1970 when the first work started. plan: None if the run was in numpy. clock: nanoseconds that a
-    span is too long by, because reading the clock takes some time, too.
+    began: nanoseconds since 1970 when the first work started. plan: None if the run was in numpy. clock: nanoseconds by which
+    each span is too long, because reading the clock takes time.
     """
 
     def __init__(self) -> None:
         self.began = 0
         self.plan: Plan | None = None
         self.clock = 0
-        self.sizes: dict[str, int] = {}  # that the plan leaves open
+        self.sizes: dict[str, int] = {}  # the run-time sizes of the plan
         self._stamps: Array | None = None
         self._operations: list[Work] = []
         self._moments: list[tuple[int, int]] = []
@@ -68,7 +68,7 @@ class Trace:
 
     @cached_property
     def works(self) -> list[Work]:
-        """What was done, in order. Ask when the run is over: between runs that are timed it would only disturb."""
+        """What was done, in order. Worked out when asked for, which is best done after all runs that are to be timed."""
         return self._operations if self.plan is None else works(self.plan, self.sizes)
 
     def is_like(self, other: Trace) -> bool:
@@ -80,7 +80,7 @@ class Trace:
     # ------------------------------------------------------------------ native code
     def native(self, bound: BoundPlan, values: Sequence[Any]) -> list[Array]:
         """Runs a plan through the entry that notes times. `values`: arrays of the bound shapes."""
-        # Native code may be missing, and what was traced be numpy.
+        # Imported here, because runs in numpy are traced where there is no native code to import.
         from graphflow_compiler.planning.profile_entry import stamps_count, stamps_slot
         from graphflow_runtime.executor.native import _Failure
         from graphflow_runtime.native_code.dispatch import call_entry
@@ -102,6 +102,7 @@ class Trace:
         store.mark_initialized(bound.writes)
         self.plan = plan
         self.sizes = bound.sizes
+        # The first two stamps are taken one right after the other: what they differ by is what taking one costs.
         self.clock = int(stamps[1] - stamps[0])
         self._stamps = (stamps[2:] - stamps[1]).reshape(len(plan.steps), 2)
         return results
@@ -109,6 +110,7 @@ class Trace:
     # ------------------------------------------------------------------ numpy
     def operation(self, op: Operation, kind: object, run: _Run) -> Sequence[Array]:
         """Computes an operation in numpy."""
+        # Two clocks: the time of day for when the run began, a steady one for what follows.
         if not self._moments:
             self.began, self._origin = time.time_ns(), time.perf_counter_ns()
         start = time.perf_counter_ns()
