@@ -9,14 +9,14 @@ Both look at each feed in native code: C-contiguous, element type, alignment, sh
 (which `_struct_is_known` has checked; 10 ns), other exporters asked through the buffer protocol (40 ns), Python numbers
 converted for 0-d feeds; `array.ctypes.data` would take 1.2 us. Blocks of int64s say what is expected:
 
-* control: entry, table, dims, address of the store's version, version it was bound at, address of the busy flag (which the
-  methods that acquire and release the session's lock follow), address of the run counter, whether to release the GIL, number
-  of feeds, of outputs, feed specs, output specs, objects, address of a budget and what a run takes from it (when it is used
-  up, the Python function gets the call), the Python object that owns the block, structure.
+* control: entry, table, dims, address of the store's version, version it was bound at, address of the busy flag (the two
+  words after the flag are the methods that acquire and release the session's lock), address of the run counter, whether to
+  release the GIL, number of feeds, of outputs, feed specs, output specs, objects, address of a budget and what a run takes
+  from it (when it is used up, the Python function gets the call), the Python object that owns the block, structure.
 * feed spec: slot in the table, format character, rank, dtype object, sizes.
 * output spec: slot; 0, shape, dtype (a new array each run), or 1, cell, address of the cell's memory (0-d).
 * structure: 0 (the one result itself), 1 (list) or 2 (tuple); length; each member's number, -1 for None.
-* cells of a `call`: the control, whether it has been called since that was last looked at, structure.
+* cells of a `call`: the control, whether there was a call since `CallSlot.take_used` last asked, structure.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ from graphflow_runtime.native_code.dispatch_text import TEXT
 
 #: The status of a run that did not begin, because a feed is not what the plan was bound for.
 MISMATCH = -1
+#: Words of the cells of a `call` before its structure.
 CELLS_HEADER = 2
 _log = logging.getLogger("graphflow")
 _lock = lock_held_by_forks()
-_METH_FASTCALL = 0x80
+_METH_FASTCALL = 0x80  # as CPython's methodobject.h has it
 
 
 class _PyMethodDef(ctypes.Structure):
@@ -65,11 +66,13 @@ class Builtins:
         self._new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
             ("PyCFunction_NewEx", ctypes.pythonapi)
         )
-        # Functions made from these point into them for as long as the process lives.
+        # CPython keeps a pointer to the definition in every function made of it: these two must never be freed.
         self._call = self._definition("graphflow_call", b"run($self, *feeds, /)\n--\n\nRuns the plan for these feeds.")
         self._run = self._definition("graphflow_run", b"run(control, *feeds)")
         #: ``run(control address, *feeds)``: the list of results, or the status.
         self.run: Callable[..., Any] = self._new(ctypes.addressof(self._run), (), None)
+        # The LLVM text knows these by their place: types 0 to 2, the two bools, the function that makes results, the index that
+        # reads a 0-d array, None.
         self._things = (np.ndarray, float, int, True, False, np.empty, (), None)
         self._objects = np.array([id(thing) for thing in self._things], np.int64)
         #: The address of what the builtins compare with and call.
@@ -79,7 +82,7 @@ class Builtins:
         return _PyMethodDef(b"run", self._engine.address(function), _METH_FASTCALL, doc)
 
     def call(self, cells: int, slow: Callable[..., Any], failed: Callable[..., Any]) -> Callable[..., Any]:
-        """A ``call`` over the cells at this address, which whoever holds `slow` must keep alive."""
+        """A ``call`` over the cells at this address. What keeps `slow` alive must keep the cells alive, too."""
         made: Callable[..., Any] = self._new(ctypes.addressof(self._call), (cells, slow, failed), None)
         return made
 
@@ -88,7 +91,7 @@ _pending: PendingUnits | None = None
 
 
 def begin() -> None:
-    """Has the builtins compiled, if they must be, while this process goes on to write its first plan."""
+    """Starts to compile the builtins, if need be, in a helper process, while this one goes on to write its first plan."""
     global _pending
     with _lock:
         if (
@@ -101,7 +104,7 @@ def begin() -> None:
 
 
 def _after_fork() -> None:
-    """Nobody is at work for a child."""
+    """In a child process: forgets what helper processes compile for the parent."""
     global _pending
     _pending = None
 
@@ -112,7 +115,8 @@ if hasattr(os, "register_at_fork"):
 
 def builtins() -> Builtins | None:
     """The builtins, or None where they cannot be had; ``GRAPHFLOW_DISPATCH=ctypes`` says to do without."""
-    with _lock:  # two of them at once would be made twice, and the code of one freed under those who use it
+    # Two threads at once would make two sets, since `lru_cache` does not lock, and one would be freed while it is in use.
+    with _lock:
         return _once()
 
 
@@ -120,6 +124,7 @@ def make_builtins() -> Builtins | None:
     wanted = os.environ.get("GRAPHFLOW_DISPATCH", "builtin")
     if wanted not in ("builtin", "ctypes"):
         raise ValueError(f"GRAPHFLOW_DISPATCH is {wanted!r}: it must be 'builtin' or 'ctypes'")
+    # Without a GIL ("t") other Python code could run between the last check of a feed and the end of the plan.
     if wanted == "ctypes" or sys.implementation.name != "cpython" or "t" in sys.abiflags:
         return None
     names = external_symbols([TEXT])
@@ -136,6 +141,8 @@ def _struct_is_known() -> bool:
     """Whether an array is laid out as compiled extensions of every numpy since 1.7 expect it."""
     if ctypes.sizeof(ctypes.c_void_p) != 8:
         return False
+    # PyArrayObject_fields: type at 8, data at 16, rank at 24, sizes at 32, dtype at 56, flags at 64. Of the flags 1 says
+    # C-contiguous and 0x100 aligned.
     for array in (np.zeros((3, 5), np.float32), np.zeros((2, 7, 4), np.int8)[:, 1:3], np.zeros((), np.float64)):
         start = id(array)
         found = (
@@ -160,7 +167,7 @@ _ENTRY = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctyp
 def call_entry(
     entry: int, table: np.ndarray[Any, Any], dims: np.ndarray[Any, Any], slots: Sequence[int], arrays: Sequence[Any]
 ) -> int:
-    """One run without the builtins: the addresses of `arrays` into `slots` of the table, then the entry; its status."""
+    """One run without the builtins: puts addresses of `arrays` into `slots` of the table and calls the entry; its status."""
     for slot, array in zip(slots, arrays, strict=True):
         table[slot] = array.ctypes.data
     return int(_ENTRY(entry)(table.ctypes.data, dims.ctypes.data, 0, 1))

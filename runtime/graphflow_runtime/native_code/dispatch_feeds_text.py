@@ -1,8 +1,9 @@
-"""The LLVM text by which `native_code.dispatch` gets at the memory of what is fed. Blocks of int64s are described there."""
+"""LLVM text of `native_code.dispatch` that finds the memory of a fed value. The blocks of int64s are described there."""
 
 from __future__ import annotations
 
-# An array's memory, read off numpy's own struct; null for anything that is not exactly what the plan was bound for.
+# An array's memory, read off numpy's own struct; null for anything that is not exactly what the plan was bound for. Offsets are
+# those of PyArrayObject_fields, which `dispatch._struct_is_known` has checked.
 _PEEK = """
 define internal ptr @peek(ptr %object, ptr %spec, ptr %objects) {
   %array_type = load ptr, ptr %objects
@@ -67,6 +68,9 @@ done:
 """
 
 # The memory of anything that exports its buffer; the view is to be released after the run. Null: nothing is held.
+# A Py_buffer has 80 bytes: memory at 0, owner at 8, size of an element at 24, rank at 36, format at 40, sizes at 48. A refused
+# view gets no owner, so that to release it does nothing. Alignment is checked because no flag of the protocol asks for it, and
+# a format of one character means the native byte order.
 _BORROW = """
 define internal ptr @borrow(ptr %object, ptr %spec, ptr %view) {
   %r = call i32 @PyObject_GetBuffer(ptr %object, ptr %view, i32 60) ; FORMAT | ND | STRIDES | C_CONTIGUOUS
@@ -119,6 +123,8 @@ yes:
 """
 
 # A Python float, int or bool for a scalar, put into a cell of the caller's. Null if it is something else, or does not fit.
+# Format characters: 102 is f, 100 d, 105 i, 108 l, 113 q, 63 ?. Of a float nothing can fail; of an int -1 may be an error.
+# An int becomes a float32 by way of a double, so it is taken only up to 2^24, below which that rounds nothing.
 _NUMBER = """
 define internal ptr @number(ptr %object, ptr %spec, ptr %objects, ptr %cell) {
   %p_rank = getelementptr i64, ptr %spec, i64 2

@@ -5,9 +5,16 @@ from __future__ import annotations
 #: The status of a run that is done, but has no memory for its results.
 NO_MEMORY = -2
 
-# The run itself. Nothing of Python's may run between the last check and the entry, nor between the entry and the reading of
-# the 0-d results: a finalizer that ran the same plan would overwrite the table. So outputs are made first, feeds are only
-# looked at, the table is filled last.
+# The run itself. No Python code may run between the last check and the entry, nor between the entry and the reading of the 0-d
+# results: a finalizer that ran the same plan would overwrite the table. So outputs are made first, feeds are only looked at,
+# and the table is filled last.
+#
+# Words of the control: 0 entry, 1 table, 2 dims, 3 address of the version, 4 version, 5 address of the busy flag, 6 address of
+# the run counter, 7 whether to release the GIL, 8 and 9 numbers of feeds and outputs, 10 and 11 their specs, 12 objects,
+# 13 address of the budget, 14 what a run takes, 15 owner, 16 structure.
+#
+# The status is -1 until the plan has run, and 0 with no result where an exception is set. `shortcut` says that the caller does
+# not hold the session's lock. A result that is null while the plan runs is one to be read from its cell.
 TEXT = """
 define internal ptr @run(ptr %control, ptr %structure, ptr %args, i64 %n, i1 %shortcut, ptr %status) {
 entry:

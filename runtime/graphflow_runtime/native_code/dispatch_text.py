@@ -1,4 +1,4 @@
-"""The LLVM text of the two builtins of `native_code.dispatch`. Offsets in blocks of int64s are named there."""
+"""LLVM text of the two builtins of `native_code.dispatch`. The blocks of int64s are described there."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
 """
 
+# Both are METH_FASTCALL functions: self, the arguments, their number. The self of graphflow_call is the tuple (address of the
+# cells, Python function for the slow way, Python function that raises for a status); graphflow_run has the address of the
+# control as its first argument instead.
 _BUILTINS = """
 define ptr @graphflow_call(ptr %self, ptr %args, i64 %n) {
 entry:

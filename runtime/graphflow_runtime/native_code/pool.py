@@ -1,4 +1,4 @@
-"""Native side of the thread pool: worker loop, launch, and the barrier between steps, as LLVM text.
+"""The native side of the thread pool, as LLVM text: worker loop, launch, and the barrier between steps.
 
 All threads run the same plan, each its share of every step (SPMD). A control block holds, one cache line each:
 
@@ -7,9 +7,9 @@ All threads run the same plan, each its share of every step (SPMD). A control bl
     256  lowest status that is not 0, or -1                  320  place of each thread: seven lines
 
 A thread's first line says how many barriers of which job it has reached, its second which job it has ended, the others
-where it may run (`thread_affinity`). The first two only grow, so whoever waits compares with "at least". Waiting spins, gives
-way to other processes after a while, and for a next job in the end sleeps on a futex, which costs 25-60 us to leave: so only
-a worker that had nothing to do for some 150 us does. Linux only; elsewhere plans run on one thread.
+where it may run (`thread_affinity`). The first two only grow, so whoever waits compares with "at least". Waiting is spin, then
+yield to other processes, and for the next job in the end park on a futex. To wake a parked worker takes 25-60 us, so only one
+that had nothing to do for some 150 us parks. Linux only; elsewhere plans run on one thread.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from graphflow_runtime.native_code.thread_affinity import GIVEN_AT, LARGE, MASK_
 
 #: Where the lines of the threads begin, and their size for one thread.
 THREADS_AT, THREAD_BYTES = 320, GIVEN_AT + MASK_BYTES
-#: Rounds of waiting for a job before a worker sleeps, of 25-40 ns each: together longer than `thread_autotune.BRIEF_NS`, or a
-#: worker that a brief run has woken would sleep again before the next run begins.
+#: Rounds, of 25-40 ns each, that a worker spins for a job before it parks. Together they must take longer than
+#: `thread_autotune.BRIEF_NS`, or a worker that a brief run has woken would park again before the next run begins.
 _SPINS = 5000
-#: Rounds of waiting at a barrier before giving way to other processes.
+#: Rounds of spinning at a barrier before yielding to other processes, which then happens in every 16th round.
 _PATIENCE = 300
 
+#: The number of the system call, for machines that the pool supports.
 _FUTEX = {"x86_64": 202, "aarch64": 98}
 _PAUSE = {
     "x86_64": ("declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"),
@@ -72,6 +73,15 @@ def pool_code() -> Engine:
     return engine
 
 
+# Futex operations are 128 (wait) and 129 (wake), both private to the process. A futex is a word of 32 bits: the low half of the
+# job's number, which on these little-endian machines is at its address. Clock 1 is CLOCK_MONOTONIC; word 20 of the control
+# block is the size of the pool.
+#
+# A thread's count of barriers starts each job at its number shifted left by 32: so counts of a later job are larger than any
+# of an earlier one, and nobody has to reset them while others may still look.
+#
+# A launch raises the job's number first and then looks for sleepers, a worker says that it sleeps first and then lets the futex
+# compare that number, all in one order (seq_cst): so one of the two always sees the other, and no wake-up is lost.
 _TEXT = """
 declare i64 @syscall(i64, ...)
 declare i32 @sched_yield()

@@ -1,4 +1,4 @@
-"""Two kernels that do nothing but keep the machine busy: as much arithmetic, or as much memory traffic, as it can do.
+"""Two kernels that measure peaks: one does as much arithmetic, one as much memory traffic as the machine can do.
 
 They are made like every other kernel, with vectors as wide as the target's: what they reach is what a kernel can reach.
 """
@@ -49,7 +49,7 @@ def arithmetic_text(dtype: DType, target: Target) -> str:
             lines += [f"  %m{k} = {multiply} {vector} %a{k}, %x", f"  %b{k} = {add} {vector} %m{k}, %y"]
     lines += ["  %i1 = add i64 %i, 1", "  %more = icmp ult i64 %i1, %turns", "  br i1 %more, label %turn, label %end", "end:"]
     total = "%b0"
-    for k in range(1, count):  # what nobody reads might be left out
+    for k in range(1, count):  # all results are used, or LLVM might leave out what computes them
         lines.append(f"  %s{k} = {add} {vector} {total}, %b{k}")
         total = f"%s{k}"
     lines += [f"  store {vector} {total}, ptr %out, align {size}", "  ret void", "}", ""]
@@ -57,7 +57,7 @@ def arithmetic_text(dtype: DType, target: Target) -> str:
 
 
 def traffic_text(target: Target) -> str:
-    """``void traffic(ptr a, ptr b, ptr c, i64 count, i64 turns)``: a = b + 3 c over `count` float32, `turns` times.
+    """``void traffic(ptr a, ptr b, ptr c, i64 count, i64 turns)``: a = b + 3 c (a triad) over `count` float32, `turns` times.
 
     `count`: a multiple of `TRAFFIC_UNROLL` vectors. The arrays start at multiples of 64 bytes.
     """

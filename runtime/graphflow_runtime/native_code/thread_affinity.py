@@ -1,25 +1,24 @@
-"""Where workers wake up: on another processor than the thread that wakes them, as LLVM text.
+"""Thread affinity of workers, as LLVM text: a worker wakes up on another processor than the thread that wakes it.
 
-A system that is asked to wake a thread likes to put it on the processor of the thread that asks, and moves one of the two
-only after some milliseconds. Runs that are shorter find both on one processor, taking turns: each takes twice the time of one
-thread (390 instead of 107 us for a training step of 190), and the choice of threads never sees that two would be faster. So
-whoever wakes a worker first takes the own processor from those that it may run on, and the worker gives itself what was taken
-as soon as it runs, for it may be needed there later. Large pools do without: there is another processor for each, and to send
-all away would take longer than to wake them. What somebody else (`taskset`, a scheduler of jobs) has set meanwhile
-stays.
+Linux likes to put a woken thread on the processor of the thread that wakes it, and moves one of the two only after some
+milliseconds. Shorter runs find both on one processor, taking turns: each takes twice the time of one thread (390 instead of
+107 us for a training step of 190), and the choice of threads never sees that two would be faster. So whoever wakes a worker
+first removes its own processor from the worker's affinity mask, and the worker restores the mask as soon as it runs, for it
+may be needed on that processor later. Large pools do without: they have a processor for each worker, and to change all masks
+would take longer than to wake the workers. A mask that somebody else (`taskset`, a job scheduler) has set meanwhile stays.
 
-A thread's place holds for this: the system's number of the thread, whether it sleeps, the bytes of a mask of processors, a
-state, the mask that the thread had and the one that it was given. States: 0 nothing is taken; 1 something is; 2 it is being
-taken. They pass from 0 to 2, on to 1 or (there is no other processor) back to 0, and from 1 to 0.
+A thread's place holds for this: its id in the system, whether it sleeps, the length of an affinity mask in bytes, a state, the
+mask that the thread had and the one that it was given. States: 0 the mask is the thread's own; 1 a processor is removed from
+it; 2 it is being changed. They pass from 0 to 2, on to 1 or (there is no other processor) back to 0, and from 1 to 0.
 """
 
 from __future__ import annotations
 
-#: Of a thread's place; a mask holds processors up to number 1023.
+#: Offsets in a thread's place. A mask of 128 bytes holds processors up to number 1023.
 TID_AT, ASLEEP_AT, LENGTH_AT, STATE_AT, OLD_AT, GIVEN_AT, MASK_BYTES = 128, 132, 136, 144, 192, 320, 128
-#: Threads of a pool from which on workers wake where the system likes.
+#: Pools of at least this many threads leave it to the system where workers wake.
 LARGE = 16
-#: gettid, sched_getaffinity, sched_setaffinity.
+#: The numbers of the system calls gettid, sched_getaffinity and sched_setaffinity.
 _SYSTEM_CALLS = {"x86_64": (186, 204, 203), "aarch64": (178, 123, 122)}
 
 

@@ -1,10 +1,10 @@
-"""Whether a run takes all threads or one, decided in native code: whichever has been faster lately, since results are the same.
+"""The choice between all threads and one for a run, made in native code: whichever has been faster lately, with the same bits.
 
-A plan that is too small, or a neighbour that keeps a core busy, makes several threads the slower way. The way that is not
-taken is tried again for a few runs: soon after a change, which noise may have made, then ever more rarely; most rarely while
-all threads are clearly faster, since what one thread takes is known and does not depend on neighbours. What counts is the
-median of the last runs of each: single ones are disturbed by whatever else the machine does. The first after a change is left
-out, as it finds the workers asleep, or not yet.
+All threads are the slower way if a plan is too small, or if a neighbour keeps a core busy. The way that is not taken is tried
+again for a few runs: soon after a change of ways, which noise may have caused, then ever more rarely. It is tried most rarely
+while all threads are clearly faster, since the time of one thread is known and does not depend on neighbours. The ways are
+compared by the median of their last runs, because single runs are disturbed by whatever else the machine does. The first run
+after a change of ways does not count: it finds the workers asleep, or about to be.
 """
 
 from __future__ import annotations
@@ -13,23 +13,26 @@ from typing import Any
 
 import numpy as np
 
-#: In a block of int64s: runs since the last trial was about to begin (its first word), 1 if all threads are the faster way,
-#: the way of the last run (-1: none), runs noted of each way, runs from one trial to the next, 1 if a run is too short to wait
-#: for a worker to wake, runs before a trial and of one, runs in a row that found workers asleep or taken, times of each way.
+#: Words of the block of a plan. Word 0 counts the runs of a period, in which a trial of the other way begins with run number
+#: _TRIAL and lasts for as many runs. _THREADED: 1 if all threads are the faster way. _LAST: the way of the last run, or -1.
+#: _NOTED (two words): runs of each way that count. _PERIOD: runs of a period. BRIEF: 1 if a run is too short to wait for a
+#: worker to wake. _ASLEEP: runs in a row that found workers asleep or taken. _TIMES: _KEPT times of one thread, then of all.
 _THREADED, _LAST, _NOTED, _PERIOD, BRIEF, _TRIAL, _ASLEEP, _TIMES = 1, 2, 3, 5, 6, 7, 8, 9
-#: A run that takes longer on one thread waits for a worker to wake. One that did not would never find it awake: having been
-#: woken, it spins for not much longer than this, and sleeps again. Which runs are brief is a guess until they have been timed.
+#: A run that takes longer than this on one thread waits for parked workers to wake. If it did not, it would never find them
+#: awake: a woken worker spins for not much longer than this, then parks again. Which runs are brief is a guess at first.
 BRIEF_NS = 100_000
 _KEPT = 9
 _FIRST_PERIOD = 20
-#: A trial of one thread costs its runs once more; one of all threads shows that a neighbour has gone.
+#: The longest period while all threads are the usual way, and while one is: a trial of one thread costs the time of its runs
+#: once more, one of all threads shows when a neighbour has gone.
 _LONGEST_PERIOD, _LONGEST_ALONE = 512, 96
-#: The same where all threads take four fifths of the time of one or less, and how much longer each period is than the last.
+#: The longest period where all threads take at most four fifths of the time of one, and the factor by which periods grow there.
 _LONGEST_CLEAR, _GROWTH_CLEAR = 8192, 8
-#: So many runs in a row wait for a worker to wake. Later ones count: they are what is to be had.
+#: Up to this many runs in a row that found workers asleep are passed over, as they say little of several threads. Later ones
+#: count, as nothing better is to be had.
 _MOST_ASLEEP = 8
 _NEVER = 1 << 62
-# With the times that are missing alternately short and long, the median of all is that of those there are.
+# Missing times are alternately the shortest and the longest possible, so the median of all is that of the times there are.
 _NO_TIMES = tuple(_NEVER if i % 2 else 0 for i in range(_KEPT))
 
 
@@ -41,7 +44,7 @@ def new_choice(brief: bool, long: bool = False, always: bool = False) -> np.ndar
 
 
 def _median() -> str:
-    """``i64 median(ptr)`` of an odd number of numbers, by a network that sorts them (odd-even transposition)."""
+    """LLVM text of ``i64 median(ptr)`` of _KEPT numbers, by a sorting network (odd-even transposition): without branches."""
     lines = ["define internal i64 @median(ptr %p) {"]
     for i in range(_KEPT):
         lines += [f"  %p{i} = getelementptr i64, ptr %p, i64 {i}", f"  %v{i}_0 = load i64, ptr %p{i}"]
