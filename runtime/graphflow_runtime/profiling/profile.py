@@ -1,4 +1,4 @@
-"""Profiles: what each kernel of some fetches takes, of several runs, and how near that is to what the machine can do."""
+"""Profiles: the median time of each kernel of some fetches, and how near that is to the peak of the machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from graphflow_runtime.executor.tracing import Trace, Work
 from graphflow_runtime.profiling.chrome_trace import chrome_trace
 from graphflow_runtime.profiling.roofline import peaks
 
-#: Operations named in a row of the table; the others are counted.
+#: Most operations named in a row of the table; the others are counted.
 _SHOWN = 3
 
 
@@ -152,6 +152,7 @@ def make_profile(traces: Sequence[Trace], graph: Graph, device: str) -> Profile:
     last = traces[-1]
     alike = [t for t in traces if t.is_like(last)]
     spans = [t.spans for t in alike]
+    # Less what reading the clock takes, but never 0: shares are divided by it.
     taken = np.array([np.maximum(s[:, 1] - s[:, 0] - t.clock, 1) for s, t in zip(spans, alike, strict=True)])
     microseconds = np.median(taken, 0) / 1000
     whole = float(np.median([s[-1, 1] - s[0, 0] if len(s) else 0 for s in spans])) / 1000

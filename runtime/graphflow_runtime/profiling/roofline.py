@@ -1,4 +1,4 @@
-"""What this machine can do at best with one thread: measured when first asked for, kept for the process."""
+"""The roofline of this machine: peak speeds of one thread, measured when first asked for and kept for the process."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from graphflow_compiler.codegen.llvm.llvm_text import host_target
 from graphflow_runtime.memory import aligned_bytes
 from graphflow_runtime.native_code.roofline_text import TRAFFIC_UNROLL, arithmetic_text, chains, lanes_of, traffic_text
 
-#: Bytes of the data caches where the system does not say: what most machines have at least.
+#: Sizes of the data caches where the system does not say: most machines have at least these.
 _USUAL = (32 << 10, 512 << 10, 8 << 20)
 #: Most bytes taken to measure memory itself. They are given back at once.
 _MOST = 512 << 20
-#: Enough for one measurement in which nothing else disturbs, and for a core to wake up.
+#: Calls, and seconds, of a measurement at least: enough for a core to clock up, and for one call that nothing disturbs.
 _REPEATS, _SECONDS = 5, 0.03
 _ARITHMETIC_TURNS = 100_000
 #: Bytes moved in one measurement of a cache.
@@ -81,7 +81,7 @@ class Peaks:
         level = next((size for size in self.caches if touched <= size), 0)
         with self._lock:
             if level not in self.bandwidths:
-                # Half a cache: the other half is for what else goes on. Memory: far more than the last cache holds.
+                # Half of a cache, since other things need room in it, too; for memory, far more than the last cache holds.
                 footprint = level // 2 or min(_MOST, max(4 * self.caches[-1], 64 << 20))
                 self.bandwidths[level] = _measure_bandwidth(footprint)
             return self.bandwidths[level]
@@ -133,10 +133,11 @@ def _measure_flops(dtype: DType) -> float:
     target = host_target()
     engine = compile_module([arithmetic_text(dtype, target)])
     arithmetic = _function(engine, "arithmetic", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
-    # These keep floats near 1: with infinities or denormals some machines are slower.
+    # a * 0.5 + 0.5 stays near 1: some machines are slower with infinities or denormals.
     factors = np.array([0.5, 0.5] if dtype.is_floating else [3, 1], dtype.numpy_dtype)
     out = np.empty(lanes_of(dtype, target), dtype.numpy_dtype)
     seconds = _best(lambda: arithmetic(factors.ctypes.data, out.ctypes.data, _ARITHMETIC_TURNS))
+    # A multiply-add counts as two operations.
     speed = 2 * chains(target) * lanes_of(dtype, target) * _ARITHMETIC_TURNS / seconds
     engine.close()
     return speed
@@ -146,13 +147,14 @@ def _measure_bandwidth(footprint: int) -> float:
     target = host_target()
     engine = compile_module([traffic_text(target)])
     traffic = _function(engine, "traffic", *[ctypes.c_void_p] * 3, ctypes.c_int64, ctypes.c_int64)
+    # Three arrays of float32: each element of the loop moves 12 bytes.
     unit = TRAFFIC_UNROLL * target.vector_bits // 32
     count = max(1, footprint // 12 // unit) * unit
-    # Three arrays in one block, each some cache lines past the multiple of a page where it would disturb the others.
+    # All in one block, at distances that are no multiples of a page, where they would compete for the same cache sets.
     stride = count * 4 + 320
     stride += -stride % 64
     block = aligned_bytes(3 * stride)
-    block[:] = 0  # the pages must be there
+    block[:] = 0  # touches all pages, so that no page fault is timed
     a, b, c = (block.ctypes.data + k * stride for k in range(3))
     turns = max(1, _TRAFFIC // (12 * count))
     seconds = _best(lambda: traffic(a, b, c, count, turns))
