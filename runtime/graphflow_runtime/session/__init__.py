@@ -1,1 +1,1 @@
-"""Sessions: what is fed and fetched, and how a call of `run` is prepared."""
+"""Sessions: feeds, fetches, and the preparation of a call of `run`."""

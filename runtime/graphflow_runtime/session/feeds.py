@@ -1,4 +1,4 @@
-"""What is fed: keys become tensors, values become arrays that a plan can read in place."""
+"""Feeds: keys become tensors, values become arrays that a plan can read in place."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class FeedConverter:
             if self.static is None or value.shape != self.static:
                 self.check(value.shape)
             return value
-        if type(value) is float and self.is_float and -6e4 < value < 6e4:  # any float type holds that
+        if type(value) is float and self.is_float and -6e4 < value < 6e4:  # float16, the narrowest, holds up to 65504
             array = np.asarray(value, self.dtype)
             if self.rank > 0:
                 self.check(())
@@ -129,6 +129,7 @@ class FeedConverter:
             array = np.asarray(array, dtype=self.dtype, order="C")
         if not array.flags.aligned or not array.flags.c_contiguous:
             array = np.array(array, dtype=self.dtype, order="C", copy=True)
+        # int64 and such have two characters, of which native code knows only the one of this dtype.
         return array if array.dtype.char == self.char else array.view(self.dtype)
 
     def _large_integers(self, value: Any, array: Array) -> Array:

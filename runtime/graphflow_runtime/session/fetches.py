@@ -1,4 +1,4 @@
-"""What is fetched: nested structures flattened to tensors and operations, and results put back into the structure."""
+"""Fetches: nested structures are flattened to tensors and operations, and results put back into the structure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class FetchStructure:
         self.is_single = len(self.elements) == 1 and not (
             isinstance(fetches, (dict, list, tuple, IndexedSlices)) or hasattr(fetches, "_fetch_parts")
         )
-        #: For a plain list or tuple of elements, the number of each; else None.
+        #: For a plain list or tuple of elements, which native code can build, the number of each; else None.
         self.members: tuple[int, ...] | None = None
         self.is_list = type(fetches) is list
         if type(fetches) in (list, tuple):

@@ -22,6 +22,7 @@ class GrowthWatch:
 
     def check(self) -> None:
         """Called when a run meets something new."""
+        # Ops from before the first run are no sign of a loop.
         version = self._graph.version
         new = self._graph._operations[self._seen : self._seen + 100] if self._started else ()
         self._seen = version

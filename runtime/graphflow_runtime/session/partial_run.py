@@ -1,4 +1,4 @@
-"""Runs in several parts: what was fed and fetched so far counts as fed in the next part."""
+"""Partial runs: what was fed and fetched in earlier parts counts as fed in the next part."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PartialRun:
         self.values: dict[Tensor, Any] = {}
 
     def begin(self, fetches: Sequence[Element], feeds: Mapping[Tensor, Any]) -> list[Element]:
-        """Takes the feeds of one part; what of its fetches is still to be run."""
+        """Takes the feeds of one part; returns those of its fetches that must still be run."""
         for t in feeds:
             if t not in self._feeds:
                 raise FeedError(f"The feed {t.name} was not specified in partial_run_setup.")
@@ -34,7 +34,7 @@ class PartialRun:
         return [e for e in fetches if e not in self._finished]
 
     def end(self, fetches: Sequence[Element], ran: Sequence[Element], values: Sequence[Any]) -> list[Any]:
-        """Keeps the values of one part; those of all its fetches."""
+        """Keeps the values of one part; returns the values of all its fetches."""
         found = dict(zip(ran, values, strict=True))
         for e, value in found.items():
             if isinstance(e, Operation):

@@ -1,4 +1,4 @@
-"""What one way of calling `run` needs, worked out once: conversion of the feeds, the executable, the fetched structure."""
+"""Prepared calls: feed conversion, executable and fetch structure of one way of calling `run`, worked out once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OPERATION = -1
 
 
 def _named(call: Callable[..., Any]) -> Callable[..., Any]:
-    """With the name that Python's own messages (no such keyword) show to the user."""
+    """Names the function ``run``, as Python's own messages (no such keyword) should show it to the user."""
     call.__name__ = call.__qualname__ = "run"
     return call
 
@@ -48,7 +48,7 @@ def _joined(head: tuple[Any, ...], children: Any) -> Any:
 
 
 def canonical(elements: Sequence[Element]) -> tuple[Any, ...]:
-    """In an order that does not depend on how the user wrote them, so that all spellings share one executable."""
+    """Sorts elements by their place in the graph, so that all spellings of a set share one executable."""
     return tuple(sorted(elements, key=lambda e: (e._id, -1) if isinstance(e, Operation) else (e.op._id, e.value_index)))
 
 
@@ -77,7 +77,7 @@ class PreparedCall:
         self.tensors: tuple[Tensor, ...] = canonical(feeds)
         position = {t: i for i, t in enumerate(self.tensors)}
         given = {t: i for i, t in enumerate(feeds)}
-        #: Where to find the values in the order the executable wants; None if they come in it.
+        #: For each tensor of the executable the position of its value among those given; None if these are in order already.
         self.order = tuple(given[t] for t in self.tensors) if self.tensors != tuple(feeds) else None
         self.convert = tuple(FeedConverter(t) for t in self.tensors)
         self.named = any(not isinstance(d, int) and not str(d).startswith("?") for t in feeds for d in t._shape or ())
@@ -91,15 +91,17 @@ class PreparedCall:
         self.executable: Executable = session._executable(computed, self.tensors)
         form, members, slow, self.rebuild = self._shape()
         self.cells = CallSlot(form, members, slow, self._failed)
-        #: Native code gives back results of the compiled plan.
+        #: Whether a native call can serve: it returns results of the plan, so no fetch may be a fed tensor.
         self.has_shortcut = min(self.slots, default=0) >= _OPERATION
-        #: The first run goes the slow way in any case, so what is native is made after it.
+        #: The function to call. The first run goes the slow way in any case, so the native one is made after it.
         self.call: Callable[..., Any] = self._slow
         self.is_native = False
 
     def _shape(self) -> tuple[int, Sequence[int], Callable[..., Any], Callable[[Sequence[Any]], Any] | None]:
-        """What native code makes of the results: it knows one result, lists and tuples. Other structures are rebuilt from
-        the list of the elements."""
+        """The structure that native code makes of the results, the slow function, and how to rebuild other structures.
+
+        Native code knows single results, lists and tuples; any other structure is rebuilt from the list of its elements.
+        """
         structure = self.structure
         if structure.is_single and self.slots == (0,):
             return SINGLE, self.slots, self._slow_in_order, None
@@ -108,7 +110,7 @@ class PreparedCall:
         return LIST, self.slots, self._slow_elements, structure.rebuild
 
     def make_native(self) -> None:
-        """From now on `call` is the native function, if there is one for these fetches."""
+        """Makes `call` the native function, if there can be one for these fetches."""
         if self.has_shortcut and not self.is_native:
             native, rebuild = self.cells.make_call(), self.rebuild
             call = native if rebuild is None else _named(lambda *values: rebuild(native(*values)))
@@ -116,11 +118,11 @@ class PreparedCall:
             self.is_native = True
 
     def _reordering(self, call: Callable[..., Any], order: tuple[int, ...]) -> Callable[..., Any]:
-        count, in_order, slow = len(order), itemgetter(*order), self._slow  # of two at least
+        count, in_order, slow = len(order), itemgetter(*order), self._slow  # at least two: one value is never out of order
         return _named(lambda *values: call(*in_order(values)) if len(values) == count else slow(*values))
 
     def _failed(self, status: int, control: LaunchDescriptor | None = None) -> None:
-        """Of what ran, that is: another thread may have bound the cells to other sizes since."""
+        """Raises for the status of a run of `control`, which another thread may have replaced in the cells since."""
         if control is None:
             raise _no_room()
         raise self.executable.failed(control, status) from None
@@ -136,7 +138,7 @@ class PreparedCall:
         return self._elements(values)
 
     def run_traced(self, values: Sequence[Any], trace: Trace) -> Any:
-        """What `call` does, with a trace of it."""
+        """Runs like `call`, filling a trace."""
         return self.structure.rebuild(self._elements(self._in_order(values), trace))
 
     def _in_order(self, values: Sequence[Any]) -> Sequence[Any]:
@@ -146,10 +148,11 @@ class PreparedCall:
         return [values[i] for i in self.order]
 
     def _elements(self, values: Sequence[Any], trace: Trace | None = None) -> list[Any]:
-        """What the fetched elements are for values in that order."""
+        """The values of the fetched elements, for fed values in the executable's order."""
         if len(values) != len(self.tensors):
             raise FeedError(f"this callable takes {len(self.tensors)} values, one for each of its feeds, got {len(values)}")
         session = self.session
+        # A signal handler or a finalizer may come here in the middle of another run of this thread.
         within = session._lock._is_owned()  # type: ignore[attr-defined]
         with session._lock:
             session._check_open()
@@ -166,6 +169,7 @@ class PreparedCall:
                     results = self._run_converted(values, trace)
             finally:
                 store.end(others)
+            # The slow way leaves the cells bound, so that the next call with such feeds is a native one.
             if self.has_shortcut:
                 self.cells.bind(self.executable.shortcut())
                 if self.cells.control is not None:
@@ -179,12 +183,14 @@ class PreparedCall:
         except MemoryError as e:
             if self.session._store.runs != runs:
                 raise _no_room() from e
-            return None  # it was for the results that the last sizes had, which may not be these
+            # Memory was short for results of the last run's sizes, which may not be the sizes of these values.
+            return None
 
     def _run_converted(self, values: Sequence[Any], trace: Trace | None) -> Sequence[Any]:
         results = self._try_fast(values) if trace is None else None
         if results is not None:
             return results
+        # A run that was counted has changed variables, so it must not be repeated: only its results found no memory.
         runs = self.session._store.runs
         try:
             return self.executable.run(values, trace)
@@ -206,7 +212,7 @@ class PreparedCall:
             elif slot == _OPERATION:
                 found.append(None)
                 continue
-            else:
+            else:  # a fetched feed is a copy: the caller may change it
                 value = np.array(self.convert[-2 - slot](feeds[-2 - slot]))
             found.append(value if value.ndim else value[()])
         return found

@@ -145,12 +145,13 @@ class BaseSession:
             SessionClosedError, FetchError, FetchTypeError, FeedError, FeedTypeError: before anything runs.
             InvalidArgumentError, UninitializedVariableError, ...: from the run; no assignment of it is then visible.
         """
+        # The short way: a spelling that is known is its own key, found without the lock and without a walk of the structure.
         if run_metadata is None:
             cls = type(fetches)
             try:
                 key = (cls, *fetches) if cls is list or cls is tuple else fetches
                 found = self._prepared.get((key, *feed_dict) if feed_dict else (key,))
-            except TypeError:  # a structure within the structure, or a mistake: both take longer
+            except TypeError:  # not hashable: a nested structure or a mistake, both of which `_prepare` handles
                 found = None
             if found is not None:
                 if not feed_dict:
@@ -163,7 +164,7 @@ class BaseSession:
         return self._run_with(prepared, values, options, run_metadata)
 
     def _run_with(self, prepared: PreparedCall, values: Sequence[Any], options: Any, run_metadata: Any) -> Any:
-        """A run that is to tell about itself, if its options ask for that."""
+        """A run that fills `run_metadata`, if its options ask for a trace."""
         if not isinstance(run_metadata, RunMetadata):
             raise TypeError(f"run_metadata must be a RunMetadata, got {type(run_metadata).__name__}")
         if options is not None and not isinstance(options, RunOptions):
@@ -255,7 +256,10 @@ class BaseSession:
         return found
 
     def _least_used(self) -> Any:
-        """The oldest executable that has not run since this was last asked (a clock, which costs a run next to nothing)."""
+        """The oldest executable that has not run since this was last asked.
+
+        This is the clock algorithm: a run only sets a flag, which costs next to nothing.
+        """
         used: dict[int, bool] = {}
         for p in self._prepared.values():
             used[id(p.executable)] = p.cells.take_used() or used.get(id(p.executable), False)
@@ -302,6 +306,7 @@ class BaseSession:
             if twice is not None:
                 raise FeedError(f"Tensor {twice.name} is fed more than once.")
             prepared = PreparedCall(self, FetchStructure(self._graph, fetches), tensors)
+        # Made native now, because this function is handed out once; `run` looks its function up each time.
         prepared.make_native()
         call = prepared.call
         if not accept_options:
@@ -336,8 +341,10 @@ class BaseSession:
     def _compiled(
         self, fetches: Any, feed_dict: Mapping[Any, Any] | None, feed_shapes: Any
     ) -> tuple[Executable, Plan | None, tuple[Element, ...], dict[Tensor, tuple[int, ...]]]:
-        """The executable for these fetches and feeds, compiled but not run; its native plan, if any; what it computes; what
-        it is fed, and its shape."""
+        """Compiles for these fetches and feeds without running.
+
+        Returns the executable, its native plan (if any), the elements that it computes, and the fed tensors with their shapes.
+        """
         shapes = {feed_tensor(self._graph, k): tuple(v) for k, v in (feed_shapes or {}).items()}
         shapes.update({t: np.shape(v) for t, v in flatten_feeds(self._graph, feed_dict or {}).items()})
         with self._lock:
@@ -382,7 +389,7 @@ _sessions: weakref.WeakSet[BaseSession] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    """A run of another thread holds its session's lock, and will never give it back in the child."""
+    """In a child process: gives sessions new locks, because a thread of the parent may hold an old one for ever."""
     for session in list(_sessions):
         session._lock = threading.RLock()
         if not session._closed:
