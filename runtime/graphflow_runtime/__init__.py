@@ -1,1 +1,1 @@
-"""The runtime: sessions, their variables, and what runs plans."""
+"""The runtime: sessions, their variables, and the back ends that run plans."""

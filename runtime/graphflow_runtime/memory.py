@@ -11,8 +11,9 @@ CACHE_LINE = 64
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """As numpy.empty, from a cache line's start: numpy's own arrays start anywhere in one, and every second vector read
-    from them would span two."""
+    """numpy.empty, but starting at a cache line: numpy's own arrays start anywhere in one, so that vectors read from them
+    would span two lines."""
+    # Raw bytes cannot be viewed as references to objects.
     if dtype.hasobject:
         return np.empty(shape, dtype)
     count = math.prod(shape) * dtype.itemsize
@@ -22,5 +23,5 @@ def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[An
 
 
 def aligned_bytes(count: int) -> np.ndarray[Any, Any]:
-    """`count` bytes, whatever is in them."""
+    """`count` uninitialised bytes that start at a cache line."""
     return aligned_empty((count,), np.dtype(np.uint8))

@@ -14,7 +14,7 @@ from graphflow.framework.kinds import Source
 from graphflow.framework.shapes import static_shape
 from graphflow_runtime.memory import aligned_empty
 
-#: `busy` of a store whose session is closed.
+#: The value of `busy` once the session is closed: no native call will take the short way.
 _CLOSED = 1 << 40
 
 
@@ -25,8 +25,8 @@ class VariableStore:
     def __init__(self, lock: threading.RLock) -> None:
         self._arrays: dict[str, np.ndarray[Any, Any]] = {}
         self._initialized: set[str] = set()
-        # Numbers that native code reads and writes. Ops without any seed mix the salt into their counters, so that two
-        # sessions draw different numbers.
+        # Words that native code reads and writes: run index, version, busy, and the methods that acquire and release the lock.
+        # Ops without any seed mix the salt into their counters, so that two sessions draw different numbers.
         salt = int.from_bytes(os.urandom(4), "little")
         numbers = np.array([salt << 32, 0, 0, 0, 0], np.uint64)
         self.runs_address, self.version_address, self.busy_address = (numbers.ctypes.data + 8 * i for i in range(3))
@@ -64,7 +64,7 @@ class VariableStore:
 
     @property
     def busy(self) -> int:
-        """How many runs are under way that hold the session's lock: until there are none, no run may go without it."""
+        """How many runs under way hold the session's lock. While there are any, no native run may do without it."""
         found: int = self._numbers[2]
         return found
 
@@ -73,33 +73,35 @@ class VariableStore:
         self._numbers[2] = value
 
     def others(self, within: bool) -> int:
-        """How many runs are under way of which the caller is to be one more: what `busy` is to be again after it.
+        """The value that `busy` gets back when the run that the caller is about to begin has ended.
 
         Args:
-            within: whether the calling thread had the session's lock already. If not there are none: a signal's handler may
-                raise between any two steps, also between the end of a run and the word that it has ended.
+            within: whether the calling thread had the session's lock already, so that this run is inside another (a signal
+                handler's, say). If it had not, no run is under way, whatever `busy` says: a handler may have raised between
+                the end of a run and the store to `busy` that says so.
         """
         return self.busy if within else 0
 
     def end(self, others: int) -> None:
-        """A run that made itself known in `busy` has ended."""
+        """Ends a run that was counted in `busy`."""
         self.busy = _CLOSED if self._closed else others
 
     def close(self) -> None:
-        """For good: whatever still has the address of this store comes to the lock."""
+        """Marks the store busy for ever, so that native calls that still have its address go to Python and its lock."""
         self._closed = True
         self.busy = _CLOSED
 
     def guard(self, lock: threading.RLock) -> None:
-        """From now on native code that lets other threads of Python run takes this lock, the session's, meanwhile."""
-        self._locks.append((lock.acquire, lock.release))  # the old ones stay: a native call may be about to release one
+        """Sets the lock, the session's, that native code takes while it lets other threads of Python run."""
+        # The methods of old locks are kept, because a native call may be about to release one.
+        self._locks.append((lock.acquire, lock.release))
         self._numbers[3], self._numbers[4] = map(id, self._locks[-1])
 
     def after_fork(self, lock: threading.RLock) -> None:
-        """In a child process: the runs of other threads stayed in the parent, and so did the threads that runs take."""
+        """In a child process: forgets the runs of other threads, which stayed in the parent, as did the pool's threads."""
         self.busy = 0
         self.guard(lock)
-        self.version += 1  # native calls go to Python once, which binds them to threads of this process
+        self.version += 1  # so that native calls come to Python once and are bound to threads of this process
 
     def is_initialized(self, name: str) -> bool:
         return name in self._initialized
@@ -117,6 +119,7 @@ class VariableStore:
 
     def set(self, name: str, value: np.ndarray[Any, Any]) -> None:
         """Gives a variable a value: in place where shape and dtype allow."""
+        # In place, the addresses that bound plans have stay right, so `version` need not move.
         old = self._arrays.get(name)
         if old is not None and old.shape == value.shape and old.dtype == value.dtype:
             old[...] = value
@@ -136,7 +139,7 @@ class VariableStore:
                 self.version += 1
 
     def open_shapes(self, graph: Graph) -> Mapping[str, tuple[int, ...]]:
-        """Shapes of the variables that have another one than their static shape: plans are made for what they are now."""
+        """The present shapes of variables whose static shape is open or another one: plans are made for these."""
         found: dict[str, tuple[int, ...]] = {}
         for name, array in self._arrays.items():
             op = graph._by_name.get(name)
