@@ -7,8 +7,7 @@ from contextlib import nullcontext
 from enum import Enum
 from typing import Any
 
-from graphflow.autodiff import rules  # noqa: F401  (registers the gradients of the library)
-from graphflow.autodiff.registry import rule_of
+from graphflow.autodiff.rule_loader import rule_of
 from graphflow.framework.build import build_op, convert_to_tensor, name_scope
 from graphflow.framework.context import differentiation
 from graphflow.framework.errors import ArgumentError, DTypeError, GradientError, ShapeError

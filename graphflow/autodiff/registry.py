@@ -1,8 +1,7 @@
 """The gradients of the library's own ops, by the name of the op.
 
 An op of a user carries its gradient in `OpDef.grad`. The gradients of the library's ops need functions of many op families,
-which must not import one another in circles, so they stand apart in `graphflow/autodiff/rules/` and are loaded with
-`tf.gradients`: programs that only infer do without them.
+which must not import one another in circles, so they stand apart in `graphflow/autodiff/rules/`, and `rule_loader` loads them.
 """
 
 from __future__ import annotations
@@ -35,11 +34,6 @@ def gradient_of(*names: str) -> Callable[[_F], _F]:
     return register
 
 
-def rule_of(op: OpDef) -> GradFn | None:
-    """The rule for an op of the library; None if there is none, as for a user's op."""
+def registered_rule(op: OpDef) -> GradFn | None:
+    """The rule for an op of the library, if its file is loaded; None if there is none, as for a user's op."""
     return _rules.get(op.name) if is_own(op) else None
-
-
-def ruled_ops() -> frozenset[str]:
-    """The names of all ops that have a rule."""
-    return frozenset(_rules)

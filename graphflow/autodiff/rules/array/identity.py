@@ -7,7 +7,7 @@ from graphflow.framework.errors import GradientError
 from graphflow.framework.tensor import Operation, Tensor
 
 
-@gradient_of("Identity", "PlaceholderWithDefault")
+@gradient_of("Identity")
 def _identity_grad(op: Operation, grad: Tensor) -> list[Tensor]:
     return [grad]
 

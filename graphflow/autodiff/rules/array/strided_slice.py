@@ -1,33 +1,14 @@
-"""Gradients of slices, and of the op that is the gradient of a slice."""
+"""The gradient of a strided slice."""
 
 from __future__ import annotations
 
-import numpy as np
-
 from graphflow.autodiff.registry import gradient_of
-from graphflow.framework.build import build
 from graphflow.framework.tensor import Operation, Tensor
-from graphflow.ops._define.arguments import shape_operand
 from graphflow.ops.array.shape import shape_tensor
 from graphflow.ops.array.slice_gradient import strided_slice_grad
-from graphflow.ops.array.strided_slice import STRIDED_SLICE, StridedSliceAttrs
 
 
 @gradient_of("StridedSlice")
 def _strided_slice_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
     x, begin, end, strides = op.inputs
     return [strided_slice_grad(shape_tensor(x), begin, end, strides, grad, op.attrs), None, None, None]
-
-
-@gradient_of("Slice")
-def _slice_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    x, begin, _ = op.inputs
-    ones = np.ones(len(grad._shape or ()), np.int32)
-    # A slice as a strided slice: the size of the gradient is the size of the box, also where -1 stood for it.
-    end = begin + shape_tensor(grad, begin.base_dtype)
-    return [strided_slice_grad(shape_tensor(x), begin, end, shape_operand(ones), grad, StridedSliceAttrs()), None, None]
-
-
-@gradient_of("StridedSliceGrad")
-def _strided_slice_grad_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    return [None, None, None, None, build(STRIDED_SLICE, (grad, *op.inputs[1:4]), op.attrs)]

@@ -97,8 +97,3 @@ def _extreme_grad(op: Operation, grad: Tensor) -> list[Tensor]:
     hits = cast(equal(x, keep_axes(op.outputs[0], op.attrs)), x.base_dtype)
     ties = reduce_sum(hits, list(op.attrs.axis), keepdims=True)
     return [multiply(realdiv(hits, ties), keep_axes(grad, op.attrs))]
-
-
-@gradient_of("SumToLike")
-def _sum_to_like_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
-    return [spread_to(grad, op.inputs[0]), None]
