@@ -196,6 +196,16 @@ SMALL = 4096
 _large: weakref.WeakValueDictionary[bytes, np.ndarray[Any, Any]] = weakref.WeakValueDictionary()
 
 
+def splat_of(v: Value) -> Any:
+    """The numpy scalar that every element of a constant is, to the last bit: 0.0 is not -0.0. None if they differ, or if there
+    is none."""
+    array = constant_array(v)
+    if array.size == 0 or array.dtype == object:
+        return None
+    bits = np.ascontiguousarray(array).reshape(-1).view(f"u{array.itemsize}")
+    return array.flat[0] if bool((bits == bits[0]).all()) else None
+
+
 class ProgramBuilder:
     """Makes hash-consed nodes: the same op on the same values is the same node, so common subexpressions need no pass."""
 

@@ -30,7 +30,7 @@ from graphflow_compiler.ir.loops import (
 )
 from graphflow_compiler.ir.loops_build import LoopBuilder
 from graphflow_compiler.ir.loops_visit import index_parts, indices, statements
-from graphflow_compiler.ir.program import FailureCode, Node, Value, constant_array, is_constant, union_origin
+from graphflow_compiler.ir.program import FailureCode, Node, Value, is_constant, splat_of, union_origin
 
 
 @record(frozen=True, slots=True)
@@ -290,12 +290,8 @@ def size_text(d: Dim) -> str:
 
 def uniform_value(v: Value) -> Const | None:
     """The value of all elements of a constant; None if they differ, or it is none."""
-    if not is_constant(v):
-        return None
-    array = constant_array(v)
-    if array.size == 1 or (array.size and bool((array == array.flat[0]).all())):
-        return Const(array.flat[0].item(), v.dtype)
-    return None
+    found = splat_of(v) if is_constant(v) else None
+    return None if found is None else Const(found.item(), v.dtype)
 
 
 def axis_of(i: Index) -> int:

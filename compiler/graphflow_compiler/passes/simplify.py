@@ -14,7 +14,7 @@ from graphflow.framework.dtypes import HALVES, float32
 from graphflow.framework.kinds import Elementwise, IndexMap, Reduction, View
 from graphflow.framework.registry import lookup
 from graphflow.framework.shapes import static_shape
-from graphflow_compiler.ir.program import Node, Value, constant_array, is_constant
+from graphflow_compiler.ir.program import Node, Value, constant_array, is_constant, splat_of
 from graphflow_compiler.passes.patterns import Again, Constant, Input, P, Some
 from graphflow_compiler.passes.rewrite import Match, Replacement, rule
 
@@ -77,13 +77,8 @@ def _computed(node: Node, operands: Sequence[Array]) -> Array | None:
 
 def _splat(v: Value) -> float | None:
     """The value of a constant whose elements are all equal."""
-    array = constant_array(v)
-    if array.size == 0 or array.dtype == object or array.size > 4096:
-        return None
-    first = array.flat[0]
-    if array.size > 1 and not bool((array == first).all()):
-        return None
-    return first.item()  # type: ignore[no-any-return]
+    found = splat_of(v) if constant_array(v).size <= 4096 else None
+    return None if found is None else found.item()
 
 
 @rule(P(Elementwise, Input("x"), Constant("c"), has="identity"))
