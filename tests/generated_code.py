@@ -93,12 +93,11 @@ def plan_lines(plan: Plan) -> list[str]:
     sizes = dict.fromkeys(plan.symbols, OPEN_SIZE)
     offsets, total = plan.arena(sizes, THREADS)
     flags = step_flags(plan, sizes, offsets, THREADS)
-    counts = any(b.role == "run_index" for b in plan.buffers)
     return [
         *(f"size {name}: of feed {feed}, axis {axis}" for name, (feed, axis) in plan.symbol_source.items()),
         *(f"constraint: {c.a} = {c.b}, {c.message}" for c in plan.constraints),
         *(f"output {i}: {t}" for i, t in enumerate(plan.output_types)),
-        f"reads {words(plan.reads)}; writes {words(plan.writes)}{'; counts its runs' if counts else ''}",
+        f"reads {words(plan.reads)}; writes {words(plan.writes)}",
         *(f"buffer {i}: {buffer_text(b)}" for i, b in enumerate(plan.buffers)),
         *(line for i, s in enumerate(plan.steps) for line in step_lines(i, s, numbers)),
         f"with sizes of {OPEN_SIZE} and {THREADS} threads:",

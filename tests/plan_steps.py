@@ -70,7 +70,7 @@ class PlanSteps:
         if b.role == "constant":
             assert b.array is not None
             return b.array
-        if b.role == "run_index":
+        if b.role == "random_count":
             return np.array(1, np.uint64)
         assert b.role in ("temporary", "scratch"), b.role
         count = evaluate(b.bytes, sizes) * (threads if b.role == "scratch" else 1)

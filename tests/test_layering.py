@@ -77,7 +77,7 @@ LAYERS = (
     Layer("compilation", ("graphflow_compiler",), (*PLANNING, "planning")),
     # The runtime: of the compiler it sees OF_THE_COMPILER alone.
     Layer("native_code", runtime("native_code"), FRAMEWORK),
-    Layer("store", runtime("store", "memory"), FRAMEWORK),
+    Layer("store", runtime("store", "memory", "random_counters"), FRAMEWORK),
     Layer("executor", runtime("executor"), (*FRAMEWORK, "native_code", "store")),
     Layer("profiling", runtime("profiling"), (*FRAMEWORK, "native_code", "store", "executor")),
     Layer("session", runtime("session", "devices"), (*FRAMEWORK, "native_code", "store", "executor", "profiling")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from graphflow.framework.dtypes import bool_
 from graphflow.framework.errors import BuildError, InvalidArgumentError, UninitializedVariableError
@@ -114,7 +114,10 @@ def _plain_name(d: Dim) -> str:
 
 
 def needed_operations(fetches: Sequence[Tensor | Operation], feeds: Sequence[Tensor]) -> list[Operation]:
-    """The operations that the fetches need, in creation order; nothing upstream of a fed tensor unless otherwise needed."""
+    """The operations that the fetches need, in creation order; nothing upstream of a fed tensor unless otherwise needed.
+
+    As in TensorFlow a control edge makes an operation run even if its output is fed, unless that is a placeholder.
+    """
     fed = set(feeds)
     todo = [f if isinstance(f, Operation) else f.op for f in fetches if f not in fed]
     found: set[Operation] = set()
@@ -124,9 +127,22 @@ def needed_operations(fetches: Sequence[Tensor | Operation], feeds: Sequence[Ten
             continue
         found.add(op)
         todo += [t.op for t in op.inputs if t not in fed and t.op not in found]
-        todo += [c for c in op.control_inputs if c not in found]
+        todo += [c for c in op.control_inputs if c not in found and not (is_placeholder(c) and c.outputs[0] in fed)]
     # Creation order respects every data and control edge, and it decides what a read of a variable sees.
     return sorted(found, key=lambda op: op._id)
+
+
+def is_placeholder(op: Operation) -> bool:
+    return isinstance(op.op_def.kind, Source) and op.op_def.kind.what == "placeholder"
+
+
+def random_operations(needed: Iterable[Operation]) -> tuple[str, ...]:
+    """Names of the random ops that a run executes: those among the needed operations.
+
+    Whether or not the compiler finds that it can do without their numbers (a shape is known without them): so every backend
+    executes the same.
+    """
+    return tuple([op.name for op in needed if isinstance(op.op_def.kind, Random)])
 
 
 def is_alias_of_variable(op: Operation) -> bool:
@@ -250,7 +266,7 @@ class _Build:
             return
         if isinstance(kind, NoOp) or is_alias_of_variable(op):
             return
-        if isinstance(kind, Source) and kind.what == "placeholder":
+        if is_placeholder(op):
             raise InvalidArgumentError(
                 op=op,
                 node_def=op,
@@ -262,7 +278,8 @@ class _Build:
             variable = variable_of(op.inputs[0])
             assert variable is not None
             type_ = TensorType(bool_, ())
-            self.values[op.outputs[0]] = self.builder.add(IS_INITIALIZED, LeafAttrs(variable.name, type_), origin=origin).out()
+            known = self.builder.add(IS_INITIALIZED, LeafAttrs(variable.name, type_), origin=origin)
+            self.values.setdefault(op.outputs[0], known.out())  # it may be fed
             return
         refs = kind.refs if isinstance(kind, StateUpdate) else ()
         variables: list[str] = []
@@ -277,9 +294,9 @@ class _Build:
                 inputs.append(self.read(variable, assigned))
             else:
                 inputs.append(self.value(t))
-        # The number of the run makes what is drawn differ from run to run.
+        # How often the op has been executed makes what is drawn differ from run to run.
         if isinstance(kind, Random):
-            inputs.append(self.builder.run_index())
+            inputs.append(self.builder.random_count(op.name))
         try:
             node = self.builder.add(op.op_def, op.attrs, inputs, None, origin)
         except BuildError as e:
@@ -288,10 +305,10 @@ class _Build:
             ) from None
         resolved = resolve_shape_value(self.builder, node)
         if resolved is not None:
-            self.values[op.outputs[0]] = resolved
+            self.values.setdefault(op.outputs[0], resolved)
             return
         for i, t in enumerate(op.outputs):
-            self.values[t] = node.out(i)
+            self.values.setdefault(t, node.out(i))
         if isinstance(kind, StateUpdate):
             for i, name in enumerate(variables):
                 self.state[name] = node.out(i)

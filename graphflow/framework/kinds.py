@@ -145,7 +145,8 @@ class Generate:
 class Random:
     """Random numbers: rule(b, ctx, draw, *scalar inputs) with ``draw(k)`` the k-th (0..3) uniform uint32 of this element.
 
-    The bits are Philox4x32-10 of counter (element, run) and key (attrs.seed, attrs.seed2): `graphflow.framework.philox`.
+    The bits are Philox4x32-10 of counter (element, how often the session has executed the op) and key (attrs.seed,
+    attrs.seed2): `graphflow.framework.philox`.
     """
 
     rule: Callable[..., Any]

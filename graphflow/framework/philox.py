@@ -1,7 +1,8 @@
 """Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011) as a scalar rule.
 
-A counter-based generator: the bits of an element depend on its position, the run and the op's seeds, never on what was
-drawn before. So results do not depend on threads, on fusion or on the device, and nothing is stored between runs.
+A counter-based generator: the bits of an element depend on its position, on how often the op has been executed and on the
+op's seeds, never on what else was drawn. So results do not depend on threads, on fusion or on the device, and all that a
+session keeps between runs is a count for each op.
 """
 
 from __future__ import annotations
@@ -51,16 +52,17 @@ def words(b: ScalarBuilder[S], x: S) -> tuple[S, S]:
     return b.cast(high, uint32), b.cast(b.and_(x, _MASK), uint32)
 
 
-def draws(b: ScalarBuilder[S], element: S, run: S, seed: int, seed2: int) -> Callable[[int], S]:
+def draws(b: ScalarBuilder[S], element: S, count: S, seed: int, seed2: int) -> Callable[[int], S]:
     """``draw(k)``: the k-th (0..3) uniform uint32 of an element.
 
     Args:
         element: its row-major position (uint64).
-        run: how many runs the session has made, in the low word, and the session's salt in the high one (uint64).
+        count: how often the session has executed the op, this time included, in the low word, and the session's salt in the
+            high one (uint64).
         seed, seed2: the op's seeds. The salt counts only with `SALTED` in seed2: ops with seeds give the same sequence
             in every session.
     """
-    salt, step = words(b, run)
+    salt, step = words(b, count)
     high, low = words(b, element)
     if not seed2 & SALTED:
         salt = b.const(0, uint32)

@@ -70,7 +70,7 @@ def plan_to_dot(
         names[i]: f"{b.type.dtype.name} {format_shape(tuple(evaluate(d, sizes) for d in b.type.shape or ()))}"
         for i, b in enumerate(plan.buffers)
         # Buffers that pass nothing from kernel to kernel would only clutter the picture.
-        if b.role not in ("constant", "scratch", "run_index", "is_initialized")
+        if b.role not in ("constant", "scratch", "random_count", "is_initialized")
     }
     boxes = []
     written: set[int] = set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,6 +12,7 @@ from graphflow.framework.graph import Graph
 from graphflow.framework.kinds import Source
 from graphflow.framework.shapes import static_shape
 from graphflow_runtime.memory import aligned_empty
+from graphflow_runtime.random_counters import RandomCounters
 
 #: The value of `busy` once the session is closed: no native call will take the short way.
 _CLOSED = 1 << 40
@@ -25,10 +25,10 @@ class VariableStore:
     def __init__(self, lock: threading.RLock) -> None:
         self._arrays: dict[str, np.ndarray[Any, Any]] = {}
         self._initialized: set[str] = set()
-        # Words that native code reads and writes: run index, version, busy, and the methods that acquire and release the lock.
-        # Ops without any seed mix the salt into their counters, so that two sessions draw different numbers.
-        salt = int.from_bytes(os.urandom(4), "little")
-        numbers = np.array([salt << 32, 0, 0, 0, 0], np.uint64)
+        self.random = RandomCounters()
+        # Words that native code reads and writes: number of runs, version, busy, and the methods that acquire and release the
+        # lock.
+        numbers = np.zeros(5, np.uint64)
         self.runs_address, self.version_address, self.busy_address = (numbers.ctypes.data + 8 * i for i in range(3))
         self._closed = False
         self._numbers = numbers.data  # a memoryview: read and written faster than the array
@@ -36,22 +36,15 @@ class VariableStore:
         self.guard(lock)
 
     @property
-    def run_index(self) -> int:
-        """What random ops read: the session's salt in the high word, the number of this run in the low one."""
+    def runs(self) -> int:
+        """How many runs have begun."""
         found: int = self._numbers[0]
         return found
 
-    @run_index.setter
-    def run_index(self, value: int) -> None:
-        self._numbers[0] = value
-
-    @property
-    def runs(self) -> int:
-        return self.run_index & 0xFFFFFFFF
-
-    @runs.setter
-    def runs(self, value: int) -> None:
-        self.run_index = self.run_index >> 32 << 32 | value & 0xFFFFFFFF
+    def begin_run(self, random_ops: Iterable[str]) -> None:
+        """Counts a run that begins, and with it an execution of each of these ops, whatever becomes of it."""
+        self._numbers[0] += 1
+        self.random.advance(random_ops)
 
     @property
     def version(self) -> int:

@@ -139,7 +139,7 @@ class Program:
 
 @record(frozen=True, slots=True)
 class LeafAttrs:
-    """Identifies a leaf: the index of a feed, the name of a variable."""
+    """Identifies a leaf: the index of a feed, the name of a variable or of a random op."""
 
     key: int | str
     type: TensorType
@@ -170,14 +170,15 @@ def _dims_infer(ctx: InferContext, attrs: DimsAttrs) -> tuple[TensorType, ...]:
 FEED = _leaf("_Feed")
 #: The value a variable has when the run starts.
 VARIABLE_STATE = _leaf("_VariableState")
-#: The session's run counter, a uint64 scalar: what makes random ops differ from run to run.
-RUN_INDEX = _leaf("_RunIndex")
+#: How often the session has executed a random op, a uint64 scalar: what makes its numbers differ from run to run. Each op has
+#: its own, so two random ops are never one node, even if seeds and shapes are equal.
+RANDOM_COUNT = _leaf("_RandomCount")
 #: Whether a variable has a value, a bool scalar.
 IS_INITIALIZED = _leaf("_IsInitialized")
 #: Integers that follow from sizes.
 DIMS = OpDef("_Dims", ShapeOf(), _dims_infer, None, list, not_differentiable("sizes"), DimsAttrs)
 
-LEAVES = frozenset({FEED, VARIABLE_STATE, RUN_INDEX, IS_INITIALIZED})
+LEAVES = frozenset({FEED, VARIABLE_STATE, RANDOM_COUNT, IS_INITIALIZED})
 
 
 def is_constant(v: Value) -> bool:
@@ -273,8 +274,8 @@ class ProgramBuilder:
             return self.constant(np.asarray(value, dtype.numpy_dtype), origin)
         return self.add(DIMS, DimsAttrs(value, dtype), (), (), origin).out()
 
-    def run_index(self) -> Value:
-        return self.add(RUN_INDEX, LeafAttrs("run", TensorType(uint64, ()))).out()
+    def random_count(self, op: str) -> Value:
+        return self.add(RANDOM_COUNT, LeafAttrs(op, TensorType(uint64, ()))).out()
 
 
 def _negative_zeros(attrs: Any) -> tuple[str, ...]:

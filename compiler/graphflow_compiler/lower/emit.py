@@ -244,10 +244,10 @@ class Emitter:
 
     def _random(self, node: Node, kind: Random, index: IndexTuple) -> Atom:
         b = self.b
-        *scalars, run = self._operands(node, index)
+        *scalars, count = self._operands(node, index)
         # The element's own number is the generator's counter: the numbers drawn depend on neither loops nor threads.
         element = b.cast(b.from_index(self.address(node.out(), index), int64), uint64)
-        bits = philox.draws(b, element, run, node.attrs.seed, node.attrs.seed2)
+        bits = philox.draws(b, element, count, node.attrs.seed, node.attrs.seed2)
         return kind.rule(b, lower_context(node), bits, *scalars)  # type: ignore[no-any-return]
 
     # ------------------------------------------------------------------ the kernel's signature

@@ -18,14 +18,15 @@ from graphflow.framework.shapes import Dim, SymDim, evaluate
 from graphflow_compiler.ir.program import Constraint, FailureCode
 from graphflow_compiler.planning.memory import LiveRange, assign_offsets
 
-BufferRole = Literal["feed", "output", "variable", "constant", "temporary", "scratch", "run_index", "is_initialized"]
+BufferRole = Literal["feed", "output", "variable", "constant", "temporary", "scratch", "random_count", "is_initialized"]
 
 
 @record(frozen=True, slots=True)
 class PlanBuffer:
     """A numbered buffer of a plan: `count` elements of a type, in a role.
 
-    `key`: the index of the feed or output, or the variable's name. Temporaries live from step `start` to step `end`.
+    `key`: the index of the feed or output, the name of the variable or random op. Temporaries live from step `start` to step
+    `end`.
     """
 
     role: BufferRole

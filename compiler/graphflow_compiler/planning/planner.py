@@ -24,7 +24,7 @@ from graphflow_compiler.ir.loops_verify import verify_kernel
 from graphflow_compiler.ir.program import (
     FEED,
     IS_INITIALIZED,
-    RUN_INDEX,
+    RANDOM_COUNT,
     VARIABLE_STATE,
     FailureCode,
     Node,
@@ -127,8 +127,8 @@ class _Planner:
             return self.buffer(base, PlanBuffer("feed", t, count, node.attrs.key))
         if node.op is VARIABLE_STATE:
             return self.variable(str(node.attrs.key))
-        if node.op is RUN_INDEX:
-            return self.buffer(base, PlanBuffer("run_index", TensorType(uint64, ()), 1))
+        if node.op is RANDOM_COUNT:
+            return self.buffer(base, PlanBuffer("random_count", TensorType(uint64, ()), 1, node.attrs.key))
         if node.op is IS_INITIALIZED:
             return self.buffer(base, PlanBuffer("is_initialized", TensorType(bool_, ()), 1, node.attrs.key))
         if is_constant(base):

@@ -1,4 +1,5 @@
-"""Random numbers: every element's bits are a function of its position, the run and the op's seeds (`framework.philox`)."""
+"""Random numbers: every element's bits are a function of its position, of how often the session has executed the op, and of
+the op's seeds (`framework.philox`)."""
 
 from __future__ import annotations
 

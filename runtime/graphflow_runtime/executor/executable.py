@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 class Executable(Protocol):
     """Runs one tuple of fetches for one tuple of fed tensors. The caller holds the session's lock."""
 
+    #: Names of the random ops that a run executes, once each.
+    random_ops: tuple[str, ...]
+
     def fast(self, values: Sequence[Any]) -> list[Any] | None:
         """Results of the tensors among the fetches, if `values` are arrays like those of the last run.
 

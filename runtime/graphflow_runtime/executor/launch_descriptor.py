@@ -34,6 +34,7 @@ class LaunchDescriptor:
     Args:
         feeds, outputs: shape and dtype of each; `feed_slots`, `output_slots`: its slot in the table.
         budget: an array with one number, and what each run takes from it. Once it is not positive, runs go the slow way.
+        random_ops: names of the random ops of which each run is one execution.
         keeps: objects that own the memory behind the addresses.
     """
 
@@ -49,10 +50,11 @@ class LaunchDescriptor:
         output_slots: Sequence[int],
         release_gil: bool,
         budget: tuple[Array, int],
+        random_ops: Sequence[str],
         plan: Any = None,
         keeps: Any = None,
     ) -> None:
-        self.plan, self.keeps, self.budget = plan, keeps, budget
+        self.plan, self.keeps, self.budget, self.random_ops = plan, keeps, budget, random_ops
         self.entry, self.table, self.dims, self.store = entry, table, dims, store
         self.feeds, self.outputs = tuple(feeds), tuple(outputs)
         self.feed_slots, self.output_slots = tuple(feed_slots), tuple(output_slots)
@@ -67,7 +69,8 @@ class LaunchDescriptor:
         header = (entry, table.ctypes.data, dims.ctypes.data, store.version_address, -1, store.busy_address, store.runs_address)
         counts = (int(release_gil), len(self.feeds), len(self.outputs), feed_block, output_block, self.native.objects)
         left, cost = budget
-        tail = (left.ctypes.data, cost, id(self), *structure(LIST, range(len(self.outputs))))
+        counters = self._block([*map(store.random.address, random_ops), 0]) if random_ops else 0
+        tail = (left.ctypes.data, cost, id(self), counters, *structure(LIST, range(len(self.outputs))))
         self.block = np.array([*header, *counts, *tail], np.int64)
         self.address = self.block.ctypes.data
 
@@ -104,7 +107,7 @@ class LaunchDescriptor:
         if len(values) != len(self.feeds) or not all(map(_fits, values, self.feeds)):
             return MISMATCH
         results = [np.empty(shape, dtype) for shape, dtype in self.outputs]
-        self.store.runs += 1
+        self.store.begin_run(self.random_ops)
         left, cost = self.budget
         left -= cost
         slots = (*self.feed_slots, *self.output_slots)

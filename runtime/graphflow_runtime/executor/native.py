@@ -117,7 +117,14 @@ class CompiledPlan:
 class BoundPlan:
     """A compiled plan for one set of sizes: its arena, its table of addresses, its output shapes."""
 
-    def __init__(self, compiled: CompiledPlan, shapes: Shapes, store: VariableStore, most_threads: int = 0) -> None:
+    def __init__(
+        self,
+        compiled: CompiledPlan,
+        shapes: Shapes,
+        store: VariableStore,
+        most_threads: int,
+        random_ops: Sequence[str],
+    ) -> None:
         plan = compiled.plan
         self.compiled = compiled
         self.plan = plan
@@ -180,8 +187,8 @@ class BoundPlan:
             elif b.role == "constant":
                 assert b.array is not None
                 self.table[i] = b.array.ctypes.data
-            elif b.role == "run_index":
-                self.table[i] = store.runs_address
+            elif b.role == "random_count":
+                self.table[i] = store.random.address(str(b.key))
             elif b.role == "is_initialized":
                 self.flags[i] = np.zeros((), np.bool_)
                 self.table[i] = self.flags[i].ctypes.data
@@ -204,6 +211,7 @@ class BoundPlan:
             [outputs.get(i, spare) for i in range(len(plan.output_types))],
             release_gil=work >= _GIL_WORK,
             budget=(compiled.budget, int(work)) if self.waits else (_ENDLESS, 0),
+            random_ops=random_ops,
             plan=plan,
             # A CallSlot may outlive this object, whose sizes are forgotten when others come: all that the table, the code
             # and the block hold addresses of must live as long as the descriptor. The threaded code is named here because
@@ -292,6 +300,7 @@ class NativeExecutable:
         graph: Graph,
         fetches: tuple[Tensor | Operation, ...],
         feeds: tuple[Tensor, ...],
+        random_ops: tuple[str, ...],
         store: VariableStore,
         statistics: Statistics,
         reference: Any,
@@ -300,6 +309,7 @@ class NativeExecutable:
         self.graph = graph
         self.fetches = fetches
         self.feeds = feeds
+        self.random_ops = random_ops
         self.store = store
         self.statistics = statistics
         self.most_threads = most_threads  # 0: as many as there are
@@ -376,7 +386,7 @@ class NativeExecutable:
             if found is not None:
                 return found
             try:
-                bound = BoundPlan(self.compiled_for(shapes), shapes, self.store, self.most_threads)
+                bound = BoundPlan(self.compiled_for(shapes), shapes, self.store, self.most_threads, self.random_ops)
             except CannotCompile as e:
                 _log.info("runs on the reference backend: %s", e)
                 self.fall_back(e)

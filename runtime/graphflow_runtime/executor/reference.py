@@ -38,7 +38,7 @@ from graphflow.framework.kinds import (
 from graphflow.framework.numpy_builder import NumpyBuilder
 from graphflow.framework.registry import InferContext
 from graphflow.framework.shapes import GRAPH_POLICY, static_shape
-from graphflow_compiler.frontend import is_alias_of_variable, needed_operations, variable_behind, variable_of
+from graphflow_compiler.frontend import is_alias_of_variable, needed_operations, random_operations, variable_behind, variable_of
 from graphflow_runtime.executor.failures import describe, unfed, uninitialized
 from graphflow_runtime.executor.numpy_blas import one_blas_thread
 from graphflow_runtime.executor.read_before_write import variables_read
@@ -63,6 +63,7 @@ class ReferenceExecutable:
         self.feeds = feeds
         self.store = store
         self.operations = needed_operations(fetches, feeds)
+        self.random_ops = random_operations(self.operations)
         self.reads = variables_read(self.operations, fetches, feeds)
         #: What `explain` says since the last profile.
         self.profile: Callable[[], str] | None = None
@@ -78,7 +79,7 @@ class ReferenceExecutable:
 
     def run(self, feeds: Sequence[Array], trace: Trace | None = None) -> list[Array]:
         """Values of the tensors among the fetches."""
-        self.store.runs += 1
+        self.store.begin_run(self.random_ops)
         return _Run(self, dict(zip(self.feeds, feeds, strict=True)), trace).result()
 
     def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
@@ -103,14 +104,15 @@ class _Run:
         self.values = values
         self.trace = trace
         self.assigned: dict[str, Array] = {}
+        # Now, because a run within this one (of a py_func) may execute the same ops.
+        self.counts = {name: self.store.random[name] for name in executable.random_ops}
 
     def result(self) -> list[Array]:
         missing = [name for name in self.executable.reads if not self.store.is_initialized(name)]
         if missing:
             raise uninitialized(missing)
         for op in self.executable.operations:
-            if any(t not in self.values for t in op.outputs) or not op.outputs:
-                self.step(op)
+            self.step(op)
         # Copies, made before variables are written: a fetch may be a variable's own array, which the store updates in place.
         results = [self.value(f).copy() for f in self.executable.fetches if isinstance(f, Tensor)]
         for name, array in self.assigned.items():
@@ -149,7 +151,7 @@ class _Run:
         if isinstance(kind, VariableIsInitialized):
             variable = variable_of(op.inputs[0])
             known = variable is not None and (variable.name in self.assigned or self.store.is_initialized(variable.name))
-            self.values[op.outputs[0]] = np.asarray(known)
+            self.values.setdefault(op.outputs[0], np.asarray(known))
             return
         try:
             # Infinities and NaNs are results, as in native code, and nothing to warn of.
@@ -160,7 +162,8 @@ class _Run:
         except Exception as e:
             raise _run_error(op, kind, e) from (e if isinstance(kind, Host) else None)
         for t, r in zip(op.outputs, results, strict=True):
-            self.values[t] = np.asarray(r, dtype=t.base_dtype.numpy_dtype)
+            if t not in self.values:  # it may be fed
+                self.values[t] = np.asarray(r, dtype=t.base_dtype.numpy_dtype)
 
     def compute(self, op: Operation, kind: object) -> Sequence[Array]:
         if isinstance(kind, StateUpdate):
@@ -222,8 +225,8 @@ class _Run:
         )
         # The same counters as in native code: both back ends draw the same numbers.
         element = np.arange(int(np.prod(shape, dtype=np.int64)), dtype=np.uint64).reshape(shape)
-        run = np.asarray(self.store.run_index, np.uint64)
-        draw = philox.draws(b, element, np.broadcast_to(run, shape), op.attrs.seed, op.attrs.seed2)
+        count = np.asarray(self.counts[op.name], np.uint64)
+        draw = philox.draws(b, element, np.broadcast_to(count, shape), op.attrs.seed, op.attrs.seed2)
         scalars = [a for i, a in enumerate(inputs) if i not in operands]
         result: Array = np.broadcast_to(kind.rule(b, LowerContext(op.attrs, types, (out,), values), draw, *scalars), shape)
         return result

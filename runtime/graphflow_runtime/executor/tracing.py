@@ -93,7 +93,7 @@ class Trace:
         stamps = np.zeros(stamps_count(plan), np.int64)
         table = np.append(bound.table, np.uint64(stamps.ctypes.data))
         assert len(table) == stamps_slot(plan) + 1
-        store.runs += 1
+        store.begin_run(control.random_ops)
         self.began = time.time_ns()
         slots = (*control.feed_slots, *control.output_slots)
         status = call_entry(entry, table, bound.dims, slots, [*values, *results])

@@ -12,7 +12,8 @@ converted for 0-d feeds; `array.ctypes.data` would take 1.2 us. Blocks of int64s
 * control: entry, table, dims, address of the store's version, version it was bound at, address of the busy flag (the two
   words after the flag are the methods that acquire and release the session's lock), address of the run counter, whether to
   release the GIL, number of feeds, of outputs, feed specs, output specs, objects, address of a budget and what a run takes
-  from it (when it is used up, the Python function gets the call), the Python object that owns the block, structure.
+  from it (when it is used up, the Python function gets the call), the Python object that owns the block, address of the
+  addresses of the random ops' counters, of which the last is 0 (0: there are none), structure.
 * feed spec: slot in the table, format character, rank, dtype object, sizes.
 * output spec: slot; 0, shape, dtype (a new array each run), or 1, cell, address of the cell's memory (0-d).
 * structure: 0 (the one result itself), 1 (list) or 2 (tuple); length; each member's number, -1 for None.

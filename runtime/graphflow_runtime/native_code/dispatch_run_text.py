@@ -11,7 +11,7 @@ NO_MEMORY = -2
 #
 # Words of the control: 0 entry, 1 table, 2 dims, 3 address of the version, 4 version, 5 address of the busy flag, 6 address of
 # the run counter, 7 whether to release the GIL, 8 and 9 numbers of feeds and outputs, 10 and 11 their specs, 12 objects,
-# 13 address of the budget, 14 what a run takes, 15 owner, 16 structure.
+# 13 address of the budget, 14 what a run takes, 15 owner, 16 addresses of the random ops' counters, 17 structure.
 #
 # The status is -1 until the plan has run, and 0 with no result where an exception is set. `shortcut` says that the caller does
 # not hold the session's lock. A result that is null while the plan runs is one to be read from its cell.
@@ -247,6 +247,22 @@ go:
   %runs = load i64, ptr %runs_at
   %runs1 = add i64 %runs, 1
   store i64 %runs1, ptr %runs_at
+  %p_counters = getelementptr i64, ptr %control, i64 16
+  %counters = load ptr, ptr %p_counters
+  %no_random = icmp eq ptr %counters, null
+  br i1 %no_random, label %enter, label %count_random
+count_random: ; the plan executes each of its random ops once, even if it fails
+  %p_counter = phi ptr [ %counters, %go ], [ %p_counter1, %count_one ]
+  %counter = load ptr, ptr %p_counter
+  %counted_all = icmp eq ptr %counter, null
+  br i1 %counted_all, label %enter, label %count_one
+count_one:
+  %executed = load i64, ptr %counter
+  %executed1 = add i64 %executed, 1
+  store i64 %executed1, ptr %counter
+  %p_counter1 = getelementptr ptr, ptr %p_counter, i64 1
+  br label %count_random
+enter:
   %p_cost = getelementptr i64, ptr %control, i64 14
   %cost = load i64, ptr %p_cost
   %budget1 = sub i64 %budget, %cost

@@ -92,7 +92,7 @@ entry:
   %control = inttoptr i64 %address to ptr
   %rest = getelementptr ptr, ptr %args, i64 1
   %count = sub i64 %n, 1
-  %structure = getelementptr i64, ptr %control, i64 16
+  %structure = getelementptr i64, ptr %control, i64 17
   %result = call ptr @run(ptr %control, ptr %structure, ptr %rest, i64 %count, i1 false, ptr %status)
   %succeeded = icmp ne ptr %result, null
   br i1 %succeeded, label %done, label %why

@@ -19,6 +19,8 @@ class PartialRun:
         self._finished: set[Operation] = set()
         #: What the next part is fed with.
         self.values: dict[Tensor, Any] = {}
+        #: The counts at which its parts execute random ops: a later part that needs one again draws the same numbers.
+        self.counts: dict[str, int] = {}
 
     def begin(self, fetches: Sequence[Element], feeds: Mapping[Tensor, Any]) -> list[Element]:
         """Takes the feeds of one part; returns those of its fetches that must still be run."""

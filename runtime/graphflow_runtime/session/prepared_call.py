@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphflow.framework.errors import FeedError, OutOfMemoryError
+from graphflow.framework.errors import FeedError, OpError, OutOfMemoryError
 from graphflow.framework.graph import Operation, Tensor
 from graphflow_runtime.executor.executable import Executable
 from graphflow_runtime.executor.launch_descriptor import LIST, SINGLE, TUPLE, CallSlot, LaunchDescriptor
@@ -157,7 +157,7 @@ class PreparedCall:
         with session._lock:
             session._check_open()
             store = session._store
-            others = store.others(within)
+            others, runs = store.others(within), store.runs
             try:
                 store.busy = others + 1
                 self.cells.mark_used()
@@ -167,6 +167,12 @@ class PreparedCall:
                     if self.named:
                         check_named_sizes(self.tensors, values)
                     results = self._run_converted(values, trace)
+            except OutOfMemoryError:
+                raise
+            except OpError:
+                if store.runs == runs:  # a failed run is a run, also where native code did not have to begin it to fail
+                    store.begin_run(self.executable.random_ops)
+                raise
             finally:
                 store.end(others)
             # The slow way leaves the cells bound, so that the next call with such feeds is a native one.

@@ -7,8 +7,8 @@ import os
 import threading
 import weakref
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from graphflow.framework.errors import FeedError, SessionClosedError, Unimplemen
 from graphflow.framework.graph import Graph, Operation, Tensor
 from graphflow.framework.kinds import Source
 from graphflow.framework.records import record
-from graphflow_compiler.frontend import needed_operations
+from graphflow_compiler.frontend import needed_operations, random_operations
 from graphflow_runtime.executor.executable import Executable
 from graphflow_runtime.executor.failures import unfed
 from graphflow_runtime.executor.reference import ReferenceExecutable
@@ -248,7 +248,7 @@ class BaseSession:
             missing = [op for op in needed if isinstance(op.op_def.kind, Source) and op.op_def.kind.what == "placeholder"]
             if missing:
                 raise unfed(missing, fetches, feeds)
-            found = self._make(fetches, feeds)
+            found = self._make(fetches, feeds, random_operations(needed))
             self._made += 1
             self._executables[key] = found
             while len(self._executables) > MAX_EXECUTABLES:
@@ -274,7 +274,7 @@ class BaseSession:
         for spelling in [k for k, p in self._prepared.items() if p.executable is gone]:
             del self._prepared[spelling]
 
-    def _make(self, fetches: tuple[Element, ...], feeds: tuple[Tensor, ...]) -> Executable:
+    def _make(self, fetches: tuple[Element, ...], feeds: tuple[Tensor, ...], random_ops: tuple[str, ...]) -> Executable:
         if self._backend == "native":
             try:
                 from graphflow_runtime.executor.native import NativeExecutable, Statistics
@@ -284,9 +284,8 @@ class BaseSession:
             else:
                 if self._native is None:
                     self._native = Statistics()
-                return NativeExecutable(
-                    self._graph, fetches, feeds, self._store, self._native, ReferenceExecutable, self._most_threads
-                )
+                shared = (self._store, self._native, ReferenceExecutable, self._most_threads)
+                return NativeExecutable(self._graph, fetches, feeds, random_ops, *shared)
         return ReferenceExecutable(self._graph, fetches, feeds, self._store)
 
     def make_callable(
@@ -328,7 +327,9 @@ class BaseSession:
         """Continues a run announced with partial_run_setup: earlier feeds and fetched values are kept."""
         structure = FetchStructure(self._graph, fetches)
         todo = handle.begin(structure.elements, flatten_feeds(self._graph, feed_dict or {}))
-        values = self.run(todo, handle.values)
+        prepared, feeds = self._prepare(todo, handle.values)
+        with self._alone() as store, store.random.repeating(handle.counts, prepared.executable.random_ops):
+            values = prepared.call(*feeds)
         return structure.rebuild(handle.end(structure.elements, todo, values))
 
     # ------------------------------------------------------------------ explaining, variables
@@ -359,14 +360,20 @@ class BaseSession:
         """Gives a variable a value without adding an op."""
         op = variable if isinstance(variable, Operation) else variable.op
         array = FeedConverter(op.outputs[0])(value)
+        with self._alone() as store:  # until the value is there in full
+            store.set(op.name, array)
+
+    @contextmanager
+    def _alone(self) -> Iterator[VariableStore]:
+        """Holds the session's lock, for which native runs of other threads wait meanwhile, too."""
         within = self._lock._is_owned()  # type: ignore[attr-defined]
         with self._lock:
             self._check_usable()
             store = self._store
             others = store.others(within)
             try:
-                store.busy = others + 1  # native runs of other threads wait for the lock until the value is there in full
-                store.set(op.name, array)
+                store.busy = others + 1
+                yield store
             finally:
                 store.end(others)
 
