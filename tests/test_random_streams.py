@@ -248,7 +248,6 @@ def test_sessions_of_one_graph(new: New) -> None:
 
 
 def test_a_graph_that_grows(new: New) -> None:
-    """To more random ops than the counters' first piece of memory is for."""
     ops = [tf.random_uniform([2], seed=1)]
     with new() as s:
         first = s.make_callable(ops[0])

@@ -8,9 +8,6 @@ from contextlib import contextmanager
 
 import numpy as np
 
-#: Counters in one piece of memory: those of one graph lie close together.
-_PIECE = 64
-
 
 class RandomCounters:
     """A uint64 for each random op, by its name: how often it has been executed, plus the session's salt in the high word.
@@ -22,28 +19,20 @@ class RandomCounters:
     def __init__(self) -> None:
         # Ops without any seed mix the salt into their bits, so that two sessions draw different numbers.
         self._salt = int.from_bytes(os.urandom(4), "little") << 32
-        self._pieces: list[np.ndarray[tuple[int], np.dtype[np.uint64]]] = []
-        self._places: dict[str, tuple[int, int]] = {}
+        self._counters: dict[str, np.ndarray[tuple[()], np.dtype[np.uint64]]] = {}
 
-    def _place(self, op: str) -> tuple[int, int]:
-        found = self._places.get(op)
-        if found is None:
-            found = self._places[op] = divmod(len(self._places), _PIECE)
-            if found[1] == 0:
-                self._pieces.append(np.full(_PIECE, self._salt, np.uint64))
-        return found
+    def _counter(self, op: str) -> np.ndarray[tuple[()], np.dtype[np.uint64]]:
+        found = self._counters.get(op)
+        return self._counters.setdefault(op, np.array(self._salt, np.uint64)) if found is None else found
 
     def address(self, op: str) -> int:
-        piece, i = self._place(op)
-        return int(self._pieces[piece].ctypes.data) + 8 * i
+        return int(self._counter(op).ctypes.data)
 
     def __getitem__(self, op: str) -> int:
-        piece, i = self._place(op)
-        return int(self._pieces[piece][i])
+        return int(self._counter(op))
 
     def __setitem__(self, op: str, value: int) -> None:
-        piece, i = self._place(op)
-        self._pieces[piece][i] = value & 0xFFFFFFFFFFFFFFFF
+        self._counter(op)[()] = value & 0xFFFFFFFFFFFFFFFF
 
     def advance(self, ops: Iterable[str]) -> None:
         """Each of these ops is executed once more."""
