@@ -463,3 +463,24 @@ def test_moving_average() -> None:
     s.run(v.assign(2.0))
     s.run([apply, apply_other])
     assert abs(s.run(ema.average(v)) - 1.1) < 1e-6 and abs(s.run(other.average(v)) - 1.9) < 1e-6
+
+
+def test_moving_average_of_a_tensor() -> None:
+    """As TensorFlow 1.12: from zero, and corrected for that only if asked."""
+    v, w = gf.Variable(10.0), gf.Variable(20.0)
+    total = v + w
+    plain = train.ExponentialMovingAverage(0.25)
+    update = plain.apply([total])
+    assert [x.op.name for x in gf.global_variables()][2:] == ["add/ExponentialMovingAverage"]
+    s = session()
+    seen = [float(s.run(plain.average(total)))]
+    for _ in range(2):
+        s.run(update)
+        seen.append(float(s.run(plain.average(total))))
+    assert seen == [0.0, 22.5, 28.125]
+    corrected = train.ExponentialMovingAverage(0.25, zero_debias=True, name="corrected")
+    update = corrected.apply([total])
+    s = session()
+    for _ in range(2):
+        s.run(update)
+        assert abs(float(s.run(corrected.average(total))) - 30.0) < 1e-5

@@ -54,8 +54,9 @@ def capture() -> RawFrames:
         frame = frame.f_back  # type: ignore[assignment]
     # Most ops come from the same line as the op before (a constant and its user, a loop), and then share one tuple.
     made = tuple(frames)
-    if made == _last:
-        return _last
+    known = _last  # read once: another thread may put its own there
+    if made == known:
+        return known
     _last = made
     return made
 

@@ -63,7 +63,7 @@ class ExponentialMovingAverage:
     Args:
         decay: near one; number or tensor.
         num_updates: if given, the decay is min(decay, (1 + num_updates) / (10 + num_updates)).
-        zero_debias: correct averages that start at zero.
+        zero_debias: correct averages of tensors, which start at zero; those of variables start at the variable's value.
         name: of the shadows: ``<variable>/<name>``.
     """
 
@@ -95,15 +95,13 @@ class ExponentialMovingAverage:
                 raise ArgumentError(f"Moving average already computed for: {var.name}")
             with init_scope(var.graph):
                 if isinstance(var, Variable):
-                    # The average of a variable starts at its initial value. That of a tensor starts at zero, and is
-                    # corrected for it.
+                    # The average of a variable starts at its initial value, so there is nothing to correct.
                     shadow = slots.create_slot(var, var.initialized_value(), self._name)
                     var.graph.add_to_collection(GraphKeys.MOVING_AVERAGE_VARIABLES, var)
                 else:
                     shadow = slots.create_zeros_slot(var, self._name)
-                    debias.add(var)
-                if self._zero_debias:
-                    debias.add(var)
+                    if self._zero_debias:
+                        debias.add(var)
             self._averages[var] = shadow
         with name_scope(self._name) as scope:
             decay = convert_to_tensor(self._decay, name="decay")

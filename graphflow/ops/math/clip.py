@@ -50,7 +50,13 @@ def _clip_samples() -> list[Sample]:
         Sample((x, rows, high)),
         Sample((x[0, 0].reshape(()), low, high)),
         Sample((x[:0], low, high)),
+        Sample((x, high, low)),  # bounds the wrong way round: the lower one is taken last, and wins
     ]
+
+
+def _clip_reference(x: Any, low: Any, high: Any) -> Any:
+    below = np.where(x > high, high, x)
+    return np.asarray(np.where(below < low, low, below)).astype(x.dtype)
 
 
 CLIP_BY_VALUE = register(
@@ -59,7 +65,7 @@ CLIP_BY_VALUE = register(
         # The upper bound first, as in TensorFlow.
         Elementwise(lambda b, attrs, x, low, high: b.maximum(b.minimum(x, high), low)),
         _clip_infer,
-        lambda attrs, x, low, high: np.asarray(np.where(x > high, high, np.where(x < low, low, x))).astype(x.dtype),
+        lambda attrs, x, low, high: _clip_reference(x, low, high),
         _clip_samples,
         dtypes=allowed("fiu"),
         doc="x limited to [low, high]; NaN stays NaN.",
