@@ -54,9 +54,9 @@ def capture() -> RawFrames:
         frame = frame.f_back  # type: ignore[assignment]
     # Most ops come from the same line as the op before (a constant and its user, a loop), and then share one tuple.
     made = tuple(frames)
-    known = _last  # read once: another thread may put its own there
-    if made == known:
-        return known
+    last = _last  # read once: another thread may put its own there
+    if made == last:
+        return last
     _last = made
     return made
 
