@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphflow.framework.provenance import Location
+from graphflow.framework.records import record
+
 # TensorFlow's numbers, which scripts compare `error_code` with: the order counts.
 OK, CANCELLED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED = range(8)
 RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, OUT_OF_RANGE, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS = range(8, 16)
@@ -87,10 +90,47 @@ class CorruptFileError(FormatError):
 # ---------------------------------------------------------------------------------------------- running
 
 
+_HEAP_TYPE = 1 << 9  # of a class's flags: made by a class statement
+
+
+@record(frozen=True)
+class OperationSummary:
+    """What an error says of its operation once it has been pickled: an Operation is part of a graph, and stays with it."""
+
+    name: str
+    type: str
+    device: str
+    created_at: Location
+    node_def: str
+
+    @property
+    def traceback(self) -> list[tuple[str, int, str]]:
+        """(file, line, function) of the user frames, outermost first."""
+        return self.created_at.traceback
+
+
+def _without_graph(value: Any) -> Any:
+    """`value`, or the summary of an Operation. This module knows operations by what they have: theirs imports this one."""
+    if isinstance(value, OperationSummary) or not all(hasattr(value, name) for name in ("op_def", "created_at", "node_def")):
+        return value
+    return OperationSummary(value.name, value.type, value.device, value.created_at, value.node_def)
+
+
+def _restored(cls: type[OpError], args: tuple[Any, ...], state: dict[str, Any]) -> OpError:
+    """An error as it was pickled. `__init__` is not called: that of a subclass may take anything."""
+    made_by: Any = cls  # Python accepts only the __new__ of the built-in class whose memory layout this one has
+    while made_by.__flags__ & _HEAP_TYPE:
+        made_by = made_by.__base__
+    error: OpError = made_by.__new__(cls, *args)
+    error.__dict__.update(state)
+    return error
+
+
 class OpError(GraphFlowError):
     """A run failed in an op (TensorFlow's name for the base class).
 
-    `op` is the failing Operation where one is known, `created_at` the user's line that made it, `message` the text.
+    `op` is the failing Operation where one is known, `created_at` the user's line that made it, `message` the text. Pickling
+    puts an OperationSummary in the operation's place.
     """
 
     error_code = UNKNOWN
@@ -109,6 +149,10 @@ class OpError(GraphFlowError):
 
     def __str__(self) -> str:
         return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {name: _without_graph(value) for name, value in self.__dict__.items()}
+        return _restored, (type(self), self.args, state)
 
 
 RunError = OpError

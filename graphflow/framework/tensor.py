@@ -73,7 +73,7 @@ class Operation:
     @property
     def traceback(self) -> list[tuple[str, int, str]]:
         """(file, line, function) of the user frames, outermost first."""
-        return [(c.co_filename, n, c.co_name) for c, n in reversed(self._frames)]
+        return self.created_at.traceback
 
     @property
     def node_def(self) -> str:
