@@ -214,10 +214,6 @@ def test_the_failure_reported_is_the_same_on_threads(always_threaded: threads.Po
 def test_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAPHFLOW_THREADS", "5")
     assert threads.available_threads() == 5
-    for wrong in ("0", "-1", "two", "1.5"):
-        monkeypatch.setenv("GRAPHFLOW_THREADS", wrong)
-        with pytest.raises(ValueError, match="GRAPHFLOW_THREADS"):
-            threads.available_threads()
     monkeypatch.delenv("GRAPHFLOW_THREADS")
     monkeypatch.setenv("OMP_NUM_THREADS", "1,4")
     assert threads.available_threads() == 1
@@ -412,13 +408,6 @@ def test_scratch_of_one_thread_has_to_do_where_memory_is_short(team: threads.Poo
         monkeypatch.setattr(native, "aligned_bytes", short)
         np.testing.assert_allclose(session.run(gf.matmul(a, b))[:, 0], session.run(gf.reduce_sum(a, 1)), rtol=1e-5)
     assert sizes[0] > sizes[1]
-
-
-def test_a_wrong_number_of_threads_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GRAPHFLOW_THREADS", "many")
-    monkeypatch.setattr(native, "_THREADS_WORK", -1)
-    with gf.Graph().as_default(), gf.Session() as session, pytest.raises(ValueError, match="GRAPHFLOW_THREADS is 'many'"):
-        session.run(gf.constant(1.0) + 1.0)
 
 
 @pytest.mark.parametrize("way", ["builtin", "ctypes"])

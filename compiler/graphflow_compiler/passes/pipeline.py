@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from graphflow.framework import environment
 from graphflow.framework.records import record
 from graphflow_compiler.ir import program as program_ir
 from graphflow_compiler.ir.program import Program
@@ -50,29 +51,43 @@ class Dump:
 
     @staticmethod
     def from_environment(name: str) -> Dump:
-        root = os.environ.get("GRAPHFLOW_DUMP")
+        root = environment.text("GRAPHFLOW_DUMP")
         if not root:
             return Dump(None)
         base = Path(root)
-        for i in range(100000):
-            folder = base / f"{i:04d}_{name}"
-            try:
-                folder.mkdir(parents=True)
-                return Dump(folder)
-            except FileExistsError:
-                continue
+        try:
+            base.mkdir(parents=True, exist_ok=True)
+            for i in range(100000):
+                folder = base / f"{i:04d}_{name}"
+                with suppress(FileExistsError):
+                    folder.mkdir()
+                    return Dump(folder)
+        except OSError as e:
+            _cannot_write(root, e)
         return Dump(None)
 
     def write(self, what: str, text: Callable[[], str], suffix: str = "txt") -> None:
         """`text` is made only if it is wanted."""
         if self.folder is not None:
-            (self.folder / f"{self.count:02d}_{what}.{suffix}").write_text(text())
+            self._append(f"{self.count:02d}_{what}.{suffix}", text())
             self.count += 1
 
     def summary(self, line: str) -> None:
-        if self.folder is not None:
-            with (self.folder / "summary.txt").open("a") as f:
-                f.write(line + "\n")
+        self._append("summary.txt", line + "\n")
+
+    def _append(self, name: str, text: str) -> None:
+        if self.folder is None:
+            return
+        try:
+            with (self.folder / name).open("a", encoding="utf-8") as f:
+                f.write(text)
+        except OSError as e:  # no room, say: the plan is made all the same
+            _cannot_write(environment.text("GRAPHFLOW_DUMP"), e)
+            self.folder = None
+
+
+def _cannot_write(folder: str, e: OSError) -> None:
+    environment.ignored("GRAPHFLOW_DUMP", folder, f"a folder that can be written ({e})", "nothing is written")
 
 
 def run_passes(program: Program, ctx: PassContext, dump: Dump, passes: tuple[Pass, ...] = CPU) -> Program:

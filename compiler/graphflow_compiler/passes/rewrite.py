@@ -7,7 +7,6 @@ can forget one. ``GRAPHFLOW_FUEL=n`` stops after n firings, to bisect a miscompi
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphflow.framework import environment
 from graphflow.framework.dtypes import DType, float32, int32, int64
 from graphflow.framework.errors import CompileError
 from graphflow.framework.kinds import ShapeValue, TensorType
@@ -42,7 +42,7 @@ from graphflow_compiler.passes.patterns import Bindings, P
 class PassContext:
     """What passes share in one compilation: the firing budget, the record of what fired, and of what nearly did."""
 
-    fuel: int = field(default_factory=lambda: int(os.environ.get("GRAPHFLOW_FUEL", "-1")))
+    fuel: int = field(default_factory=lambda: environment.whole_number("GRAPHFLOW_FUEL", 0, -1))
     fired: Counter[str] = field(default_factory=Counter)
     near_misses: dict[str, list[NearMiss]] = field(default_factory=dict)  # by rule, of the program as it was left
 

@@ -9,6 +9,7 @@ import time
 import weakref
 from _thread import start_new_thread as _start_new_thread
 
+from graphflow.framework import environment
 from graphflow_compiler.processors import available_processors
 from graphflow_runtime.memory import aligned_bytes
 from graphflow_runtime.native_code.pool import control_bytes, is_supported, pool_code
@@ -19,39 +20,20 @@ _log = logging.getLogger("graphflow")
 _MOST = 256
 
 
-def wanted_threads() -> int | None:
-    """What GRAPHFLOW_THREADS says; None if it is not set.
-
-    Raises:
-        ValueError: it is not a whole number from 1.
-    """
-    wanted = os.environ.get("GRAPHFLOW_THREADS", "")
-    if not wanted:
-        return None
-    count = _count(wanted)
-    if count is None:
-        raise ValueError(f"GRAPHFLOW_THREADS is {wanted!r}: it must be a whole number from 1")
-    return count
+def wanted_threads() -> int:
+    """What GRAPHFLOW_THREADS says; 0 if it says nothing."""
+    return min(environment.whole_number("GRAPHFLOW_THREADS", 1, 0), _MOST)
 
 
 def available_threads() -> int:
     """How many threads a plan may use: GRAPHFLOW_THREADS, else OMP_NUM_THREADS, else what the machine gives this process
-    (its affinity and the quotas of its control groups).
-
-    Raises:
-        ValueError: see `wanted_threads`.
-    """
+    (its affinity and the quotas of its control groups)."""
     wanted = wanted_threads()
-    if wanted is not None:
+    if wanted:
         return wanted
-    openmp = _count(os.environ.get("OMP_NUM_THREADS", "").split(",")[0])  # a list is one number for each level of nesting
+    # A list is one number for each level of nesting. Of what is wrong with it, OpenMP itself speaks.
+    openmp = environment.as_number(environment.text("OMP_NUM_THREADS").split(",")[0])
     return min(available_processors(), openmp or _MOST, _MOST)
-
-
-def _count(text: str) -> int | None:
-    """A number of threads, as OpenMP reads it: white space and a plus sign mean nothing. None if it is none."""
-    digits = text.strip().removeprefix("+")
-    return min(int(digits), _MOST) if digits.isdecimal() and int(digits) >= 1 else None
 
 
 class Pool:

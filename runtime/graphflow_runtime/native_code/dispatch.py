@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 
+from graphflow.framework import environment
 from graphflow_compiler.codegen.jit.engine import PendingUnits, add_symbol, compile_units, external_symbols
 from graphflow_compiler.codegen.jit.fork_safe_locks import lock_held_by_forks
 from graphflow_runtime.native_code.dispatch_run_text import NO_MEMORY as NO_MEMORY
@@ -95,11 +96,7 @@ def begin() -> None:
     """Starts to compile the builtins, if need be, in a helper process, while this one goes on to write its first plan."""
     global _pending
     with _lock:
-        if (
-            _pending is None
-            and not _once.cache_info().currsize
-            and os.environ.get("GRAPHFLOW_DISPATCH", "builtin") == "builtin"
-        ):
+        if _pending is None and not _once.cache_info().currsize and _wanted() == "builtin":
             _pending = PendingUnits()
             _pending.add(TEXT, more_follows=True)
 
@@ -121,12 +118,13 @@ def builtins() -> Builtins | None:
         return _once()
 
 
+def _wanted() -> str:
+    return environment.choice("GRAPHFLOW_DISPATCH", ("builtin", "ctypes"))
+
+
 def make_builtins() -> Builtins | None:
-    wanted = os.environ.get("GRAPHFLOW_DISPATCH", "builtin")
-    if wanted not in ("builtin", "ctypes"):
-        raise ValueError(f"GRAPHFLOW_DISPATCH is {wanted!r}: it must be 'builtin' or 'ctypes'")
     # Without a GIL ("t") other Python code could run between the last check of a feed and the end of the plan.
-    if wanted == "ctypes" or sys.implementation.name != "cpython" or "t" in sys.abiflags:
+    if _wanted() == "ctypes" or sys.implementation.name != "cpython" or "t" in sys.abiflags:
         return None
     names = external_symbols([TEXT])
     missing = [name for name in names if not hasattr(ctypes.pythonapi, name)]

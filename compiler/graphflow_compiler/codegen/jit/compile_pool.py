@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from functools import lru_cache
 
+from graphflow.framework import environment
 from graphflow.framework.records import record
 from graphflow_compiler.codegen.jit.object_code import COMMAND, READY, answer_of, greeting, job_for, object_code
 from graphflow_compiler.processors import available_processors
@@ -243,9 +244,9 @@ def forget(jobs: Iterable[Job]) -> None:
 
 def _limit() -> int:
     """How many helpers there may be: one less than processors, or GRAPHFLOW_COMPILE_WORKERS."""
-    asked = os.environ.get("GRAPHFLOW_COMPILE_WORKERS", "")
-    if asked.isdecimal():
-        return int(asked)
+    asked = environment.whole_number("GRAPHFLOW_COMPILE_WORKERS", 0, -1)
+    if asked >= 0:
+        return asked
     if not os.path.basename(sys.executable or "").startswith("python"):
         return 0  # Python is embedded: starting that program again could do anything
     return min(_processors(), 8) - 1

@@ -21,6 +21,7 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
+from graphflow.framework import environment
 from graphflow.framework.records import record
 from graphflow_compiler.codegen.jit.object_code import PIPELINE
 
@@ -162,6 +163,9 @@ class ObjectCache:
             except OSError as e:
                 if create:
                     _log.info("no cache of compiled code in %s: %s", self.folder, e)
+                    asked = environment.text("GRAPHFLOW_CACHE_DIR")
+                    if asked and os.path.abspath(asked) == str(self.folder):
+                        environment.ignored("GRAPHFLOW_CACHE_DIR", asked, f"a folder that can be made ({e})", "nothing is kept")
                     self._trusted = False
                 return False
             self._trusted = stat.S_ISDIR(s.st_mode) and _is_private(s)
@@ -230,8 +234,7 @@ def object_cache() -> ObjectCache | None:
             folder = str((Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "graphflow")
         except RuntimeError:  # nobody's home
             return None
-    megabytes = os.environ.get("GRAPHFLOW_CACHE_SIZE", "")
-    limit = (int(megabytes) if megabytes.isdecimal() else _DEFAULT_MEGABYTES) * 1_000_000
+    limit = environment.whole_number("GRAPHFLOW_CACHE_SIZE", 0, _DEFAULT_MEGABYTES) * 1_000_000
     return _cache_at(os.path.abspath(folder), limit)
 
 
