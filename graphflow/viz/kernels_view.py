@@ -7,12 +7,16 @@ from typing import TypeAlias
 
 from graphflow.framework.records import record
 from graphflow.framework.shapes import Dim
-from graphflow.viz.text import EDGE, FONT, attributes, escaped, shortened
+from graphflow.viz.text import EDGE, FONT, Markup, attributes, escaped, shortened, tagged
 
 #: A count that may depend on sizes known only at run time.
 Amount: TypeAlias = "Dim | str | None"
 
 _MAX_LINES = 12
+_GRAPH = {"fontname": FONT, "fontsize": "13", "labelloc": "t", "nodesep": "0.35", "ranksep": "0.5"}
+_TABLE = {
+    "border": "1", "cellborder": "0", "cellspacing": "0", "cellpadding": "4", "color": "#555555", "bgcolor": "#ffffff",
+}  # fmt: skip
 _FILLS = ("#cdebc5", "#e6e4f7", "#f9d5e0", "#fdf3b5", "#d9eeee", "#efd9f5", "#fbd0b0", "#d3e8fb")
 _HEAT = ("#ffffff", "#fff3d6", "#ffe0a8", "#ffc57a", "#ff9f5c", "#f4744f")
 
@@ -60,8 +64,7 @@ def kernels_to_dot(
     fills = {kind: _FILLS[i % len(_FILLS)] for i, kind in enumerate(dict.fromkeys(k.kind for k in kernels))}
     lines = [
         "digraph kernels {",
-        f'  graph [rankdir="{rankdir}", fontname="{FONT}", fontsize="13", labelloc="t", nodesep="0.35", ranksep="0.5"'
-        + (f", label=<{escaped(title)}<br/> >]" if title else "]"),
+        f"  graph{attributes(_GRAPH | {'rankdir': rankdir, 'label': Markup(f'{escaped(title)}<br/> ' if title else '')})}",
         f'  node [fontname="{FONT}", fontsize="11", shape="plain"]',
         f"  edge{attributes(EDGE)}",
     ]
@@ -114,34 +117,26 @@ def _end(name: str, fill: str, line: str) -> dict[str, str]:
     }
 
 
-def _box(number: int, kernel: KernelBox, fill: str) -> str:
+def _box(number: int, kernel: KernelBox, fill: str) -> Markup:
     """An HTML-like table: number, kind and name; the fused ops; the costs."""
-    rows = [
-        f'<tr><td bgcolor="{fill}" align="left"><b>{number}&#160;&#160;{escaped(kernel.kind)}</b>&#160;&#160;'
-        f'<font color="#606060" point-size="9">{escaped(shortened(kernel.name))}</font></td></tr>'
-    ]
-    shown = [escaped(shortened(op, 56)) for op in kernel.operations[:_MAX_LINES]]
+    name = tagged("font", escaped(shortened(kernel.name)), color="#606060", point_size="9")
+    head = f"{tagged('b', f'{number}&#160;&#160;{escaped(kernel.kind)}')}&#160;&#160;{name}"
+    shown = [escaped(shortened(op, 56)) for op in kernel.operations[:_MAX_LINES] if op]
     if len(kernel.operations) > _MAX_LINES:
-        shown.append(f"<i>and {len(kernel.operations) - _MAX_LINES} more</i>")
-    if shown:
-        rows.append('<tr><td align="left" balign="left">' + "<br/>".join(shown) + "</td></tr>")
+        shown.append(tagged("i", f"and {len(kernel.operations) - _MAX_LINES} more"))
+    rows = [_row(head, bgcolor=fill), _row("<br/>".join(shown), balign="left")]
     for verb, names, color in (("reads", kernel.variables, "#3477b5"), ("updates", kernel.updates, "#c2560e")):
         if names:
-            told = f"{verb} {escaped(shortened(', '.join(names), 56))}"
-            rows.append(f'<tr><td align="left"><font color="{color}">{told}</font></td></tr>')
-    costs = [
-        text
-        for text in (_amount(kernel.bytes, "B", 1024), _amount(kernel.flops, "flop", 1000), _time(kernel.microseconds))
-        if text
-    ]
-    if costs:
-        rows.append(
-            '<tr><td align="left"><font point-size="9" color="#404040">'
-            + " &#183; ".join(map(escaped, costs))
-            + "</font></td></tr>"
-        )
-    table = '<table border="1" cellborder="0" cellspacing="0" cellpadding="4" color="#555555" bgcolor="#ffffff">'
-    return f"<{table}{''.join(rows)}</table>>"
+            rows.append(_row(tagged("font", f"{verb} {escaped(shortened(', '.join(names), 56))}", color=color)))
+    costs = (_amount(kernel.bytes, "B", 1024), _amount(kernel.flops, "flop", 1000), _time(kernel.microseconds))
+    told = " &#183; ".join([escaped(text) for text in costs if text])
+    rows.append(_row(tagged("font", told, point_size="9", color="#404040")))
+    return Markup(tagged("table", "".join(rows), **_TABLE))
+
+
+def _row(content: str, **values: str) -> str:
+    """A row of one cell, if there is something to be in it."""
+    return tagged("tr", tagged("td", content, align="left", **values))
 
 
 def _amount(value: Amount, unit: str, step: int) -> str:
