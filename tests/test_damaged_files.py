@@ -339,9 +339,7 @@ def test_umask_and_links(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o640 and path.read_bytes() == b"ab" and link.is_symlink()
 
 
-def test_readonly_and_missing_folders(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        durable.write_durably(tmp_path / "no" / "m", [b"a"])
+def test_what_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         gf.load(tmp_path / "no")
     (tmp_path / "folder").mkdir()

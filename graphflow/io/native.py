@@ -57,8 +57,7 @@ class Loaded:
     def session(self, **options: Any) -> Any:
         """A new Session on the graph whose variables have the values of the file; `options` go to Session."""
         session = new_session(graph=self.graph, **options)
-        for name, value in self.variables.items():
-            session._load_variable(self.graph.get_operation_by_name(name), value)
+        session._load_variables({self.graph.get_operation_by_name(name): value for name, value in self.variables.items()})
         return session
 
 
@@ -72,7 +71,7 @@ def save(
 ) -> str:
     """Writes a graph, and with a session the values of its variables, to one file. Returns the path.
 
-    The write is atomic: a crash leaves the old file or the new one.
+    The write is atomic: a crash leaves the old file or the new one. Missing folders are made.
 
     Args:
         path: of the file; ``.safetensors`` is the customary ending.

@@ -127,7 +127,7 @@ class Saver:
 
         Args:
             sess: whose values are saved.
-            save_path: name of the checkpoint, with its folder, which must exist.
+            save_path: name of the checkpoint, with its folder, which is made if it is missing.
             global_step: a number, tensor or variable that becomes part of the name.
             latest_filename: the state file, ``checkpoint`` by default.
             write_meta_graph: False leaves the graph out of the file.
@@ -135,7 +135,7 @@ class Saver:
 
         Raises:
             FailedPreconditionError: a variable has no value.
-            ValueError: the folder does not exist, or `latest_filename` cannot be.
+            ValueError: `latest_filename` cannot be.
             OSError: the file cannot be written; older checkpoints are untouched.
         """
         variables = self._built("save")
@@ -151,9 +151,6 @@ class Saver:
             prefix = f"{prefix}-{step:08d}" if self._pad_step_number else f"{prefix}-{step}"
         elif os.path.basename(prefix) == latest_filename:
             raise ValueError(f"'latest_filename' collides with 'save_path': '{latest_filename}' and '{prefix}'")
-        folder = os.path.dirname(prefix)
-        if not os.path.isdir(folder or "."):
-            raise ValueError(f"Parent directory of {prefix} doesn't exist, can't save.")
         if not variables:
             return None
         # In one run, so that all values are of the same moment.
@@ -165,7 +162,7 @@ class Saver:
         if write_state:
             self._record(prefix)
             update_checkpoint_state(
-                folder,
+                os.path.dirname(prefix),
                 prefix,
                 self.last_checkpoints,
                 latest_filename,
@@ -233,9 +230,7 @@ class Saver:
             what = "Variable name or other graph key that is missing from the checkpoint"
             raise NotFoundError(op=variables[missing[0]], message=_FAILED.format(what=what, error=error))
         # All values are checked before the first variable changes.
-        values = {name: self._fitting(name, op, reader.view(name)) for name, op in variables.items()}
-        for name, op in variables.items():
-            sess._load_variable(op, values[name])
+        sess._load_variables({op: self._fitting(name, op, reader.view(name)) for name, op in variables.items()})
 
     def _fitting(self, name: str, op: Operation, value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         type_ = op.outputs[0].type

@@ -221,7 +221,7 @@ class Variable:
     def load(self, value: Any, session: Any = None) -> None:
         """Sets the value in the default (or given) session, without an op."""
         chosen = _session_for(session, self.graph, "Cannot load a value into a variable with `load()`", "load")
-        chosen._load_variable(self, value)
+        chosen._load_variables({self: value})
 
     # ------------------------------------------------------------------ changing
     def assign(self, value: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from operator import setitem
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -14,6 +17,8 @@ from graphflow.framework.shapes import static_shape
 from graphflow_runtime.memory import aligned_empty
 from graphflow_runtime.random_counters import RandomCounters
 
+#: Something to be done, without bytecode of its own.
+Step: TypeAlias = "partial[None]"
 #: The value of `busy` once the session is closed: no native call will take the short way.
 _CLOSED = 1 << 40
 
@@ -110,26 +115,40 @@ class VariableStore:
         self.version += 1
         return array
 
-    def set(self, name: str, value: np.ndarray[Any, Any]) -> None:
-        """Gives a variable a value: in place where shape and dtype allow."""
-        # In place, the addresses that bound plans have stay right, so `version` need not move.
-        old = self._arrays.get(name)
-        if old is not None and old.shape == value.shape and old.dtype == value.dtype:
-            old[...] = value
-            if name not in self._initialized:
-                self._initialized.add(name)
-                self.version += 1
-            return
-        array = self._arrays[name] = aligned_empty(value.shape, value.dtype)
-        array[...] = value
-        self._initialized.add(name)
-        self.version += 1
+    def set(self, values: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Gives variables values, in place where shape and dtype allow: all of them, or none if an exception comes.
+
+        The caller sees to it that no other thread is in a run.
+        """
+        in_place: list[Step] = []
+        moved: dict[str, np.ndarray[Any, Any]] = {}
+        for name, value in values.items():
+            old = self._arrays.get(name)
+            if old is not None and old.shape == value.shape and old.dtype == value.dtype:
+                in_place.append(partial(setitem, old, ..., value))
+            else:
+                moved[name] = aligned_empty(value.shape, value.dtype)
+                moved[name][...] = value
+        self._commit(moved, values, in_place)
 
     def mark_initialized(self, names: Iterable[str]) -> None:
-        for name in names:
-            if name not in self._initialized:
-                self._initialized.add(name)
-                self.version += 1
+        """All of them, or none if an exception comes."""
+        self._commit({}, names)
+
+    def _commit(self, moved: dict[str, np.ndarray[Any, Any]], names: Iterable[str], in_place: Sequence[Step] = ()) -> None:
+        """Takes over arrays in new places, and values in old ones; `names` have values from now on."""
+        steps = list(in_place)
+        first = [name for name in names if name not in self._initialized]
+        if first or moved:
+            steps += [
+                partial(setitem, self._numbers, 1, self.version + 1),  # plans take addresses anew
+                partial(self._arrays.update, moved),
+                partial(self._initialized.update, first),
+            ]
+        # An interrupt comes between two bytecodes, and there are none here: one function of C calls the others.
+        old = [self._arrays.get(name) for name in moved]  # not freed before all is done
+        deque(map(partial.__call__, steps), maxlen=0)
+        del old
 
     def open_shapes(self, graph: Graph) -> Mapping[str, tuple[int, ...]]:
         """The present shapes of variables whose static shape is open or another one: plans are made for these."""

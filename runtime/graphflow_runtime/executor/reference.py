@@ -115,8 +115,7 @@ class _Run:
             self.step(op)
         # Copies, made before variables are written: a fetch may be a variable's own array, which the store updates in place.
         results = [self.value(f).copy() for f in self.executable.fetches if isinstance(f, Tensor)]
-        for name, array in self.assigned.items():
-            self.store.set(name, array)
+        self.store.set(self.assigned)
         return results
 
     def value(self, t: Tensor) -> Array:

@@ -356,12 +356,14 @@ class BaseSession:
             plan = executable.prepare(tuple(shapes[t] for t in feeds))
             return executable, plan, elements, {t: shapes[t] for t in feeds}
 
-    def _load_variable(self, variable: Any, value: Any) -> None:
-        """Gives a variable a value without adding an op."""
-        op = variable if isinstance(variable, Operation) else variable.op
-        array = FeedConverter(op.outputs[0])(value)
-        with self._alone() as store:  # until the value is there in full
-            store.set(op.name, array)
+    def _load_variables(self, values: Mapping[Any, Any]) -> None:
+        """Gives variables values without adding ops: all of them, or none if an exception comes."""
+        arrays: dict[str, np.ndarray[Any, Any]] = {}
+        for variable, value in values.items():
+            op = variable if isinstance(variable, Operation) else variable.op
+            arrays[op.name] = FeedConverter(op.outputs[0])(value)
+        with self._alone() as store:  # until the values are there in full
+            store.set(arrays)
 
     @contextmanager
     def _alone(self) -> Iterator[VariableStore]:
