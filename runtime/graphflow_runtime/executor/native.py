@@ -16,6 +16,7 @@ from graphflow.framework.errors import CompileError, InternalError, InvalidArgum
 from graphflow.framework.graph import Graph, Operation, Tensor
 from graphflow.framework.records import record
 from graphflow.framework.shapes import evaluate
+from graphflow_compiler.codegen.jit.engine import RefusedError
 from graphflow_compiler.codegen.jit.link import CompileAhead, LinkedPlan, link
 from graphflow_compiler.compilation import CannotCompile, Options, compile
 from graphflow_compiler.frontend import Signature, symbolize_shapes
@@ -282,6 +283,22 @@ def storage(dtype: DType) -> np.dtype[Any]:
     return np.dtype(np.uint16) if dtype is bfloat16 else dtype.numpy_dtype
 
 
+def _cannot_compile(e: CompileError, plan: Plan | None) -> CannotCompile:
+    """A fault of the compiler, which must not keep anybody from his results: the reference backend has them, too."""
+    reason = str(e)
+    if plan is not None:
+        refused = e.functions if isinstance(e, RefusedError) else ()
+        names = dict.fromkeys(name for step in plan.steps if step.function in refused for name in step.origin)
+        if names:
+            reason = f"no code for the kernel of {', '.join(list(names)[:8])}: {reason}"
+    _log.warning(
+        "%s\nThe reference backend (numpy) runs it instead. This is a fault of graphflow: please report it, with what "
+        "GRAPHFLOW_DUMP=<folder> writes there.",
+        reason,
+    )
+    return CannotCompile(reason)
+
+
 class _Failure(Exception):
     def __init__(self, status: int) -> None:
         # The entry returns step * 65536 + code, which comes back as a signed int.
@@ -414,8 +431,12 @@ class NativeExecutable:
         if found is None:
             signature = Signature(self.fetches, self.feeds, general, variable_shapes)
             with CompileAhead() as ahead:
-                plan = compile(self.graph, signature, Options(on_kernel=ahead.add, keep=True))
-                found = self.plans[key] = CompiledPlan(plan, ahead)
+                plan: Plan | None = None
+                try:
+                    plan = compile(self.graph, signature, Options(on_kernel=ahead.add, keep=True))
+                    found = self.plans[key] = CompiledPlan(plan, ahead)
+                except CompileError as e:
+                    raise _cannot_compile(e, plan) from e
             while len(self.plans) > MAX_PLANS:  # bound plans keep theirs alive for as long as they are used
                 del self.plans[next(iter(self.plans))]
             self.statistics.plans_compiled += 1

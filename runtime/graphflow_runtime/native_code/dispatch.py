@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework import environment
+from graphflow.framework.errors import CompileError
 from graphflow_compiler.codegen.jit.engine import PendingUnits, add_symbol, compile_units, external_symbols
 from graphflow_compiler.codegen.jit.fork_safe_locks import lock_held_by_forks
 from graphflow_runtime.native_code.dispatch_run_text import NO_MEMORY as NO_MEMORY
@@ -130,7 +131,14 @@ def make_builtins() -> Builtins | None:
     missing = [name for name in names if not hasattr(ctypes.pythonapi, name)]
     if missing:
         _log.info("plans are called through ctypes: this Python has no %s", ", ".join(missing))
-    return Builtins(names) if not missing and _struct_is_known() else None
+        return None
+    if not _struct_is_known():
+        return None
+    try:
+        return Builtins(names)
+    except CompileError as e:
+        _log.warning("plans are called through ctypes: %s", e)
+        return None
 
 
 _once = lru_cache(maxsize=1)(make_builtins)

@@ -14,6 +14,7 @@ from graphflow.framework.errors import CompileError
 from graphflow.framework.records import record
 from graphflow_compiler.codegen.gpu.loops import loops_to_gpu
 from graphflow_compiler.codegen.gpu.schedule import Launch
+from graphflow_compiler.codegen.llvm.known_machines import check_machine
 from graphflow_compiler.ir.loops import GemmKernel, Kernel
 
 TRIPLE = "nvptx64-nvidia-cuda"
@@ -89,6 +90,8 @@ def llvm_to_ptx(text: str, target: GpuTarget) -> str:
         nvptx = llvm.Target.from_triple(TRIPLE)
     except RuntimeError as e:
         raise CompileError(f"this llvmlite was built without NVPTX ({e}): it takes one that has it") from None
+    if target not in GPU_TARGETS.values():
+        check_machine(target.cpu, f"+ptx{target.ptx}", TRIPLE)
     machine = nvptx.create_target_machine(cpu=target.cpu, features=f"+ptx{target.ptx}", opt=3)
     head = f'target triple = "{TRIPLE}"\ntarget datalayout = "{machine.target_data}"\n'
     try:

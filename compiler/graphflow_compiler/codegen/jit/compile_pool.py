@@ -49,6 +49,14 @@ _CRASHES = [getattr(signal, name) for name in ("SIGABRT", "SIGSEGV", "SIGILL", "
 _MOST_LOST = 3
 
 
+class Refusal(RuntimeError):
+    """LLVM's words on a text that it does not compile. `crashed`: it ended the process that tried."""
+
+    def __init__(self, words: str, text: str, crashed: bool = False) -> None:
+        super().__init__(words)
+        self.text, self.crashed = text, crashed
+
+
 class Done:
     """Something that happens once, and is waited for."""
 
@@ -180,20 +188,20 @@ class CompilePool:
             self._waiting = [job for job in self._waiting if job not in gone]
 
     def finish(self, jobs: Sequence[Job]) -> list[bytes]:
-        """The object file of each job. Raises RuntimeError with LLVM's words."""
+        """The object file of each job. Raises Refusal."""
         # This process compiles too, as long as jobs wait; only then does it wait for those that helpers have taken.
         elsewhere = set(jobs)
         while (job := self.take(jobs)) is not None:
             elsewhere.discard(job)
-            job.code = object_code(job.text, job.cpu, job.features)
+            job.code = _compiled(job)
         end = time.monotonic() + _PATIENCE + _PATIENCE_EACH * sum(map(_size, elsewhere)) / 1e6
         for job in elsewhere:
             if not job.done.wait(max(0.0, end - time.monotonic())) and job.helper is not None:
                 job.helper.kill()
             if job.crash:
-                raise RuntimeError(job.crash)
+                raise Refusal(job.crash, job.text, crashed=True)
             if job.code is None:  # the helper is lost, or the text is bad: then LLVM says so here
-                job.code = object_code(job.text, job.cpu, job.features)
+                job.code = _compiled(job)
         return [job.code for job in jobs if job.code is not None]
 
     def dismiss(self) -> None:
@@ -204,6 +212,14 @@ class CompilePool:
             with contextlib.suppress(OSError):
                 process.kill()
             process.wait()
+
+
+def _compiled(job: Job) -> bytes:
+    """The object file of a job, made in this process."""
+    try:
+        return object_code(job.text, job.cpu, job.features)
+    except RuntimeError as e:
+        raise Refusal(str(e), job.text) from None
 
 
 def _size(job: Job) -> int:
@@ -286,7 +302,7 @@ def begin(text: str, cpu: str, features: str) -> Job | None:
 
 
 def emit_all(texts: Sequence[str], cpu: str, features: str, pending: Mapping[str, Job] | None = None) -> list[bytes]:
-    """The object file of each text, of which some may have begun. Raises RuntimeError with LLVM's words."""
+    """The object file of each text, of which some may have begun. Raises Refusal."""
     known = pending or {}
     jobs = [known.get(text) or Job(text, cpu, features) for text in texts]
     try:

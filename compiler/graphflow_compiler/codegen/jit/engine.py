@@ -9,15 +9,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphflow.framework.errors import CompileError
-from graphflow_compiler.codegen.jit.compile_pool import Job, begin, emit_all, expect, forget
+from graphflow_compiler.codegen.jit.compile_pool import Job, Refusal, begin, emit_all, expect, forget
 from graphflow_compiler.codegen.jit.fork_safe_locks import lock_held_by_forks
 from graphflow_compiler.codegen.jit.object_cache import key_of, object_cache
 from graphflow_compiler.codegen.jit.object_code import make_machine
+from graphflow_compiler.codegen.llvm.known_machines import check_machine
 from graphflow_compiler.codegen.llvm.llvm_text import Target, host_target
 
 _lock = lock_held_by_forks(llvm=True)  # LLVM's global state is not meant to be shared
 _DECLARED = re.compile(r"^declare [^@]*@([\w.$]+)\(", re.MULTILINE)
 _DEFINED = re.compile(r"^define (?!internal |private )[^@]*@([\w.$]+)\(", re.MULTILINE)
+
+
+class RefusedError(CompileError):
+    """LLVM refuses a module, which defines these functions. `crashed`: not with an error, but by ending the process."""
+
+    def __init__(self, message: str, functions: tuple[str, ...] = (), crashed: bool = False) -> None:
+        super().__init__(message)
+        self.functions, self.crashed = functions, crashed
 
 
 class Engine:
@@ -91,7 +100,7 @@ def compile_units(
     """
     import llvmlite.binding as llvm
 
-    target = target or host_target()
+    target = _known(target)
     with _lock:
         _check_symbols(llvm, external_symbols(texts))
         keys = [key_of(text, target.cpu, target.features) for text in texts]
@@ -106,13 +115,25 @@ def compile_units(
             if cache is not None:
                 for key in missing:
                     cache.put(key, codes[key])
-        return Engine(_loaded(llvm, [codes[key] for key in dict.fromkeys(keys)], target), found)
+        try:
+            return Engine(_loaded(llvm, [codes[key] for key in dict.fromkeys(keys)], target), found)
+        except RuntimeError as e:
+            raise CompileError(f"LLVM refuses the machine code: {e}") from None
 
 
 def emit_object(texts: Sequence[str], target: Target | None = None) -> bytes:
     """The machine code of texts as one object file. Raises CompileError."""
+    target = _known(target)
     with _lock:
-        return _emit(["\n".join(texts)], target or host_target())[0]
+        return _emit(["\n".join(texts)], target)[0]
+
+
+def _known(target: Target | None) -> Target:
+    """The target, or this machine. CompileError where LLVM would end the process."""
+    if target is None:
+        return host_target()
+    check_machine(target.cpu, target.features)
+    return target
 
 
 def add_symbol(name: str, address: int) -> None:
@@ -137,8 +158,8 @@ def external_symbols(texts: Sequence[str]) -> list[str]:
 def _emit(texts: list[str], target: Target, pending: PendingUnits | None = None) -> list[bytes]:
     try:
         return emit_all(texts, target.cpu, target.features, {} if pending is None else pending.jobs)
-    except RuntimeError as e:
-        raise CompileError(f"LLVM refuses the module: {e}") from None
+    except Refusal as e:
+        raise RefusedError(f"LLVM refuses the module: {e}", tuple(_DEFINED.findall(e.text)), e.crashed) from None
 
 
 def _loaded(llvm: Any, codes: Sequence[bytes], target: Target) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from graphflow.framework.errors import CompileError
 from graphflow.framework.records import record
-from graphflow_compiler.codegen.jit.engine import Engine, PendingUnits, compile_units
+from graphflow_compiler.codegen.jit.engine import Engine, PendingUnits, RefusedError, compile_module, compile_units
 from graphflow_compiler.codegen.jit.fork_safe_locks import lock_held_by_forks
 
 _lock = lock_held_by_forks()
@@ -58,7 +58,11 @@ class CompileAhead:
 
 
 def link(kernels: Mapping[str, str], entry_text: str, ahead: CompileAhead | None = None) -> LinkedPlan:
-    """Compiles the kernels that no living plan has, and the entry that calls them all. Raises CompileError."""
+    """Compiles the kernels that no living plan has, and the entry that calls them all.
+
+    Raises:
+        RefusedError: LLVM refuses some of them; its `functions` are their names, as far as can be said.
+    """
     import llvmlite.binding as llvm
 
     with _lock:
@@ -77,12 +81,32 @@ def link(kernels: Mapping[str, str], entry_text: str, ahead: CompileAhead | None
         elsewhere = [_declaration(text) for name, text in kernels.items() if name not in last]
         texts = ["\n".join(kernels[name] for name in unit) for unit in units]
         texts.append("\n".join([*elsewhere, *(kernels[name] for name in last), entry_text]))
-        made = compile_units(texts, pending=None if ahead is None else ahead.pending)
+        try:
+            made = compile_units(texts, pending=None if ahead is None else ahead.pending)
+        except CompileError as e:
+            raise _refused(e, {name: kernels[name] for name in fresh}) from None
         for name in fresh:
             _holders[name] = made
         engines[id(made)] = made
         found = sum(len(unit) for unit, was_found in zip([*units, last], made.found, strict=True) if was_found)
         return LinkedPlan(made.address("graphflow_entry"), tuple(engines.values()), len(fresh), found)
+
+
+def _refused(e: CompileError, kernels: Mapping[str, str]) -> RefusedError:
+    """The error with the names of the kernels to blame."""
+    functions = e.functions if isinstance(e, RefusedError) else ()
+    suspects = [name for name in kernels if name in functions] or list(kernels)
+    if isinstance(e, RefusedError) and e.crashed:  # another try would end this process
+        return RefusedError(str(e), tuple(suspects), crashed=True)
+    return RefusedError(str(e), tuple([name for name in suspects if not _compiles(kernels[name])]))
+
+
+def _compiles(text: str) -> bool:
+    try:
+        compile_module([text])
+    except CompileError:
+        return False
+    return True
 
 
 def _units(kernels: Mapping[str, str]) -> list[list[str]]:
