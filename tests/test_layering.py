@@ -52,7 +52,9 @@ MODEL = (*FRAMEWORK, "ops", "autodiff", "variables")
 # A module belongs to the first layer that has a prefix of its name.
 LAYERS = (
     Layer("names", (*rooms("version", "namespace", "public_names"), *framework("late_bindings")), ()),
-    Layer("leaves", framework("dims", "dtypes", "errors", "config", "provenance", "records", "shapes"), ("names",)),
+    Layer(
+        "leaves", framework("config", "dims", "dtypes", "environment", "errors", "provenance", "records", "shapes"), ("names",)
+    ),
     Layer("framework", ("graphflow.framework",), FRAMEWORK[:2]),
     Layer("ops", rooms("ops"), FRAMEWORK),
     Layer("autodiff", rooms("autodiff"), (*FRAMEWORK, "ops")),
