@@ -7,22 +7,99 @@ int, never a `SymDim` without names, so ``isinstance(d, int)`` is the test for "
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+import weakref
+from _thread import get_ident
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeAlias
+
+from graphflow.framework.errors import ShapeError
 
 #: An indivisible factor of a monomial: a size's name, or ("//" | "%" | "max" | "min", left, right).
 Atom: TypeAlias = "str | tuple[str, Dim, Dim]"
 Monomial: TypeAlias = "tuple[Atom, ...]"
 
 
+# ---------------------------------------------------------------------------------------------- what arithmetic may cost
+
+
+class _Allowance:
+    """What a thread's arithmetic on sizes may still cost, in factors written; for as long as `bounded_cost` holds it."""
+
+    __slots__ = ("__weakref__", "left")
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+
+_allowances: dict[int, weakref.ref[_Allowance]] = {}  # by thread; mostly none
+
+
+@contextmanager
+def bounded_cost(most: int) -> Iterator[None]:
+    """Inside, ShapeError is raised where arithmetic on sizes would write more than so many factors: a product of a few sums
+    has millions of them. Whoever builds from a file does not know what it will ask for."""
+    allowance = _Allowance(most)
+    thread = get_ident()
+    _allowances[thread] = weakref.ref(allowance)
+    try:
+        yield
+    finally:
+        _allowances.pop(thread, None)
+
+
+def _charge(cost: int) -> None:
+    """Takes the cost of something from the allowance of this thread, if that has one. Asked only if any thread has."""
+    thread = get_ident()
+    held = _allowances.get(thread)
+    allowance = None if held is None else held()
+    if allowance is not None:
+        allowance.left -= cost
+        if allowance.left < 0:
+            raise ShapeError("the sizes take too many terms to work out")
+    elif held is not None:
+        _allowances.pop(thread, None)  # an interrupt came before it was taken back
+
+
+def _weight(d: Dim) -> int:
+    """How many factors it is written with, those within factors included."""
+    return _extent(d)[0]
+
+
+def _extent(d: Dim) -> tuple[int, int]:
+    """Its weight, and how deep sizes are nested in it."""
+    if isinstance(d, int):
+        return 1, 0
+    if d._extent is None:
+        inner = [_extent(x) for monomial, _ in d.terms for a in monomial if not isinstance(a, str) for x in a[1:]]
+        weight = 1 + sum([1 + len(monomial) for monomial, _ in d.terms]) + sum([w for w, _ in inner])
+        d._extent = weight, max([depth for _, depth in inner], default=-1) + 1
+    return d._extent
+
+
+#: A size that is written with more than so many factors, is nested deeper, or is a product of so many terms is given up: it
+#: becomes one that only a run knows. In a loop that shifts rows of an unknown number by concatenation, each step doubles it.
+MOST_FACTORS, DEEPEST, _MOST_PRODUCTS = 4_000, 100, 100_000
+
+
+def _is_unwieldy(d: Dim) -> bool:
+    if isinstance(d, int) or d.is_size():
+        return False
+    weight, depth = _extent(d)
+    return weight > MOST_FACTORS or depth >= DEEPEST
+
+
 class SymDim:
     """An immutable polynomial with integer coefficients over named sizes. Arithmetic with ints and other SymDims."""
 
-    __slots__ = ("_hash", "terms")
+    __slots__ = ("_extent", "_hash", "_text", "terms")
 
     def __init__(self, terms: tuple[tuple[Monomial, int], ...]) -> None:
         self.terms = terms  # sorted by the text of the monomial, no zero coefficients
         self._hash = hash(terms)
+        # Kept once they are asked for: whatever a size is nested in asks again and again.
+        self._text = ""
+        self._extent: tuple[int, int] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SymDim, (self.terms,)  # without the hash: Python hashes text differently in each process
@@ -34,6 +111,8 @@ class SymDim:
         return self._hash
 
     def __add__(self, other: Dim) -> Dim:
+        if _allowances:
+            _charge(_weight(self) + _weight(other))
         return _from_terms(itertools.chain(self.terms, _terms_of(other)))
 
     __radd__ = __add__
@@ -51,6 +130,10 @@ class SymDim:
         if isinstance(other, int) and other:
             # Scaling keeps the terms sorted and not zero, so the normal form need not be built again.
             return self if other == 1 else SymDim(tuple([(m, c * other) for m, c in self.terms]))
+        if len(self.terms) * len(_terms_of(other)) > _MOST_PRODUCTS:
+            return fresh_dim()
+        if _allowances:
+            _charge(_weight(self) * len(_terms_of(other)) + _weight(other) * len(self.terms))
         return _from_terms(
             (tuple(sorted((*m1, *m2), key=_atom_text)), c1 * c2) for m1, c1 in self.terms for m2, c2 in _terms_of(other)
         )
@@ -77,6 +160,11 @@ class SymDim:
         return f"SymDim({self})"
 
     def __str__(self) -> str:
+        if not self._text:
+            self._text = self._written()
+        return self._text
+
+    def _written(self) -> str:
         parts = []
         for monomial, c in self.terms:
             factors = "*".join(_atom_text(a) for a in monomial)
@@ -153,6 +241,8 @@ def fresh_dim() -> SymDim:
 
 
 def _atom_dim(op: str, a: Dim, b: Dim) -> SymDim:
+    if _is_unwieldy(a) or _is_unwieldy(b):
+        return fresh_dim()
     return SymDim(((((op, a, b),), 1),))
 
 
@@ -166,6 +256,8 @@ def floordiv(a: Dim, b: Dim) -> Dim:
     if a == b:
         return 1
     divisor = _terms_of(b)
+    if _allowances:
+        _charge(_weight(a) * (1 + len(divisor[0][0]) if divisor else 1))
     if len(divisor) == 1:  # by a monomial: divide term by term where that is exact
         (factors, c0) = divisor[0]
         quotient: list[tuple[Monomial, int]] = []
@@ -264,6 +356,14 @@ def substitute(d: Dim, sizes: Mapping[str, Dim]) -> Dim:
                 term = term * rule(x, y)
         total = total + term
     return total
+
+
+def total(dims: Iterable[Dim]) -> Dim:
+    """The sum."""
+    terms = [term for d in dims for term in _terms_of(d)]
+    if _allowances:
+        _charge(_weight(SymDim(tuple(terms))))
+    return _from_terms(terms)
 
 
 def product(dims: Iterable[Dim]) -> Dim:

@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from graphflow.framework.dims import DEEPEST, MOST_FACTORS, total
 from graphflow.framework.dtypes import DType, as_dtype
 from graphflow.framework.errors import CorruptFileError, FormatError
 from graphflow.framework.registry import TensorValue
@@ -123,6 +124,7 @@ class Decoder:
         self._tensor_of = tensor
         self._names = names
         self._fresh: dict[str, SymDim] = {}
+        self._known: set[SymDim] = set()
         self.used: set[str] = set()
 
     def attrs(self, cls: type, raw: Any) -> Any:
@@ -205,7 +207,7 @@ class Decoder:
 
     def dim(self, raw: Any, depth: int = 0) -> Dim:
         # A bound on recursion: the text of a hostile file must not overflow the stack.
-        if depth > _MAX_DEPTH:
+        if depth > _MAX_DEPTH + DEEPEST:
             raise CorruptFileError("a dimension is nested too deeply")
         if type(raw) is int and abs(raw) < 2**63:
             return raw
@@ -213,15 +215,19 @@ class Decoder:
             return self._factor(raw["dim"], depth)
         if not isinstance(raw, dict) or raw.keys() != {"dim"} or not isinstance(raw["dim"], list):
             raise CorruptFileError(f"{str(raw)[:80]} is no dimension")
-        total: Dim = 0
+        monomials: list[Dim] = []
         for term in raw["dim"]:
-            if not isinstance(term, list) or not term or type(term[0]) is not int or len(term) > 32 or len(raw["dim"]) > 64:
+            if not isinstance(term, list) or not term or type(term[0]) is not int or len(term) > MOST_FACTORS:
                 raise CorruptFileError(f"{str(term)[:80]} is no term of a dimension")
             monomial: Dim = term[0]
             for factor in term[1:]:
                 monomial = monomial * self._factor(factor, depth)
-            total = total + monomial
-        return total
+            monomials.append(monomial)
+        found = total(monomials)
+        # What is too long to be worked out becomes an unknown size. Nobody wrote a file from one that was.
+        if isinstance(found, SymDim) and any(n.startswith("?") and size(n) not in self._known for n in found.names()):
+            raise CorruptFileError("a dimension takes too many terms to work out")
+        return found
 
     def _factor(self, raw: Any, depth: int) -> Dim:
         if isinstance(raw, str):
@@ -229,6 +235,7 @@ class Decoder:
                 # The same number in a file is the same size.
                 if raw not in self._fresh:
                     self._fresh[raw] = fresh_dim()
+                    self._known.add(self._fresh[raw])
                 return self._fresh[raw]
             if raw.isidentifier():
                 return size(raw)

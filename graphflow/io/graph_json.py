@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from graphflow.framework.dims import bounded_cost
 from graphflow.framework.errors import CorruptFileError, FormatError, UnknownOpError, VersionError
 from graphflow.framework.graph import Graph, Operation, Tensor
 from graphflow.framework.kinds import Source, StateUpdate, TensorType, VariableIsInitialized
@@ -33,6 +34,8 @@ from graphflow.variables.variable import Variable
 _LOG = logging.getLogger("graphflow")
 _NODE_KEYS = {"name", "op", "version", "inputs", "control", "attrs", "device", "colocate", "gradient", "outputs"}
 _VARIABLE_KEYS = {"variable", "initializer", "snapshot", "initial_value", "trainable"}
+#: What arithmetic on sizes may cost (see `bounded_cost`): some 0.1 s, and 100 times as much as any graph needs for its text.
+_COST_AT_LEAST, _COST_PER_BYTE = 300_000, 20
 _MIN_NODE_BYTES = 20  # of {"name":"a","op":"b",...}: bounds how many nodes a text can hold
 
 
@@ -143,8 +146,9 @@ def graph_from_json(
     decoder = Decoder(tensor, names)
     graph = Graph()
     builder = _Builder(graph, decoder, nodes)
-    for node in nodes:
-        builder.add(node)
+    with bounded_cost(_COST_AT_LEAST + _COST_PER_BYTE * text_bytes):
+        for node in nodes:
+            builder.add(node)
     _mark_scopes(graph)
     variables = [builder.variable(v) for v in _a(raw.get("variables", []), list, "the variables")]
     for key, items in _a(raw.get("collections", {}), dict, "the collections").items():

@@ -283,7 +283,7 @@ def storage(dtype: DType) -> np.dtype[Any]:
     return np.dtype(np.uint16) if dtype is bfloat16 else dtype.numpy_dtype
 
 
-def _cannot_compile(e: CompileError, plan: Plan | None) -> CannotCompile:
+def _cannot_compile(e: CompileError | RecursionError, plan: Plan | None) -> CannotCompile:
     """A fault of the compiler, which must not keep anybody from his results: the reference backend has them, too."""
     reason = str(e)
     if plan is not None:
@@ -435,7 +435,7 @@ class NativeExecutable:
                 try:
                     plan = compile(self.graph, signature, Options(on_kernel=ahead.add, keep=True))
                     found = self.plans[key] = CompiledPlan(plan, ahead)
-                except CompileError as e:
+                except (CompileError, RecursionError) as e:  # sums of very many sizes are expressions as deep
                     raise _cannot_compile(e, plan) from e
             while len(self.plans) > MAX_PLANS:  # bound plans keep theirs alive for as long as they are used
                 del self.plans[next(iter(self.plans))]
