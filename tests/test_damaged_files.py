@@ -125,7 +125,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any], dict[str, Any]], Any], str]] 
     "bad name": (lambda h, g: node(g, "x").update(name="a b"), "not a valid node name"),
     "name with slash": (lambda h, g: node(g, "x").update(name="x/"), "no name of a node"),
     "name is a path": (lambda h, g: node(g, "x").update(name="/etc/passwd"), "not a valid node name"),
-    "device": (lambda h, g: node(g, "x").update(device="a\nb"), "device"),
+    "device": (lambda h, g: node(g, "x").update(device=["a"]), "device"),
     "colocate": (lambda h, g: node(g, "x").update(colocate="nope"), "not in the file"),
     "assign to no variable": (lambda h, g: node(g, "step").update(inputs=["x:0", "x:0"]), "must be a variable"),
     "variable": (lambda h, g: g["variables"][0].update(variable="x:0"), "not those of a variable"),

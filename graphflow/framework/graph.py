@@ -24,8 +24,8 @@ from graphflow.framework.tensor import Operation, Tensor
 
 __all__ = ["Graph", "Operation", "Tensor"]
 
-_VALID_NAME = re.compile(r"^[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*$")
-_VALID_SCOPE = re.compile(r"^[A-Za-z0-9_.\\/>-]*$")
+_VALID_NAME = re.compile(r"^[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*\Z")
+_VALID_SCOPE = re.compile(r"^[A-Za-z0-9_.\\/>-]*\Z")
 _MAX_NAME = 4096
 
 
@@ -156,7 +156,8 @@ class Graph:
             return name
 
     def _op_name(self, name: str) -> str:
-        if not _VALID_NAME.match(name) or len(name) > _MAX_NAME:
+        # One that is taken as it is may hold scopes, and any number of them.
+        if not _VALID_NAME.match(name) or (len(name) > _MAX_NAME and not name.endswith("/")):
             shown = name if len(name) < 80 else name[:77] + "..."
             raise NameCollisionError(
                 f"'{shown}' is not a valid node name: it must match [A-Za-z0-9.][A-Za-z0-9_.\\/>-]* and be at most "

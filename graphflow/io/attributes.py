@@ -34,6 +34,11 @@ _MAX_DEPTH = 16
 _OPS: dict[str, Callable[[Dim, Dim], Dim]] = {"//": floordiv, "%": mod, "max": maximum, "min": minimum}
 
 
+def fits(number: int) -> bool:
+    """Whether a file can hold a number: it does into 64 bits, with a sign or without."""
+    return -(2**63) <= number < 2**64
+
+
 # ---------------------------------------------------------------------------------------------- writing
 
 
@@ -58,6 +63,8 @@ class Encoder:
         if value is None or isinstance(value, (bool, str)):
             return value
         if isinstance(value, (int, np.integer)):
+            if not fits(int(value)):
+                raise TypeError(f"{value}, which does not fit into 64 bits")
             return int(value)
         if isinstance(value, (float, np.floating)):
             # Hexadecimal is exact and has infinities and NaN, which JSON's numbers have not.
@@ -158,7 +165,7 @@ class Decoder:
             return raw
         if isinstance(raw, int):
             # What fits neither int64 nor uint64 is no attribute of any op, and could make huge sizes.
-            if not -(2**63) <= raw < 2**64:
+            if not fits(raw):
                 raise CorruptFileError(f"the integer {raw} is out of range")
             return raw
         if isinstance(raw, list):

@@ -29,6 +29,8 @@ def write_durably(path: str | os.PathLike[str], chunks: Iterable[bytes | memoryv
         OSError: as the system says (no space, no permission). The old file is untouched then; only if it is the folder that
             cannot be brought to the disk, the new one is in its place, though a power cut might bring the old one back.
     """
+    # Also those that a path goes through and leaves again ("new/../m"): whoever reads it goes through them, too.
+    _make_folders(os.path.dirname(os.path.join(os.getcwd(), os.fspath(path))))
     target = os.path.realpath(path)  # a link stays a link: what it points to is replaced
     folder, base = os.path.split(target)
     _make_folders(folder)

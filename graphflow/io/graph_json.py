@@ -16,7 +16,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import logging
-import re
 from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
@@ -28,7 +27,7 @@ from graphflow.framework.graph import Graph, Operation, Tensor
 from graphflow.framework.kinds import Source, StateUpdate, TensorType, VariableIsInitialized
 from graphflow.framework.registry import OpDef, all_ops, lookup
 from graphflow.framework.shapes import Dim, Shape, SymDim
-from graphflow.io.attributes import Decoder, Encoder, dtype_named
+from graphflow.io.attributes import Decoder, Encoder, dtype_named, fits
 from graphflow.variables.variable import Variable
 
 _LOG = logging.getLogger("graphflow")
@@ -67,6 +66,8 @@ def graph_to_json(graph: Graph) -> tuple[dict[str, Any], dict[str, np.ndarray[An
     if collections:
         result["collections"] = collections
     if graph.seed is not None:
+        if not fits(int(graph.seed)):
+            raise FormatError(f"the seed of the graph, {graph.seed}, does not fit into 64 bits")
         result["seed"] = int(graph.seed)
     return result, encoder.tensors
 
@@ -119,7 +120,7 @@ def _item(item: Any, variables: dict[Variable, int]) -> Any:
         return {"tensor": item.name}
     if isinstance(item, Operation):
         return {"op": item.name}
-    if isinstance(item, (bool, int, str)):
+    if isinstance(item, (bool, str)) or (isinstance(item, int) and fits(item)):
         return item
     if isinstance(item, float):
         return {"float": item.hex()}
@@ -155,7 +156,7 @@ def graph_from_json(
         for item in _a(items, list, f"collection '{key}'"):
             graph.add_to_collection(key, builder.item(item, variables))
     seed = raw.get("seed")
-    if seed is not None and (type(seed) is not int or abs(seed) >= 2**64):
+    if seed is not None and (type(seed) is not int or not fits(seed)):
         raise CorruptFileError("the seed of the graph is no integer")
     graph.seed = seed
     return graph, decoder.used
@@ -208,8 +209,6 @@ class _Builder:
         recorded = [self._type(t) for t in _a(node.get("outputs"), list, "outputs")]
         _check_refs(op, inputs)
         device = _a(node.get("device", ""), str, "device")
-        if len(device) > 4096 or not re.fullmatch(r"[\w/:*.-]*", device, re.ASCII):
-            raise CorruptFileError("the device is no device string")
         # The trailing slash keeps the name as it is. It comes out different only if the file is wrong.
         with self.graph.device(device or None):
             operation = self.graph.create_op(op, inputs, attrs, name + "/", controls)
@@ -280,7 +279,7 @@ class _Builder:
         return Variable.from_ops(ref, initializer, snapshot, initial, raw["trainable"])
 
     def item(self, raw: Any, variables: list[Variable]) -> Any:
-        if isinstance(raw, (bool, int, str)):
+        if isinstance(raw, (bool, str)) or (isinstance(raw, int) and fits(raw)):
             return raw
         if isinstance(raw, dict) and len(raw) == 1:
             ((tag, value),) = raw.items()

@@ -22,6 +22,7 @@ from graphflow.framework.graph import Graph, Operation, Tensor
 from graphflow.framework.late_bindings import new_session
 from graphflow.framework.records import record
 from graphflow.framework.shapes import format_shape
+from graphflow.io.attributes import fits
 from graphflow.io.container import Container, bad, canonical_json, parse_json, read_container, write_container
 from graphflow.io.graph_json import graph_from_json, graph_to_json, is_variable
 
@@ -94,14 +95,20 @@ def save(
     if session is not None and session.graph is not graph:
         raise ArgumentError("save: the session runs another graph than the one to be saved")
     signature = {
-        "inputs": {k: _tensor_name(graph, v) for k, v in (inputs or {}).items()},
-        "outputs": {k: _tensor_name(graph, v) for k, v in (outputs or {}).items()},
+        "inputs": {_key(k): _tensor_name(graph, v) for k, v in (inputs or {}).items()},
+        "outputs": {_key(k): _tensor_name(graph, v) for k, v in (outputs or {}).items()},
     }
     operations = [op for op in graph.get_operations() if is_variable(op)] if session is not None else []
     # In one run, so that all values are of the same moment.
     values = session.run([op.outputs[0] for op in operations]) if operations else []
     write_model(path, graph, {op.name: (op, v) for op, v in zip(operations, values, strict=True)}, signature, step)
     return os.fspath(path)
+
+
+def _key(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"save: the name of an input or output is a text, not {name!r}")
+    return name
 
 
 def _tensor_name(graph: Graph, value: Any) -> str:
@@ -127,6 +134,8 @@ def write_model(
     if signature and any(signature.values()):
         metadata["graphflow.signature"] = canonical_json({k: dict(v) for k, v in signature.items()})
     if step is not None:
+        if not fits(int(step)):
+            raise ArgumentError(f"the step {step} does not fit into 64 bits")
         metadata["graphflow.step"] = str(int(step))
     metadata["graphflow.variables"] = canonical_json({name: op.name for name, (op, _) in variables.items()})
     for name, (op, value) in variables.items():
@@ -184,7 +193,7 @@ def step_of(container: Container) -> int | None:
     text = container.metadata.get("graphflow.step")
     if text is None:
         return None
-    if len(text) > 20 or not text.lstrip("-").isdecimal():
+    if len(text) > 20 or not text.removeprefix("-").isdecimal():
         bad(container.path, f"the step {text[:40]!r} is no integer")
     return int(text)
 

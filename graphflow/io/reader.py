@@ -85,4 +85,5 @@ def list_variables(ckpt_dir_or_file: str | os.PathLike[str]) -> list[tuple[str, 
 
 def load_variable(ckpt_dir_or_file: str | os.PathLike[str], name: str) -> np.ndarray[Any, Any]:
     """One value of a checkpoint. `name` may end in ``:0``."""
-    return load_checkpoint(ckpt_dir_or_file).get_tensor(name[:-2] if name.endswith(":0") else name)
+    reader = load_checkpoint(ckpt_dir_or_file)
+    return reader.get_tensor(name[:-2] if name.endswith(":0") and not reader.has_tensor(name) else name)

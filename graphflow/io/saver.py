@@ -281,10 +281,15 @@ class Saver:
 def _by_name(chosen: Any) -> dict[str, Operation]:
     """The operations of variables by their names in the checkpoint."""
     if isinstance(chosen, Mapping):
-        return {str(name): _operation(v) for name, v in chosen.items()}
+        found: dict[str, Operation] = {}
+        for name, v in chosen.items():
+            if str(name) in found:
+                raise ArgumentError(f"At least two variables are to have the name {str(name)!r} in the checkpoint")
+            found[str(name)] = _operation(v)
+        return found
     if not isinstance(chosen, Iterable) or isinstance(chosen, (str, bytes)):
         raise TypeError(f"Variables to save should be passed in a dict or a list: {chosen!r}")
-    found: dict[str, Operation] = {}
+    found = {}
     for v in chosen:
         op = _operation(v)
         if found.setdefault(op.name, op) is not op:
