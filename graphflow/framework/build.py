@@ -12,6 +12,7 @@ from graphflow.framework import context
 from graphflow.framework.dtypes import DType, as_dtype, bool_, float32, int32, int64, string
 from graphflow.framework.errors import ArgumentError, DTypeError
 from graphflow.framework.graph import Graph
+from graphflow.framework.mapped_file import check_unchanged
 from graphflow.framework.registry import NO_ATTRS, OpDef, TensorValue, lookup
 from graphflow.framework.tensor import Operation, Tensor
 
@@ -32,6 +33,7 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray[Any, Any]:
     if isinstance(value, TensorValue):
         value = value.array
     if isinstance(value, (np.ndarray, np.generic)):
+        check_unchanged(value)
         array = np.asarray(value)
         found = as_dtype(array.dtype)
         # Kernels read numbers in the machine's byte order; arrays read from files may have the other one.

@@ -6,7 +6,7 @@
 
 The first entry of ``__metadata__`` is the sha256 of length and header (itself read as zeros), so no bit of either can
 change unseen; ``graphflow.tensor_sha256`` covers the data. Nothing is allocated by what a header claims: tensors are
-views of the mapped file, made after all claims have been held against its size.
+views of the file, mapped or read, made after all claims have been held against its size.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import mmap
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import field
@@ -24,6 +23,7 @@ import numpy as np
 
 from graphflow.framework.dtypes import DType, as_dtype
 from graphflow.framework.errors import CorruptFileError, FormatError, VersionError
+from graphflow.framework.mapped_file import MappedArray, MappedFile, is_own
 from graphflow.framework.records import record
 from graphflow.io.durable import write_durably
 
@@ -130,17 +130,20 @@ class Entry:
 
 @record
 class Container:
-    """A file that has been validated. Its arrays are copy-on-write views of the mapped file (strings are copied)."""
+    """A validated file. `tensor(name)` gives views of it, copy-on-write if it is mapped (strings are copied)."""
 
     path: str
     metadata: dict[str, str]
     entries: dict[str, Entry]
     _data: memoryview = field(repr=False)
     _digests: dict[str, str] = field(repr=False)
+    _mapped: MappedFile | None = field(repr=False)
 
     def tensor(self, name: str) -> np.ndarray[Any, Any]:
-        """The array `name`. KeyError if there is none."""
+        """The array `name`. KeyError if there is none; FormatError if the file has been written since it was mapped."""
         entry = self.entries[name]
+        if self._mapped is not None:
+            self._mapped.check()
         # A view: opening a file of gigabytes reads only the pages that are used.
         raw = np.frombuffer(self._data[entry.start : entry.end], np.uint8)
         if entry.strings:
@@ -148,7 +151,8 @@ class Container:
         # Checked per tensor when it is read: kernels rely on 0 and 1.
         if entry.dtype.is_bool and raw.size and raw.max() > 1:
             bad(self.path, f"tensor '{name}' is bool and holds other bytes than 0 and 1")
-        return raw.view(entry.dtype.numpy_dtype).reshape(entry.shape)
+        found = raw.view(entry.dtype.numpy_dtype).reshape(entry.shape)
+        return found if self._mapped is None else found.view(MappedArray)
 
     def verify(self) -> None:
         """CorruptFileError unless the bytes of every tensor have the recorded checksum."""
@@ -161,8 +165,10 @@ def bad(path: str, what: str) -> NoReturn:
     raise CorruptFileError(f"{path}: {what}")
 
 
-def read_container(path: str | os.PathLike[str], verify: bool = True) -> Container:
+def read_container(path: str | os.PathLike[str], verify: bool = True, memory_map: bool | None = None) -> Container:
     """Opens a file that `write_container` made. `verify` False leaves out the checksums of the tensors' bytes.
+
+    `memory_map`: False reads the file as a whole; None does so with a file of another user, who may write it at any time.
 
     Raises:
         FormatError: the file is something else, damaged (CorruptFileError) or too new (VersionError).
@@ -174,7 +180,10 @@ def read_container(path: str | os.PathLike[str], verify: bool = True) -> Contain
         if size < 8:
             bad(name, f"{size} bytes are too few for a graphflow file")
         # Copy-on-write: whoever writes into a view changes his copy of the page, never the file.
-        whole = memoryview(mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_COPY))
+        mapped = MappedFile(name, f.fileno()) if memory_map or (memory_map is None and is_own(f.fileno())) else None
+        whole = memoryview(bytearray(f.read()) if mapped is None else mapped)
+    if len(whole) != size:
+        bad(name, f"it changes from {size:,} to {len(whole):,} bytes while it is read")
     length = int.from_bytes(whole[:8], "little")
     # Before anything of that length is read.
     if length > size - 8 or length > MAX_HEADER:
@@ -193,7 +202,7 @@ def read_container(path: str | os.PathLike[str], verify: bool = True) -> Contain
     # A tensor without a checksum, or a checksum without a tensor, means that somebody has changed the file.
     if digests.keys() != entries.keys():
         bad(name, "the table of checksums does not name the tensors of the file")
-    container = Container(name, metadata, entries, data, digests)
+    container = Container(name, metadata, entries, data, digests, mapped)
     if verify:
         container.verify()
     return container

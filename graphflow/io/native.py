@@ -46,7 +46,7 @@ class Signature:
 
 @record(frozen=True)
 class Loaded:
-    """What a file held. `variables` maps the name of each variable's operation to its value."""
+    """What a file held. `variables` maps the name of each variable's operation to its value (see `load` on mapped files)."""
 
     path: str
     graph: Graph
@@ -143,7 +143,7 @@ def write_model(
     write_container(path, tensors, metadata)
 
 
-def load(path: str | os.PathLike[str], verify: bool = True) -> Loaded:
+def load(path: str | os.PathLike[str], verify: bool = True, memory_map: bool | None = None) -> Loaded:
     """Reads a file that `save` wrote into a new graph.
 
     Everything a file claims is checked before anything is built from it; no content is ever evaluated as code.
@@ -152,13 +152,17 @@ def load(path: str | os.PathLike[str], verify: bool = True) -> Loaded:
         path: of the file.
         verify: False leaves out the checksums of the tensors' bytes, so that a large file opens at once. (The header's
             is always checked.)
+        memory_map: True leaves the values of variables in the file, which is mapped, until a session or somebody else copies
+            them; False reads it at once. None maps files of this user. Whoever overwrites or cuts a mapped file (instead of
+            replacing it, as `save` does) makes its arrays unreadable: sessions raise FormatError then, as far as they can
+            know before they read; other readers, and those that are at it, may end with the signal SIGBUS.
 
     Raises:
         FormatError: not a graphflow file, or damaged (CorruptFileError), or of a newer graphflow (VersionError,
             UnknownOpError).
         OSError: it cannot be read.
     """
-    container = read_container(path, verify)
+    container = read_container(path, verify, memory_map)
     text = container.metadata.get("graphflow.graph")
     if text is None:
         raise FormatError(f"{container.path}: holds values of variables but no graph; restore them with train.Saver")

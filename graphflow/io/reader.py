@@ -43,7 +43,7 @@ class CheckpointReader:
 
     def get_tensor(self, tensor_str: str) -> np.ndarray[Any, Any]:
         """A copy of the value `tensor_str`. NotFoundError if there is none."""
-        return self.view(tensor_str).copy()
+        return np.array(self.view(tensor_str))
 
     def view(self, name: str) -> np.ndarray[Any, Any]:
         """The value `name` as a view of the mapped file, which may be unaligned."""

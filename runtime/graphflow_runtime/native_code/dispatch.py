@@ -34,6 +34,7 @@ import numpy as np
 
 from graphflow.framework import environment
 from graphflow.framework.errors import CompileError
+from graphflow.framework.mapped_file import MappedArray
 from graphflow_compiler.codegen.jit.engine import PendingUnits, add_symbol, compile_units, external_symbols
 from graphflow_compiler.codegen.jit.fork_safe_locks import lock_held_by_forks
 from graphflow_runtime.native_code.dispatch_run_text import NO_MEMORY as NO_MEMORY
@@ -75,8 +76,8 @@ class Builtins:
         #: ``run(control address, *feeds)``: the list of results, or the status.
         self.run: Callable[..., Any] = self._new(ctypes.addressof(self._run), (), None)
         # The LLVM text knows these by their place: types 0 to 2, the two bools, the function that makes results, the index that
-        # reads a 0-d array, None.
-        self._things = (np.ndarray, float, int, True, False, np.empty, (), None)
+        # reads a 0-d array, None, arrays of mapped files.
+        self._things = (np.ndarray, float, int, True, False, np.empty, (), None, MappedArray)
         self._objects = np.array([id(thing) for thing in self._things], np.int64)
         #: The address of what the builtins compare with and call.
         self.objects = self._objects.ctypes.data

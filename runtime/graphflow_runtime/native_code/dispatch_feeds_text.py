@@ -71,13 +71,23 @@ done:
 # A Py_buffer has 80 bytes: memory at 0, owner at 8, size of an element at 24, rank at 36, format at 40, sizes at 48. A refused
 # view gets no owner, so that to release it does nothing. Alignment is checked because no flag of the protocol asks for it, and
 # a format of one character means the native byte order.
+# Whether a mapped file is still what was mapped, Python finds out: its arrays are refused here.
 _BORROW = """
-define internal ptr @borrow(ptr %object, ptr %spec, ptr %view) {
+define internal ptr @borrow(ptr %object, ptr %spec, ptr %objects, ptr %view) {
+  %p_mapped = getelementptr ptr, ptr %objects, i64 8
+  %mapped_type = load ptr, ptr %p_mapped
+  %p_type = getelementptr i8, ptr %object, i64 8
+  %type = load ptr, ptr %p_type
+  %is_mapped = icmp eq ptr %type, %mapped_type
+  br i1 %is_mapped, label %none, label %ask
+ask:
   %r = call i32 @PyObject_GetBuffer(ptr %object, ptr %view, i32 60) ; FORMAT | ND | STRIDES | C_CONTIGUOUS
   %bad = icmp ne i32 %r, 0
   br i1 %bad, label %refused, label %got
 refused:
   call void @PyErr_Clear()
+  br label %none
+none:
   %p_none = getelementptr i8, ptr %view, i64 8
   store ptr null, ptr %p_none
   ret ptr null

@@ -125,7 +125,7 @@ by_number: ; before the buffer, which a number would refuse with an exception th
   %is_number = icmp ne ptr %made_cell, null
   br i1 %is_number, label %found, label %by_buffer
 by_buffer:
-  %borrowed = call ptr @borrow(ptr %object, ptr %spec, ptr %view)
+  %borrowed = call ptr @borrow(ptr %object, ptr %spec, ptr %objects, ptr %view)
   %lent = icmp ne ptr %borrowed, null
   br i1 %lent, label %found, label %drop_feeds
 found:

@@ -11,6 +11,7 @@ from graphflow.framework.build import as_array
 from graphflow.framework.errors import DTypeError, FeedError, FeedTypeError
 from graphflow.framework.graph import Graph
 from graphflow.framework.indexed_slices import IndexedSlices
+from graphflow.framework.mapped_file import check_unchanged
 from graphflow.framework.shapes import SymDim, format_shape
 from graphflow.framework.tensor import Operation, Tensor
 
@@ -104,6 +105,7 @@ class FeedConverter:
             )
         if hasattr(value, "_as_graph_element"):
             raise FeedTypeError("The value of a feed cannot be a Variable: run it first and feed the result.")
+        check_unchanged(value)
         array = self._strings(value) if self.is_string else self._numbers(value)
         self.check(array.shape)
         return array
