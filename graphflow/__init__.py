@@ -31,7 +31,7 @@ from graphflow.version import __version__ as __version__
 _HOMES = _homes("")
 __all__ = sorted({*_HOMES, *_NAMESPACES})
 _module_aliases.install()
-_late_bindings.add_op_library(lambda: _importlib.import_module("graphflow.ops"))
+_late_bindings.bind_op_library(lambda: _importlib.import_module("graphflow.ops"))
 _late_bindings.bind_session(lambda: _importlib.import_module("graphflow_runtime.session.session").Session)
 
 
@@ -51,7 +51,7 @@ def __getattr__(name: str) -> _Any:
     if name in _HOMES:
         value = _namespace.resolve(*_HOMES[name])
     elif name in _NAMESPACES:
-        _late_bindings.load_op_libraries()
+        _late_bindings.op_library()
         value = _importlib.import_module(_NAMESPACES[name])
     else:
         raise AttributeError(f"module 'graphflow' has no attribute {name!r}{_namespace.near(name, __all__)}")

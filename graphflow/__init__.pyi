@@ -111,9 +111,10 @@ from graphflow.ops.array.scatter import (
     tensor_scatter_update as tensor_scatter_update, unsorted_segment_sum as unsorted_segment_sum,
 )
 from graphflow.ops.random.sampling import (
-    get_seed as get_seed, multinomial as multinomial, random_normal as random_normal, random_shuffle as random_shuffle,
-    random_uniform as random_uniform, set_random_seed as set_random_seed, truncated_normal as truncated_normal,
+    get_seed as get_seed, random_normal as random_normal, random_uniform as random_uniform,
+    set_random_seed as set_random_seed, truncated_normal as truncated_normal,
 )
+from graphflow.ops.random.choices import multinomial as multinomial, random_shuffle as random_shuffle
 from graphflow.ops.control_flow.control import (
     Assert as Assert, Print as Print, check_numerics as check_numerics, group as group, no_op as no_op,
     numpy_function as numpy_function, py_func as py_func, tuple as tuple,

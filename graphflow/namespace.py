@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from graphflow.framework.late_bindings import load_op_libraries
+from graphflow.framework.late_bindings import op_library
 from graphflow.public_names import homes
 
 
@@ -32,8 +32,8 @@ def namespace(name: str, members: dict[str, Any]) -> tuple[Callable[[str], Any],
 
 def resolve(module: str, attribute: str) -> Any:
     """The value of a public name."""
-    # Ops install Tensor's operators and register themselves: whatever makes tensors needs all of them.
-    load_op_libraries()
+    # Whatever makes tensors needs their operators, which come with the library.
+    op_library()
     return getattr(importlib.import_module(module), attribute)
 
 

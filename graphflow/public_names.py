@@ -78,8 +78,9 @@ PUBLIC: dict[str, dict[str, str]] = {
             tensor_scatter_update unsorted_segment_sum
         """,
         "graphflow.ops.random.sampling": """
-            get_seed multinomial random_normal random_shuffle random_uniform set_random_seed truncated_normal
+            get_seed random_normal random_uniform set_random_seed truncated_normal
         """,
+        "graphflow.ops.random.choices": "multinomial random_shuffle",
         "graphflow.ops.control_flow.control": """
             Assert Print check_numerics group no_op numpy_function py_func tuple verify_tensor_all_finite
         """,
@@ -259,8 +260,9 @@ PUBLIC: dict[str, dict[str, str]] = {
     },
     "random": {
         "graphflow.ops.random.sampling": """
-            categorical get_seed multinomial normal set_random_seed set_seed shuffle truncated_normal uniform
+            get_seed normal set_random_seed set_seed truncated_normal uniform
         """,
+        "graphflow.ops.random.choices": "categorical multinomial shuffle",
     },
     "regularizers": {
         "graphflow.variables.regularizers": """

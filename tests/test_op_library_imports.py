@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import textwrap
 from collections.abc import Mapping
 
 import networkx
 import pytest
 
 from graphflow.framework.registry import all_ops
+from graphflow.ops.op_families import FAMILIES
+from tests.test_import import in_child
 from tests.test_layering import MODULES, covers, imports_of
 
 OPS = ("graphflow.ops",)
@@ -26,14 +30,15 @@ ROOMS = {
     "nn": ("_define", "array", "math", "random"),
     "sparse": ("_define", "array", "math"),
     "operators": ("_define", "array", "math"),
+    "op_families": (),
 }
 
 
 def library_imports(sources: Mapping[str, str], packages: frozenset[str]) -> dict[str, set[str]]:
     """What each module imports of the others: at the top, in functions, for type checkers or by ``import_module("...")``.
 
-    (That Python runs a package's own `__init__` first is left out: those of the rooms are empty, and the list of all families
-    in graphflow/ops/__init__.py, which no family imports, is read before the first family whatever that one imports.)
+    (That Python runs a package's own `__init__` first is left out: those of the rooms are empty, and graphflow/ops/__init__.py,
+    which no family imports, is read before the first family whatever that one imports.)
     """
     known = frozenset(sources)
     return {
@@ -65,15 +70,20 @@ LIBRARY = {m: path.read_text(encoding="utf-8") for m, path in MODULES.items() if
 BELOW = {m: path.read_text(encoding="utf-8") for m, path in MODULES.items() if covers(("graphflow.framework",), m)}
 PACKAGES = frozenset(m for m in LIBRARY if MODULES[m].name == "__init__.py")
 LIBRARY_IMPORTS = library_imports(LIBRARY, PACKAGES)
-#: The one module that imports by computed names: it stands above the rules, all of which it may import.
-LOADER = "graphflow.autodiff.rule_loader"
-LIBRARY_IMPORTS[LOADER] |= {m for m in LIBRARY if covers(("graphflow.autodiff.rules",), m)}
+#: The modules that import by computed names, and what: they stand above all of that.
+LOADERS = {
+    "graphflow.autodiff.rule_loader": {m for m in LIBRARY if covers(("graphflow.autodiff.rules",), m)},
+    "graphflow.ops": {m for m in LIBRARY if covers(OPS, m)} - {"graphflow.ops", "graphflow.ops.operators"},
+}
+for loader, loaded in LOADERS.items():
+    LIBRARY_IMPORTS[loader] |= loaded
 
 
 def test_families_form_no_circle() -> None:
     """Nor do they through what is below them: the table of ops must not load the library."""
     everything = library_imports(LIBRARY | BELOW, PACKAGES)
-    everything[LOADER] |= LIBRARY_IMPORTS[LOADER]
+    for loader, loaded in LOADERS.items():
+        everything[loader] |= loaded
     assert [c for c in circles(everything) if any(covers(OPS + AUTODIFF, m) for m in c)] == []
 
 
@@ -82,7 +92,7 @@ def test_families_import_no_gradients() -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("module", sorted(set(LIBRARY) - {LOADER}))
+@pytest.mark.parametrize("module", sorted(set(LIBRARY) - set(LOADERS)))
 def test_families_hide_no_imports(module: str) -> None:
     assert hidden_imports(LIBRARY[module]) == []
 
@@ -98,10 +108,68 @@ def test_definition_helpers_register_nothing() -> None:
     assert not [op.name for op in all_ops() if op.module.startswith("graphflow.ops._define")]
 
 
-def test_every_family_is_on_the_list() -> None:
-    """An op that no list names would be there only if something else happened to import it."""
-    families = {m for m in LIBRARY if covers(OPS, m) and not covers(("graphflow.ops._define",), m)} - PACKAGES
-    assert families == LIBRARY_IMPORTS["graphflow.ops"]
+def test_every_op_is_on_the_list(request: pytest.FixtureRequest) -> None:
+    """An op that the list does not name would be there only if something else happened to import its family."""
+    families: dict[str, list[str]] = {}
+    for module in sorted(m for m in LIBRARY if covers(OPS, m)):
+        importlib.import_module(module)
+    for op in all_ops():
+        if op.module.startswith("graphflow.ops."):
+            families.setdefault(op.module.removeprefix("graphflow.ops."), []).append(op.name)
+    if request.config.getoption("--update-golden"):
+        path = MODULES["graphflow.ops.op_families"]
+        lines = [line for family in sorted(families) for line in _entry(family, " ".join(families[family]))]
+        head = path.read_text(encoding="utf-8").partition("FAMILIES")[0]
+        path.write_text(f"{head}FAMILIES: dict[str, str] = {{\n" + "\n".join(lines) + "\n}\n", encoding="utf-8")
+    else:
+        listed = {family: ops.split() for family, ops in FAMILIES.items()}
+        assert listed == families, "run pytest tests/test_op_library_imports.py --update-golden"
+
+
+def _entry(family: str, ops: str) -> list[str]:
+    """One line of `FAMILIES`, or several."""
+    if len(ops) + len(family) < 112:
+        return [f'    "{family}": "{ops}",']
+    return [f'    "{family}": """', *textwrap.wrap(ops, 112, initial_indent=" " * 8, subsequent_indent=" " * 8), '    """,']
+
+
+def test_an_op_loads_its_family_alone() -> None:
+    code = """
+        import sys
+        import graphflow as tf
+        from graphflow.framework.registry import lookup
+        lookup("Cumsum")
+        print(sorted({"graphflow.ops.math.cumulative", "graphflow.ops.nn.softmax"} & set(sys.modules)))
+        lookup("Softmax")
+        print("graphflow.ops.nn.softmax" in sys.modules)
+    """
+    assert in_child(code) == "['graphflow.ops.math.cumulative']\nTrue"
+
+
+def test_ops_of_users_do_not_take_names_of_ops_that_are_not_loaded_yet() -> None:
+    code = """
+        import graphflow as tf
+        from graphflow.custom_ops import OpDef, register
+        from graphflow.framework.registry import lookup
+        add = lookup("AddV2")
+        try:
+            register(OpDef("Cumsum", add.kind, add.infer, add.reference, add.samples))
+        except ValueError as e:
+            print(e)
+        print(lookup("Cumsum").module)
+    """
+    assert in_child(code) == "op 'Cumsum' is registered twice\ngraphflow.ops.math.cumulative"
+
+
+def test_tensors_have_operators_before_any_family_is_loaded() -> None:
+    code = """
+        import graphflow as tf
+        x = tf.placeholder(tf.float32, [2, 2])
+        print((-x @ x).op.type, (x[0] < 1).op.type, (~(x > 2)).op.type, (2 ** abs(x)).op.type)
+        slices = tf.IndexedSlices(x, tf.constant([1, 1]), tf.constant([3, 2]))
+        print(tf.Session().run(tf.convert_to_tensor(slices), {x: [[1, 2], [3, 4]]}).tolist())
+    """
+    assert in_child(code) == "MatMul Less LogicalNot Pow\n[[0.0, 0.0], [4.0, 6.0], [0.0, 0.0]]"
 
 
 def test_every_file_of_rules_has_a_family() -> None:

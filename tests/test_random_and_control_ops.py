@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import graphflow as tf
-from graphflow.ops.random.sampling import categorical, get_seed
+from graphflow.ops.random.choices import categorical
+from graphflow.ops.random.sampling import get_seed
 
 BACKENDS = ("native", "reference")
 

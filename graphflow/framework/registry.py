@@ -11,7 +11,7 @@ import numpy as np
 
 from graphflow.framework.dtypes import DType, as_dtype
 from graphflow.framework.kinds import NO_ALGEBRA, Algebra, Kind, ShapeValue, Source, StateUpdate, TensorType
-from graphflow.framework.late_bindings import load_op_libraries
+from graphflow.framework.late_bindings import op_library
 from graphflow.framework.records import record
 from graphflow.framework.shapes import Dim, DimPolicy, Shape
 
@@ -204,9 +204,10 @@ def register(op: OpDef) -> OpDef:
     """Adds `op` to the table; its module-level name is the handle to build it with: ``build(op, inputs, attrs)``."""
     import sys
 
-    if op.name in _OPS:
-        raise ValueError(f"op {op.name!r} is registered twice")
     module = str(sys._getframe(1).f_globals.get("__name__", ""))
+    # The library's own op of that name may not be loaded yet.
+    if op.name in _OPS or op_library().family_of(op.name) not in (None, module):
+        raise ValueError(f"op {op.name!r} is registered twice")
     # The caller's module, so that no definition has to name its own file.
     object.__setattr__(op, "module", module)
     _OPS[op.name] = op
@@ -221,13 +222,13 @@ def is_own(op: OpDef) -> bool:
 def lookup(name: str) -> OpDef:
     """The op called `name`. Raises KeyError with close matches."""
     found = _OPS.get(name)
-    # The library is loaded only when a name is missing.
     if found is None:
-        load_op_libraries()
+        op_library().load(name)
         found = _OPS.get(name)
     if found is None:
         import difflib
 
+        op_library().load_all()
         near = difflib.get_close_matches(name, _OPS, 3)
         raise KeyError(f"no op is called {name!r}" + (f"; close: {', '.join(near)}" if near else ""))
     return found
@@ -235,7 +236,7 @@ def lookup(name: str) -> OpDef:
 
 def all_ops() -> Iterator[OpDef]:
     """Every registered op, by name."""
-    load_op_libraries()
+    op_library().load_all()
     return iter([_OPS[name] for name in sorted(_OPS)])
 
 

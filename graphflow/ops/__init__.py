@@ -1,50 +1,33 @@
-"""The op library: one `OpDef` per op, in rooms for each kind of work. Importing this package registers every op."""
+"""The op library: one `OpDef` per op, in rooms for each kind of work; families are loaded when one of their ops is wanted.
+
+Most programs use a third of the library, and loading all of it would take a fifth of a short process. A function that users
+call loads its family by being imported; an op that is asked for by its name is found in `op_families.FAMILIES`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
 
 from graphflow.ops import operators
-from graphflow.ops.array import (
-    axis,
-    concat,
-    diagonal,
-    fill,
-    gather,
-    identity,
-    indexing,
-    movement,
-    one_hot_where_unique,
-    pad,
-    range,
-    reshape,
-    row_positions,
-    row_updates,
-    scatter,
-    shape,
-    slice_gradient,
-    slicing,
-    source,
-    split,
-    strided_slice,
-)
-from graphflow.ops.control_flow import assertions, control
-from graphflow.ops.math import (
-    add_n,
-    argmax,
-    binary,
-    bitwise,
-    cast,
-    clip,
-    compare,
-    cumulative,
-    einsum,
-    matmul,
-    reduce,
-    select,
-    statistics,
-    sum_to_like,
-    top_k,
-    trigonometry,
-    unary,
-)
-from graphflow.ops.nn import activation, bias, cross_entropy, dropout, embedding, normalization, sigmoid_cross_entropy, softmax
-from graphflow.ops.random import orthogonal, sampling
-from graphflow.ops.sparse import sparse_placeholder
-from graphflow.ops.state import optimizer_updates, rows, variable
+from graphflow.ops.op_families import FAMILIES
+
+_family_of = {op: family for family, ops in FAMILIES.items() for op in ops.split()}
+
+
+def family_of(op: str) -> str | None:
+    """The module that registers the op of the library called `op`; None if there is none."""
+    family = _family_of.get(op)
+    return None if family is None else f"{__name__}.{family}"
+
+
+def load(op: str) -> None:
+    """Has the op of the library called `op` registered, if there is one."""
+    family = family_of(op)
+    if family is not None:
+        import_module(family)
+
+
+def load_all() -> None:
+    """Has every op of the library registered."""
+    for family in FAMILIES:
+        import_module(f"{__name__}.{family}")

@@ -14,9 +14,6 @@ from graphflow.framework.graph import Graph, Operation, Tensor
 from graphflow.framework.graph_keys import GraphKeys
 from graphflow.framework.indexed_slices import IndexedSlices
 from graphflow.framework.shapes import TensorShape
-from graphflow.ops.array.one_hot_where_unique import unique
-from graphflow.ops.array.scatter import unsorted_segment_sum
-from graphflow.ops.array.shape import shape
 from graphflow.ops.control_flow.control import group
 from graphflow.ops.math.cast import cast
 from graphflow.ops.state.variable import assign_add
@@ -193,6 +190,11 @@ class Optimizer:
 
     def _apply_sparse_duplicate_indices(self, grad: IndexedSlices, var: Any) -> Any:
         """Applies rows of a gradient whose indices may repeat: adds repeated rows up, then calls `_apply_sparse`."""
+        # Here: these families are for sparse gradients only.
+        from graphflow.ops.array.one_hot_where_unique import unique
+        from graphflow.ops.array.scatter import unsorted_segment_sum
+        from graphflow.ops.array.shape import shape
+
         indices, position = unique(grad.indices)
         values = unsorted_segment_sum(grad.values, position, shape(indices)[0])
         return self._apply_sparse(IndexedSlices(values, indices, grad.dense_shape), var)

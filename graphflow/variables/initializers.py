@@ -13,11 +13,9 @@ from graphflow.framework.errors import ArgumentError
 from graphflow.framework.shapes import TensorShape
 from graphflow.framework.tensor import Tensor
 from graphflow.ops.array import fill
-from graphflow.ops.array.movement import transpose
 from graphflow.ops.array.reshape import reshape
 from graphflow.ops.array.source import CONST
 from graphflow.ops.random import sampling
-from graphflow.ops.random.orthogonal import orthonormal
 
 __all__ = [
     "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity", "Initializer", "LecunNormal",
@@ -233,6 +231,9 @@ class Orthogonal(Initializer):
     def make(self, shape: list[int], dtype: DType) -> Tensor:
         if len(shape) < 2:
             raise ArgumentError("The tensor to initialize must be at least two-dimensional")
+        from graphflow.ops.array.movement import transpose
+        from graphflow.ops.random.orthogonal import orthonormal
+
         rows, columns = math.prod(shape[:-1]), shape[-1]
         # Orthonormal columns need at least as many rows, so a wide matrix is the transpose of a tall one.
         q = orthonormal(sampling.random_normal([max(rows, columns), min(rows, columns)], dtype=dtype, seed=self.seed))

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.framework.build import build, convert_to_tensor, name_scope, register_tensor_conversion
-from graphflow.framework.dtypes import FLOATS, INTEGERS, DType, int32
+from graphflow.framework.build import build, convert_to_tensor, name_scope
+from graphflow.framework.dtypes import FLOATS, INTEGERS, int32
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.indexed_slices import IndexedSlices
 from graphflow.framework.kinds import Composite, Scatter, TensorType
@@ -159,14 +159,12 @@ def segment_sum(data: Any, segment_ids: Any, name: str | None = None) -> Tensor:
         return unsorted_segment_sum(d, i, count, name=scope)
 
 
-def _densify(value: IndexedSlices, dtype: DType | None, name: str | None) -> Tensor:
+def densify(value: IndexedSlices, name: str | None) -> Tensor:
+    """Slices as the tensor that they stand for, in which rows that no slice names are 0."""
     if value.dense_shape is None:
         raise ArgumentError(f"Tensor conversion requested for IndexedSlices without dense_shape: {value!r}")
     # Rows that occur more than once add up, as gradients must.
     return unsorted_segment_sum(value.values, value.indices, value.dense_shape[0], name=name)
-
-
-register_tensor_conversion(IndexedSlices, _densify)
 
 
 def _rows_at(base: Tensor, indices: Tensor, updates: Tensor, what: str) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,7 +13,6 @@ from graphflow_compiler.codegen.jit.compile_pool import Job, Refusal, begin, emi
 from graphflow_compiler.codegen.jit.fork_safe_locks import lock_held_by_forks
 from graphflow_compiler.codegen.jit.object_cache import key_of, object_cache
 from graphflow_compiler.codegen.jit.object_code import make_machine
-from graphflow_compiler.codegen.llvm.known_machines import check_machine
 from graphflow_compiler.codegen.llvm.llvm_text import Target, host_target
 
 _lock = lock_held_by_forks(llvm=True)  # LLVM's global state is not meant to be shared
@@ -132,6 +131,8 @@ def _known(target: Target | None) -> Target:
     """The target, or this machine. CompileError where LLVM would end the process."""
     if target is None:
         return host_target()
+    from graphflow_compiler.codegen.llvm.known_machines import check_machine
+
     check_machine(target.cpu, target.features)
     return target
 
