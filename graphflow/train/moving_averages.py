@@ -15,7 +15,7 @@ from graphflow.ops.control_flow.control import group
 from graphflow.ops.math.binary import minimum, pow
 from graphflow.ops.math.cast import cast
 from graphflow.ops.state.variable import assign_add, assign_sub
-from graphflow.train import slots
+from graphflow.train.slots import create_slot, create_zeros_slot
 from graphflow.variables.initializers import Zeros
 from graphflow.variables.scope import get_variable, variable_scope
 from graphflow.variables.variable import (
@@ -96,10 +96,10 @@ class ExponentialMovingAverage:
             with init_scope(var.graph):
                 if isinstance(var, Variable):
                     # The average of a variable starts at its initial value, so there is nothing to correct.
-                    shadow = slots.create_slot(var, var.initialized_value(), self._name)
+                    shadow = create_slot(var, var.initialized_value(), self._name)
                     var.graph.add_to_collection(GraphKeys.MOVING_AVERAGE_VARIABLES, var)
                 else:
-                    shadow = slots.create_zeros_slot(var, self._name)
+                    shadow = create_zeros_slot(var, self._name)
                     if self._zero_debias:
                         debias.add(var)
             self._averages[var] = shadow

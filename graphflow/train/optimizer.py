@@ -17,7 +17,7 @@ from graphflow.framework.shapes import TensorShape
 from graphflow.ops.control_flow.control import group
 from graphflow.ops.math.cast import cast
 from graphflow.ops.state.variable import assign_add
-from graphflow.train import slots
+from graphflow.train.slots import create_slot, create_slot_with_initializer, create_zeros_slot
 from graphflow.variables.variable import Variable, init_scope, trainable_variables
 
 GradientAndVariable = tuple[Any, Any]
@@ -238,7 +238,7 @@ class Optimizer:
     def _get_or_make_slot(self, var: Any, val: Tensor, slot_name: str, op_name: str) -> Any:
         named = self._slot_dict(slot_name)
         if var.op not in named:
-            named[var.op] = slots.create_slot(var, val, op_name)
+            named[var.op] = create_slot(var, val, op_name)
         return named[var.op]
 
     def _get_or_make_slot_with_initializer(
@@ -246,13 +246,13 @@ class Optimizer:
     ) -> Any:
         named = self._slot_dict(slot_name)
         if var.op not in named:
-            named[var.op] = slots.create_slot_with_initializer(var, initializer, shape, dtype, op_name)
+            named[var.op] = create_slot_with_initializer(var, initializer, shape, dtype, op_name)
         return named[var.op]
 
     def _zeros_slot(self, var: Any, slot_name: str, op_name: str) -> Any:
         named = self._slot_dict(slot_name)
         if var.op not in named:
-            named[var.op] = slots.create_zeros_slot(var, op_name)
+            named[var.op] = create_zeros_slot(var, op_name)
         return named[var.op]
 
     def _create_non_slot_variable(self, initial_value: Any, name: str, colocate_with: Any) -> Any:

@@ -15,7 +15,6 @@ import contextlib
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -23,11 +22,16 @@ from _thread import start_new_thread as _start_new_thread
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from graphflow.framework import environment
 from graphflow.framework.records import record
 from graphflow_compiler.codegen.jit.object_code import COMMAND, READY, answer_of, greeting, job_for, object_code
 from graphflow_compiler.processors import available_processors
+
+if TYPE_CHECKING:
+    # Loaded when a helper starts: processes that find their code in the cache start without it.
+    import subprocess
 
 _log = logging.getLogger("graphflow")
 
@@ -228,6 +232,8 @@ def _size(job: Job) -> int:
 
 def _process() -> subprocess.Popen[bytes]:
     """A new helper, which a Ctrl-C in the terminal does not reach: it is for the program that runs there. Raises OSError."""
+    import subprocess
+
     return subprocess.Popen(
         [sys.executable, "-S", "-c", COMMAND],
         stdin=subprocess.PIPE,
@@ -251,6 +257,8 @@ def _read(process: subprocess.Popen[bytes], count: int) -> bytes:
 
 def _status(process: subprocess.Popen[bytes]) -> int:
     """How a helper has ended that does not answer: by itself (0 or more) or by a signal (less); 1 where it lives on."""
+    import subprocess
+
     try:
         return process.wait(_GRACE)
     except subprocess.TimeoutExpired:

@@ -55,8 +55,6 @@ def _complaint(cpu: str, features: str, triple: str) -> str:
     """What LLVM says against a machine; nothing if it knows that."""
     if not os.path.basename(sys.executable or "").startswith("python"):
         return "it cannot be asked for, as Python is part of another program here"
-    import json  # here: most processes only ever compile for the machine that they are on
-
     given = json.dumps([[os.path.abspath(p) for p in sys.path], triple, cpu, features])
     command = [sys.executable, "-I", "-S", "-c", _ASK]
     try:
