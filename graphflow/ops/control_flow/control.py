@@ -13,7 +13,7 @@ import numpy as np
 from graphflow.framework import context
 from graphflow.framework.build import as_array, build, build_op, convert_to_tensor, name_scope
 from graphflow.framework.dtypes import ALL, FLOATS, DType, as_dtype, bool_, string
-from graphflow.framework.errors import ArgumentError, DTypeError
+from graphflow.framework.errors import ArgumentError, DTypeError, NumericError
 from graphflow.framework.graph import Graph
 from graphflow.framework.indexed_slices import IndexedSlices
 from graphflow.framework.kinds import Assertion, Composite, Elementwise, Host, NoOp, TensorType
@@ -307,7 +307,7 @@ def _numerics_infer(ctx: InferContext, attrs: MessageAttrs, x: TensorType) -> bu
 def _numerics_reference(attrs: MessageAttrs, x: Any) -> Any:
     found = [what for what, test in (("Inf", np.isinf), ("NaN", np.isnan)) if test(x).any()]
     if found:
-        raise ArgumentError(f"{attrs.message} : Tensor had {' and '.join(found)} values")
+        raise NumericError(message=f"{attrs.message} : Tensor had {' and '.join(found)} values")
     return x
 
 

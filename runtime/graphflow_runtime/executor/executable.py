@@ -33,8 +33,11 @@ class Executable(Protocol):
     def shortcut(self) -> LaunchDescriptor | None:
         """The descriptor by which native code can repeat the last run, for feeds of the same shapes; None if it cannot."""
 
-    def failed(self, control: LaunchDescriptor, status: int) -> Exception:
-        """What to raise for the status of a native run."""
+    def failed(self, plan: Plan, status: int, values: Sequence[Any] | None) -> Exception:
+        """What to raise for the status of a native run of `plan` on these values (None: they are not to be looked at).
+
+        The caller holds the session's lock unless `values` is None.
+        """
 
     def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> Plan | None:
         """Compiles for feeds of these shapes, without running: the native plan, or None if there is none.

@@ -9,12 +9,21 @@ from graphflow.framework.graph import Operation, Tensor
 from graphflow.framework.shapes import TensorShape, to_public
 from graphflow_compiler.frontend import needed_operations
 
+#: Before the name of the op, as TensorFlow's messages have it.
+_NODE = "\n\t [[{{node "
 #: Most placeholders that one message names; the others are counted.
 _SHOWN = 8
 
 
-def describe(op: Operation, message: str) -> str:
-    return f"{message}\n  created at {op.created_at}\n\t [[{{{{node {op.name}}}}}]]"
+def describe(op: Operation, message: str, kernel: str = "") -> str:
+    """What happened, where the op was made, and (a line of its own) the kernel that it is part of."""
+    return f"{message}\n  created at {op.created_at}{kernel}{_NODE}{op.name}}}}}]]"
+
+
+def with_kernel(text: str, kernel: str) -> str:
+    """The text that `describe` made, with a line on the kernel."""
+    before, node, after = text.rpartition(_NODE)
+    return f"{before}{kernel}{node}{after}" if node else text
 
 
 def uninitialized(names: Sequence[str]) -> UninitializedVariableError:

@@ -121,7 +121,7 @@ class CallSlot:
     Args:
         form, members: the structure of the results (see `structure`).
         slow: the Python function that gets the values otherwise; it may `bind` the slot to a descriptor.
-        failed: raises for (status, descriptor) of a run that failed, or for NO_MEMORY alone.
+        failed: raises for (status, descriptor, the values) of a run that failed, or for NO_MEMORY alone.
     """
 
     def __init__(self, form: int, members: Sequence[int], slow: Callable[..., Any], failed: Callable[..., Any]) -> None:

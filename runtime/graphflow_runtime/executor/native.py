@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphflow.framework.dtypes import DType, bfloat16
-from graphflow.framework.errors import CompileError, InternalError, InvalidArgumentError, NumericError, OutOfMemoryError
+from graphflow.framework.errors import CompileError, InternalError, OutOfMemoryError
 from graphflow.framework.graph import Graph, Operation, Tensor
 from graphflow.framework.records import record
 from graphflow.framework.shapes import evaluate
@@ -25,6 +25,7 @@ from graphflow_compiler.planning.profile_entry import profile_entry_text
 from graphflow_compiler.planning.threaded_entry import LAUNCH_WORDS, PARALLEL, plan_nanoseconds, step_flags, threaded_entry_text
 from graphflow_runtime.executor.failures import uninitialized
 from graphflow_runtime.executor.launch_descriptor import LaunchDescriptor
+from graphflow_runtime.executor.native_failures import explained
 from graphflow_runtime.executor.threads import Pool, is_being_made, pool, wanted_threads
 from graphflow_runtime.memory import aligned_bytes
 from graphflow_runtime.native_code.dispatch import MISMATCH, NO_MEMORY
@@ -301,8 +302,7 @@ def _cannot_compile(e: CompileError | RecursionError, plan: Plan | None) -> Cann
 
 class _Failure(Exception):
     def __init__(self, status: int) -> None:
-        # The entry returns step * 65536 + code, which comes back as a signed int.
-        self.step, self.code = divmod(status & 0xFFFFFFFF, 65536)
+        self.status = status
 
 
 class _Stale(Exception):
@@ -353,14 +353,15 @@ class NativeExecutable:
             self.last = None
             return None
         except _Failure as failure:
-            raise self.failure(bound.plan, failure) from None
+            raise self.failed(bound.plan, failure.status, values) from None
 
     def shortcut(self) -> LaunchDescriptor | None:
         return None if self.last is None or self.last.is_overdue else self.last.control
 
-    def failed(self, control: LaunchDescriptor, status: int) -> Exception:
-        """The exception for the status of a run of `control`, which may be bound to other sizes than the last run."""
-        return self.failure(control.plan, _Failure(status))
+    def failed(self, plan: Plan, status: int, values: Sequence[Any] | None) -> Exception:
+        """The exception for the status of a run of `plan`, which may not be that of the last run."""
+        again = self.reference(self.graph, self.fetches, self.feeds, self.store)
+        return explained(self.graph, plan, status, again, values)
 
     def run(self, feeds: Sequence[np.ndarray[Any, Any]], trace: Trace | None = None) -> list[Any]:
         """Results of the tensors among the fetches, for feeds that are contiguous arrays of the right dtype."""
@@ -378,7 +379,7 @@ class NativeExecutable:
                 self.last = None
                 continue
             except _Failure as failure:
-                raise self.failure(bound.plan, failure) from None
+                raise self.failed(bound.plan, failure.status, feeds) from None
             if results is None:
                 raise InternalError(message="the plan refused arrays that were made for it")
             return [
@@ -474,17 +475,3 @@ class NativeExecutable:
         for c in self.plans.values():
             if c.plan is plan:
                 c.profile = explain
-
-    def failure(self, plan: Plan, failure: _Failure) -> InvalidArgumentError:
-        step = plan.steps[failure.step]
-        what = next((f for f in step.failures if f.code == failure.code), None)
-        name, message = (what.op, what.message) if what is not None else (step.origin[-1], "a check failed")
-        try:
-            op: Operation | None = self.graph.get_operation_by_name(name)
-        except (KeyError, ValueError):
-            op = None
-        # Only the message tells a check of numbers (NaN, infinity) from other checks.
-        error = NumericError if "Tensor had" in message else InvalidArgumentError
-        where = f"\n  created at {op.created_at}" if op is not None else ""
-        fused = f"\n  fused into the kernel of {', '.join(step.origin[:8])}" if len(step.origin) > 1 else ""
-        return error(op=op, node_def=op, message=f"{message}{where}{fused}\n\t [[{{{{node {name}}}}}]]")

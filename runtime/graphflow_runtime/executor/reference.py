@@ -13,16 +13,15 @@ from graphflow.framework.dtypes import as_dtype
 from graphflow.framework.errors import (
     GraphFlowError,
     InvalidArgumentError,
-    NumericError,
     OpError,
     OutOfMemoryError,
     OutOfRangeError,
     UnimplementedError,
+    UninitializedVariableError,
     UnknownError,
 )
 from graphflow.framework.graph import Graph, Operation, Tensor
 from graphflow.framework.kinds import (
-    Assertion,
     Contraction,
     Elementwise,
     Host,
@@ -74,13 +73,26 @@ class ReferenceExecutable:
     def shortcut(self) -> None:
         """Nor is there a native one."""
 
-    def failed(self, control: object, status: int) -> Exception:
+    def failed(self, plan: object, status: int, values: object) -> Exception:
         raise AssertionError("no native run of this")
 
     def run(self, feeds: Sequence[Array], trace: Trace | None = None) -> list[Array]:
         """Values of the tensors among the fetches."""
         self.store.begin_run(self.random_ops)
         return _Run(self, dict(zip(self.feeds, feeds, strict=True)), trace).result()
+
+    def error(self, feeds: Sequence[Array]) -> OpError | None:
+        """How the last run fails if it is done once more; None if it does not, or has effects that must not be repeated.
+
+        It counts as no run, draws the same random numbers again, and changes nothing.
+        """
+        if any(isinstance(op.op_def.kind, Host) and op.op_def.kind.stateful for op in self.operations):
+            return None
+        try:
+            _Run(self, dict(zip(self.feeds, feeds, strict=True))).compute_all()
+        except OpError as e:
+            return e
+        return None
 
     def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
         """There is nothing to compile."""
@@ -107,12 +119,15 @@ class _Run:
         # Now, because a run within this one (of a py_func) may execute the same ops.
         self.counts = {name: self.store.random[name] for name in executable.random_ops}
 
-    def result(self) -> list[Array]:
+    def compute_all(self) -> None:
         missing = [name for name in self.executable.reads if not self.store.is_initialized(name)]
         if missing:
             raise uninitialized(missing)
         for op in self.executable.operations:
             self.step(op)
+
+    def result(self) -> list[Array]:
+        self.compute_all()
         # Copies, made before variables are written: a fetch may be a variable's own array, which the store updates in place.
         results = [self.value(f).copy() for f in self.executable.fetches if isinstance(f, Tensor)]
         self.store.set(self.assigned)
@@ -156,8 +171,10 @@ class _Run:
             # Infinities and NaNs are results, as in native code, and nothing to warn of.
             with np.errstate(all="ignore"):
                 results = self.compute(op, kind) if self.trace is None else self.trace.operation(op, kind, self)
-        except OpError:
-            raise
+        except OpError as e:
+            if e.op is not None or isinstance(e, UninitializedVariableError):
+                raise
+            raise type(e)(op=op, node_def=op, message=describe(op, e.message)) from None  # the op's own, which knows no place
         except Exception as e:
             raise _run_error(op, kind, e) from (e if isinstance(kind, Host) else None)
         for t, r in zip(op.outputs, results, strict=True):
@@ -169,19 +186,12 @@ class _Run:
             return self.update(op, kind)
         inputs = [self.value(t) for t in op.inputs]
         _check_types(op, inputs)
-        if isinstance(kind, Assertion):
-            if not bool(np.all(inputs[0])):
-                shown = ", ".join(f"[{' '.join(map(str, a.ravel()[:8].tolist()))}]" for a in inputs[1:])
-                raise InvalidArgumentError(op=op, node_def=op, message=describe(op, f"assertion failed: {shown}"))
-            return []
         if isinstance(kind, Random):
             return [self.random(op, kind, inputs)]
         if isinstance(kind, Elementwise) and kind.check is not None:
             failed = kind.check(NumpyBuilder(), op.attrs, *np.broadcast_arrays(*inputs))
             if bool(np.any(failed)):
-                message = kind.failure(op.attrs)
-                error = NumericError if "Tensor had" in message else InvalidArgumentError
-                raise error(op=op, node_def=op, message=describe(op, message))
+                raise InvalidArgumentError(op=op, node_def=op, message=describe(op, kind.failure(op.attrs)))
         assert op.op_def.reference is not None, f"{op.type} has no reference"
         # Products, and host functions of ours that may multiply: not the user's own functions, whose BLAS is theirs to set.
         ours = isinstance(kind, Contraction) or (isinstance(kind, Host) and not kind.stateful)
@@ -252,7 +262,8 @@ def _run_error(op: Operation, kind: object, e: Exception) -> OpError:
     if isinstance(cause, OpError):
         return type(cause)(op=op, node_def=op, message=describe(op, str(e)))
     found = next((ours for theirs, ours in _ERRORS if isinstance(cause, theirs)), UnknownError)
-    what = f"{type(e).__name__}: {e}" if isinstance(kind, Host) and cause is e else str(e)
+    # Of a function of the user's own the class tells something; our texts tell all.
+    what = f"{type(e).__name__}: {e}" if isinstance(kind, Host) and cause is e and not isinstance(e, GraphFlowError) else str(e)
     return found(op=op, node_def=op, message=describe(op, what))
 
 

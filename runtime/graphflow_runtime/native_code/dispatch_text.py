@@ -53,6 +53,7 @@ done:
   ret ptr %result
 why:
   %code = load i32, ptr %status
+  %all = add i64 %n, 2
   switch i32 %code, label %tell [ i32 -1, label %refused i32 NO_MEMORY, label %no_memory ]
 refused:
   call void @Py_DecRef(ptr %owner)
@@ -61,10 +62,10 @@ slow:
   %other = call ptr @PyTuple_GetItem(ptr %self, i64 1)
   %slowly = call ptr @PyObject_VectorcallDict(ptr %other, ptr %args, i64 %n, ptr null)
   ret ptr %slowly
-no_memory: ; that alone is told
+no_memory: ; that alone is told, else also whose run it was, and on what
   br label %tell
 tell:
-  %things = phi i64 [ 1, %no_memory ], [ 2, %why ]
+  %things = phi i64 [ 1, %no_memory ], [ %all, %why ]
   %handler = call ptr @PyTuple_GetItem(ptr %self, i64 2)
   %wide = sext i32 %code to i64
   %code_object = call ptr @PyLong_FromLong(i64 %wide)
@@ -74,10 +75,24 @@ untold: ; for want of memory, which is then what is raised
   call void @Py_DecRef(ptr %owner)
   ret ptr null
 handle:
-  %arguments = alloca [2 x ptr]
+  %arguments = alloca ptr, i64 %all
   store ptr %code_object, ptr %arguments
   %second = getelementptr ptr, ptr %arguments, i64 1
   store ptr %owner, ptr %second
+  %third = getelementptr ptr, ptr %arguments, i64 2
+  br label %copy
+copy:
+  %k = phi i64 [ 0, %handle ], [ %k1, %copy_one ]
+  %copied = icmp eq i64 %k, %n
+  br i1 %copied, label %raise, label %copy_one
+copy_one:
+  %k1 = add i64 %k, 1
+  %p_from = getelementptr ptr, ptr %args, i64 %k
+  %argument = load ptr, ptr %p_from
+  %p_to = getelementptr ptr, ptr %third, i64 %k
+  store ptr %argument, ptr %p_to
+  br label %copy
+raise:
   %raising = call ptr @PyObject_VectorcallDict(ptr %handler, ptr %arguments, i64 %things, ptr null)
   call void @Py_DecRef(ptr %code_object)
   call void @Py_DecRef(ptr %owner)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphflow.framework.errors import FeedError, OpError, OutOfMemoryError
+from graphflow.framework.errors import FeedError, OpError, OutOfMemoryError, SessionClosedError
 from graphflow.framework.graph import Operation, Tensor
 from graphflow_runtime.executor.executable import Executable
 from graphflow_runtime.executor.launch_descriptor import LIST, SINGLE, TUPLE, CallSlot, LaunchDescriptor
@@ -121,11 +121,16 @@ class PreparedCall:
         count, in_order, slow = len(order), itemgetter(*order), self._slow  # at least two: one value is never out of order
         return _named(lambda *values: call(*in_order(values)) if len(values) == count else slow(*values))
 
-    def _failed(self, status: int, control: LaunchDescriptor | None = None) -> None:
+    def _failed(self, status: int, control: LaunchDescriptor | None = None, *values: Any) -> None:
         """Raises for the status of a run of `control`, which another thread may have replaced in the cells since."""
         if control is None:
             raise _no_room()
-        raise self.executable.failed(control, status) from None
+        try:
+            with self.session._alone():
+                error = self.executable.failed(control.plan, status, values)
+        except SessionClosedError:  # another thread has closed it since
+            error = self.executable.failed(control.plan, status, None)
+        raise error from None
 
     # ------------------------------------------------------------------ the slow way
     def _slow(self, *values: Any) -> Any:
