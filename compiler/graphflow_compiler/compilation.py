@@ -16,9 +16,12 @@ from graphflow.framework.records import record
 from graphflow_compiler import frontend
 from graphflow_compiler.codegen.llvm.llvm_text import Target, host_target
 from graphflow_compiler.frontend import Signature
-from graphflow_compiler.ir.program import VARIABLE_STATE, Program, unknown_sizes
+from graphflow_compiler.ir.program import VARIABLE_STATE, Node, Program, unknown_sizes
 from graphflow_compiler.planning import plan_cache
 from graphflow_compiler.planning.plan import Plan
+
+#: How many nodes are named for each reason why a program cannot be compiled; the others are counted.
+_NAMED = 8
 
 
 class CannotCompile(Exception):
@@ -92,20 +95,31 @@ def _explained_anew(signature: Signature, options: Options, notes: tuple[str, ..
 
 
 def _check_supported(program: Program) -> None:
+    reasons: dict[str, list[str]] = {}  # why not, and of which nodes that is true
     for n in program.nodes:
-        op = n.origin[-1] if n.origin else n.op.name
         if isinstance(n.op.kind, Host):
-            raise CannotCompile(f"{n.op.name} ({op}) runs on the host")
-        if any(t.dtype is string for t in n.types):
-            raise CannotCompile(f"{n.op.name} ({op}) has string values")
+            reasons.setdefault("runs on the host", []).append(_named(n))
+        elif any(t.dtype is string for t in n.types):
+            reasons.setdefault("has string values", []).append(_named(n))
     shapes = {str(n.attrs.key): n.types[0].shape for n in program.nodes if n.op is VARIABLE_STATE}
     for name, value in program.updates:
         if shapes.get(name, value.shape) != value.shape:  # its storage, which kernels write in place, would not fit
-            raise CannotCompile(f"variable {name} changes its shape")
+            reasons.setdefault("changes its shape", []).append(f"variable {name}")
+    if reasons:
+        raise CannotCompile("; ".join(f"{why}: {_listed(names)}" for why, names in reasons.items()))
     unknown = unknown_sizes(program)
     if unknown:
         first = next(n for n in program.nodes if any(_mentions(t, unknown) for t in n.types))
-        raise CannotCompile(f"the shape of {first.op.name} ({' '.join(first.origin)}) depends on data")
+        raise CannotCompile(f"the shape of {_named(first)} depends on data")
+
+
+def _named(n: Node) -> str:
+    return f"{n.op.name} ({n.origin[-1] if n.origin else n.op.name})"
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _mentions(t: TensorType, names: set[str]) -> bool:

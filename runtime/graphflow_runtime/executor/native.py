@@ -64,6 +64,7 @@ class Statistics:
     kernels_compiled: int = 0
     kernels_from_disk: int = 0
     bound_sizes: int = 0
+    host_fallbacks: int = 0
 
 
 #: The budget of plans that do not wait for threads: their runs take nothing from it.
@@ -368,6 +369,7 @@ class NativeExecutable:
         for _ in range(_TRIES):
             bound = self.bound_to(tuple([a.shape for a in feeds])) if self.fallback is None else None
             if bound is None:
+                self.statistics.host_fallbacks += 1
                 slow: list[Any] = self.fallback.run(feeds, trace)
                 return slow
             self.last = bound if self.plain else None

@@ -51,7 +51,8 @@ class SessionStatistics:
 
     plans_compiled, kernels_compiled: by the compiler; kernels_from_disk: of these kernels, those whose machine code was in
     the cache on disk. bound_sizes: sets of feed sizes that plans were fitted to; that compiles nothing. executables:
-    distinct (fetches, feeds) pairs. cache_hits: runs that found everything prepared.
+    distinct (fetches, feeds) pairs. cache_hits: runs that found everything prepared. host_fallbacks: runs that native code
+    could not serve, so that the reference backend did in numpy; `explain` names the operations to blame, and why.
     """
 
     runs: int = 0
@@ -61,6 +62,7 @@ class SessionStatistics:
     kernels_compiled: int = 0
     kernels_from_disk: int = 0
     bound_sizes: int = 0
+    host_fallbacks: int = 0
 
 
 @record(frozen=True)
@@ -97,6 +99,7 @@ class BaseSession:
         self._executables: OrderedDict[Any, Executable] = OrderedDict()
         self._growth = GrowthWatch(self._graph)
         self._native: Statistics | None = None
+        self._has_no_native_code = False  # it was asked for, and is not to be had
         self._misses = 0
         self._made = 0
         _sessions.add(self)
@@ -115,6 +118,7 @@ class BaseSession:
         """Counts of what this session has run and compiled, up to now."""
         with self._lock:
             native = self._native
+            fallbacks = native.host_fallbacks if native is not None else 0
             return SessionStatistics(
                 runs=self._store.runs,
                 cache_hits=max(0, self._store.runs - self._misses),
@@ -123,6 +127,7 @@ class BaseSession:
                 kernels_compiled=native.kernels_compiled if native is not None else 0,
                 kernels_from_disk=native.kernels_from_disk if native is not None else 0,
                 bound_sizes=native.bound_sizes if native is not None else 0,
+                host_fallbacks=self._store.runs if self._has_no_native_code else fallbacks,
             )
 
     def list_devices(self) -> list[DeviceAttributes]:
@@ -278,14 +283,15 @@ class BaseSession:
         if self._backend == "native":
             try:
                 from graphflow_runtime.executor.native import NativeExecutable, Statistics
-            except ImportError as e:
-                _log.warning("no native code, everything runs in numpy: %s", e)
-                self._backend = "reference"
-            else:
+
                 if self._native is None:
                     self._native = Statistics()
                 shared = (self._store, self._native, ReferenceExecutable, self._most_threads)
                 return NativeExecutable(self._graph, fetches, feeds, random_ops, *shared)
+            except ImportError as e:
+                _log.warning("no native code, everything runs in numpy: %s", e)
+                self._backend = "reference"
+                self._has_no_native_code = True
         return ReferenceExecutable(self._graph, fetches, feeds, self._store)
 
     def make_callable(
