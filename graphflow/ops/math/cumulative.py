@@ -84,6 +84,6 @@ def cumsum(x: Any, axis: Any = 0, exclusive: bool = False, reverse: bool = False
 
 
 def cumprod(x: Any, axis: Any = 0, exclusive: bool = False, reverse: bool = False, name: str | None = None) -> Tensor:
-    """Running products along `axis`; arguments as of `cumsum`. As in TensorFlow, the gradient at a zero is NaN."""
+    """Running products along `axis`; arguments as of `cumsum`."""
     t = convert_to_tensor(x, name="x")
     return build(CUMPROD, (t,), CumulativeAttrs(one_position("Cumprod", axis, t, 0), bool(exclusive), bool(reverse)), name)

@@ -90,7 +90,8 @@ def sqrt(x: Any, name: str | None = None) -> Tensor:
     return build_unary(SQRT, x, name)
 
 
-# TensorFlow's kernel gives 0 where no gradient arrives, so that sqrt(0) in an untaken branch does no harm.
+# As in TensorFlow, these three give 0 where no gradient arrives, so that a root or quotient of 0 in an untaken branch does no
+# harm.
 SQRT_GRAD = register(
     binary_op(
         "SqrtGrad", lambda b, attrs, y, dy: b.select(b.eq(dy, 0), dy, b.div(b.mul(dy, 0.5), y)),
@@ -101,9 +102,9 @@ SQRT_GRAD = register(
 )  # fmt: skip
 RSQRT_GRAD = register(
     binary_op(
-        "RsqrtGrad", lambda b, attrs, y, dy: b.mul(b.mul(dy, -0.5), b.mul(y, b.mul(y, y))),
-        lambda y, dy: -0.5 * dy * y**3, "Gradient of y = 1 / sqrt(x): -dy y^3 / 2.", kinds="f",
-        args=("y", "dy"),
+        "RsqrtGrad", lambda b, attrs, y, dy: b.select(b.eq(dy, 0), dy, b.mul(b.mul(dy, -0.5), b.mul(y, b.mul(y, y)))),
+        lambda y, dy: np.where(dy == 0, dy, -0.5 * dy * y**3), "Gradient of y = 1 / sqrt(x): -dy y^3 / 2, and 0 where dy is 0.",
+        kinds="f", args=("y", "dy"),
     )
 )  # fmt: skip
 
@@ -122,8 +123,9 @@ def rsqrt(x: Any, name: str | None = None) -> Tensor:
 
 RECIPROCAL_GRAD = register(
     binary_op(
-        "ReciprocalGrad", lambda b, attrs, y, dy: b.mul(b.neg(dy), b.mul(y, y)), lambda y, dy: -dy * y * y,
-        "Gradient of y = 1 / x: -dy y^2.", kinds="f", args=("y", "dy"),
+        "ReciprocalGrad", lambda b, attrs, y, dy: b.select(b.eq(dy, 0), dy, b.mul(b.neg(dy), b.mul(y, y))),
+        lambda y, dy: np.where(dy == 0, dy, -dy * y * y), "Gradient of y = 1 / x: -dy y^2, and 0 where dy is 0.", kinds="f",
+        args=("y", "dy"),
     )
 )  # fmt: skip
 

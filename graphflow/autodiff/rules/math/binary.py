@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from graphflow.autodiff.registry import gradient_of
 from graphflow.autodiff.rules.operands import operand_gradient
 from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.math.binary import div_no_nan, floor_div, multiply, pow, realdiv, subtract, truncatediv
-from graphflow.ops.math.compare import greater, greater_equal, less_equal
+from graphflow.ops.math.compare import equal, greater, greater_equal, less_equal, logical_and
 from graphflow.ops.math.select import where_v2
 from graphflow.ops.math.sum_to_like import sum_to_like
 from graphflow.ops.math.unary import log, negative
@@ -70,14 +74,32 @@ def _trunc_mod_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 
 
 @gradient_of("Pow")
-def _pow_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+def _pow_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
     x, y = op.inputs
-    gx = multiply(multiply(grad, y), pow(x, subtract(y, 1.0)))
-    # The gradient with respect to y needs log(x). For x <= 0 that would be infinite or NaN, so it is taken of 1 there, which
-    # keeps NaN out of the second derivative as well, and replaced by 0, as in TensorFlow.
-    positive = greater(x, 0.0)
-    log_x = where_v2(positive, log(where_v2(positive, x, 1.0)), 0.0)
-    return [sum_to_like(gx, x), sum_to_like(multiply(multiply(grad, op.outputs[0]), log_x), y)]
+
+    def by_base() -> Tensor:
+        # x^0 is 1 also at 0, where its derivative 0 * x^-1 would be NaN: so every derivative of x^2 exists everywhere.
+        exponent = _constant(y)
+        never_0 = exponent is not None and exponent.all()
+        base = x if never_0 else where_v2(logical_and(equal(x, 0.0), equal(y, 0.0)), 1.0, x)
+        # A number, so that the next derivative sees a constant, too.
+        less_1 = subtract(y, 1.0) if exponent is None or exponent.ndim else exponent - 1
+        return multiply(multiply(grad, y), pow(base, less_1))
+
+    def by_exponent() -> Tensor:
+        # Needs log(x). For x <= 0 that would be infinite or NaN, so it is taken of 1 there, which keeps NaN out of the second
+        # derivative as well, and replaced by 0, as in TensorFlow.
+        positive = greater(x, 0.0)
+        log_x = where_v2(positive, log(where_v2(positive, x, 1.0)), 0.0)
+        return multiply(multiply(grad, op.outputs[0]), log_x)
+
+    return [operand_gradient(x, by_base), operand_gradient(y, by_exponent)]
+
+
+def _constant(t: Tensor) -> np.ndarray[Any, Any] | None:
+    """The value of a constant; None of any other tensor."""
+    array: np.ndarray[Any, Any] | None = t.op.attrs.value.array if t.op.type == "Const" else None
+    return array
 
 
 @gradient_of("Maximum", "Minimum")

@@ -9,9 +9,13 @@ from graphflow.framework.dtypes import DType, float32, int64
 from graphflow.framework.shapes import product, static_shape
 from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.array.axis import axis_size
-from graphflow.ops.array.movement import broadcast_to
+from graphflow.ops.array.fill import ones_like
+from graphflow.ops.array.movement import broadcast_to, inverse_of, reverse, transpose
+from graphflow.ops.array.pad import pad
 from graphflow.ops.array.reshape import expand_dims, reshape
 from graphflow.ops.array.shape import shape
+from graphflow.ops.array.split import unstack
+from graphflow.ops.array.strided_slice import slice_axis
 from graphflow.ops.math.binary import multiply, realdiv
 from graphflow.ops.math.cast import cast
 from graphflow.ops.math.compare import equal, logical_and
@@ -75,19 +79,56 @@ def _mean_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
 
 @gradient_of("Prod")
 def _prod_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    """grad times the product of the *other* elements, which is also right where x has zeros.
+    """grad times the product of the *other* elements, for each element."""
+    x, axis = op.inputs[0], op.attrs.axis
+    if not axis:
+        return [grad]
+    count = None if x._shape is None else product(x._shape[a] for a in axis)
+    others = _others_of_few(x, axis, count) if isinstance(count, int) else _others_by_division(x, list(axis))
+    return [multiply(keep_axes(grad, op.attrs), others)]
+
+
+def _others_of_few(x: Tensor, axis: Sequence[int], count: int) -> Tensor:
+    """For each element the product of the others of its reduction, without a division: also right at zeros and overflows."""
+    assert x._shape is not None
+    if count < 2:
+        return ones_like(x)
+    rank = len(x._shape)
+    order = [*(a for a in range(rank) if a not in axis), *axis]
+    in_order = order == list(range(rank))
+    moved = x if in_order else transpose(x, order)
+    others = reshape(_others_in_rows(reshape(moved, [-1, count]), count), shape(moved))
+    return others if in_order else transpose(others, inverse_of(tuple(order)))
+
+
+def _others_in_rows(rows: Tensor, count: int) -> Tensor:
+    """A tree of products over each row: what an element is not multiplied with yet is its neighbour, pair of pairs by pair."""
+    width = 1 << (count - 1).bit_length()
+    levels = [pad(rows, [[0, 0], [0, width - count]], constant_values=1) if width > count else rows]
+    while width > 2:
+        width //= 2
+        left, right = unstack(reshape(levels[-1], [-1, width, 2]), 2, axis=2)
+        levels.append(multiply(left, right))
+    others = reverse(levels.pop(), [1])
+    while levels:
+        neighbours = reverse(reshape(levels.pop(), [-1, width, 2]), [2])
+        width *= 2
+        others = reshape(multiply(neighbours, expand_dims(others, 2)), [-1, width])
+    return others if width == count else slice_axis(others, 1, 0, count)
+
+
+def _others_by_division(x: Tensor, axis: list[int]) -> Tensor:
+    """As above, where the number of elements is known in a run only.
 
     With no zero that is product / x; with one zero it is the product of the others at that zero and 0 elsewhere; with more
     zeros it is 0 everywhere.
     """
-    x, axis = op.inputs[0], list(op.attrs.axis)
     is_zero = equal(x, 0)
     zeros = reduce_sum(cast(is_zero, float32), axis, keepdims=True)
     filled = where_v2(is_zero, 1, x)
     rest = reduce_prod(filled, axis, keepdims=True)
     alone = where_v2(logical_and(is_zero, equal(zeros, 1.0)), rest, 0)
-    others = where_v2(equal(zeros, 0.0), realdiv(rest, filled), alone)
-    return [multiply(keep_axes(grad, op.attrs), others)]
+    return where_v2(equal(zeros, 0.0), realdiv(rest, filled), alone)
 
 
 @gradient_of("Max", "Min")

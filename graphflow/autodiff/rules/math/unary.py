@@ -31,7 +31,8 @@ def _sign_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 
 @gradient_of("Square")
 def _square_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    return [multiply(grad, multiply(op.inputs[0], 2.0))]
+    # Doubled last: 2 x may overflow where the gradient, which a root made of the square, is 0.
+    return [multiply(multiply(grad, op.inputs[0]), 2.0)]
 
 
 @gradient_of("Sqrt")

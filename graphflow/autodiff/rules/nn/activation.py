@@ -9,11 +9,11 @@ from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops._define.operands import build_binary
 from graphflow.ops.array.fill import zeros_like
 from graphflow.ops.math.binary import add, divide, multiply, subtract
-from graphflow.ops.math.compare import greater
+from graphflow.ops.math.compare import greater_equal, less
 from graphflow.ops.math.select import where_v2
 from graphflow.ops.math.sum_to_like import sum_to_like
 from graphflow.ops.math.unary import abs as absolute
-from graphflow.ops.math.unary import erf, exp, square
+from graphflow.ops.math.unary import erf, exp, negative, square
 from graphflow.ops.nn.activation import (
     GELU_CUBIC,
     GELU_ROOT,
@@ -89,20 +89,30 @@ def _leaky_relu_grad_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 
 @gradient_of("Elu")
 def _elu_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    # For negative x the slope e^x is y + 1: no exponential is computed again.
-    return [where_v2(greater(op.outputs[0], 0.0), grad, multiply(grad, add(op.outputs[0], 1.0)))]
+    # For negative x the slope e^x is y + 1: no exponential is computed again. At 0 the right side counts, as in TensorFlow.
+    return [where_v2(less(op.outputs[0], 0.0), multiply(grad, add(op.outputs[0], 1.0)), grad)]
 
 
 @gradient_of("Selu")
 def _selu_grad(op: Operation, grad: Tensor) -> list[Tensor]:
     # As for elu: scale * alpha * e^x is y + scale * alpha for negative x.
     y = op.outputs[0]
-    return [where_v2(greater(y, 0.0), multiply(grad, SELU_SCALE), multiply(grad, add(y, SELU_SCALED_ALPHA)))]
+    return [where_v2(less(y, 0.0), multiply(grad, add(y, SELU_SCALED_ALPHA)), multiply(grad, SELU_SCALE))]
 
 
 @gradient_of("Softplus")
 def _softplus_grad(op: Operation, grad: Tensor) -> list[Tensor]:
-    return [multiply(grad, sigmoid(op.inputs[0]))]
+    return [multiply(grad, slope_of_softplus(op.inputs[0]))]
+
+
+def slope_of_softplus(x: Tensor) -> Tensor:
+    """sigmoid(x), with derivatives that keep their digits for large x.
+
+    The derivative of a sigmoid is y (1 - y), where 1 - y is 0 as soon as y rounds to 1. So for x >= 0 it is 1 - sigmoid(-x).
+    """
+    right = greater_equal(x, 0.0)
+    small = sigmoid(where_v2(right, negative(x), x))
+    return where_v2(right, subtract(1.0, small), small)
 
 
 @gradient_of("Softsign")
