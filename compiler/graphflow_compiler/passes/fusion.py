@@ -41,6 +41,7 @@ from graphflow_compiler.ir.kernels import (
     stored_value,
 )
 from graphflow_compiler.ir.program import Node, Program, Value
+from graphflow_compiler.passes.dependences import Dependences
 from graphflow_compiler.passes.fusion_group import Draft, too_much
 
 _OTHER_SHAPE = "it works on another shape"
@@ -56,7 +57,7 @@ class _Fuser:
         self.not_fused: list[tuple[str, str, str]] = []
         self.rows_over: dict[tuple[Value, tuple[int, ...]], Draft] = {}  # those that begin with a reduction of a stored value
         self.columns_over: dict[tuple[Value, tuple[int, ...]], Node] = {}  # a node of the column kernel that reads the value
-        self.count = 0
+        self.dependences = Dependences()
         # How many nodes read each node, and one more for each root: as long as some are outside, a kernel has to store it.
         self.readers = Counter(n for node in program.nodes for n in {v.node for v in node.data_inputs})
         self.readers.update(v.node for v in program.roots())
@@ -65,8 +66,7 @@ class _Fuser:
     def new(
         self, pattern: GroupPattern, node: Node, space: Shape, reduced: tuple[int, ...] = (), level: Level = ELEMENT
     ) -> Draft:
-        draft = Draft(self.count, pattern, space, reduced)
-        self.count += 1
+        draft = Draft(self.dependences.add(), pattern, space, reduced)
         self.drafts[draft.id] = draft
         self.place(node, draft, level)
         return draft
@@ -75,21 +75,7 @@ class _Fuser:
         draft.take(node, level, self.readers[node], self.storage)
         draft.is_costly |= level == ELEMENT and _is_costly(node)
         self.draft_of[node] = draft
-        # `ancestors` is kept transitively closed, so that one bit tells whether a join would make a cycle of kernels.
-        gained = 0
-        for d in self.producers(node):
-            if d is not draft:
-                gained |= d.ancestors | (1 << d.id)
-        self.add_ancestors(draft, gained)
-
-    def add_ancestors(self, draft: Draft, gained: int) -> None:
-        if gained & ~draft.ancestors == 0:
-            return
-        draft.ancestors |= gained
-        bit = 1 << draft.id
-        for d in self.drafts.values():
-            if d.ancestors & bit:
-                d.ancestors |= draft.ancestors
+        self.dependences.reads(draft.id, [d.id for d in self.producers(node) if d is not draft])
 
     def producers(self, node: Node) -> list[Draft]:
         found: dict[int, Draft] = {}
@@ -103,19 +89,16 @@ class _Fuser:
         return stored_value(self.aliases, v)
 
     # ------------------------------------------------------------------ joining
-    def fits(self, node: Node, draft: Draft, level: Level) -> str | None:
-        """None if the node can be computed in the draft at that level, else the reason why not."""
+    def fits(self, node: Node, draft: Draft, level: Level, producers: Sequence[Draft]) -> str | None:
+        """None if the node can be computed in the draft at that level, else the reason why not. `producers`: of the node."""
         if (full := too_much([draft], self.storage, node)) is not None:
             return full
         if draft.pattern == "column" and level == ELEMENT and _is_costly(node):
             return _COSTLY
         if squeezed(node.types[0].shape) != draft.shape(level):
             return _OTHER_SHAPE
-        # A producer that needs this draft itself would come both before and after the joined kernel.
-        bit = 1 << draft.id
-        for d in self.producers(node):
-            if d is not draft and d.ancestors & bit:
-                return "another kernel lies between the two"
+        if self.lies_between(producers, draft):
+            return "another kernel lies between the two"
         assert node.types[0].shape is not None
         if level == ELEMENT and self.reads_like_elements(node, draft):
             return None
@@ -166,10 +149,10 @@ class _Fuser:
         for position, draft in enumerate(candidates):
             reason = ""
             for level in draft.open_levels():
-                why = self.fits(node, draft, level)
+                why = self.fits(node, draft, level, candidates)
                 if why is None:
-                    others = candidates[position + 1 :]
-                    self.note(node, [*reasons, *(self.take_in(others, node, draft) if level == ELEMENT else ())])
+                    others = candidates[position + 1 :] if level == ELEMENT else ()
+                    self.note(node, [*reasons, *self.take_in(others, node, draft, candidates)])
                     self.place(node, draft, level)
                     return True
                 # That the shapes differ tells a reader of `explain` least: any other level's reason replaces it.
@@ -181,11 +164,13 @@ class _Fuser:
 
     def note(self, node: Node, reasons: Sequence[tuple[Draft, str]]) -> None:
         """Keeps for `explain` why the node is not in the kernels of what it reads, by the last that it reads of each."""
+        if not reasons:
+            return
+        last = {self.draft_of.get(n): n for n in sorted([self.storage(v).node for v in node.data_inputs], key=lambda n: n.id)}
         for draft, reason in reasons:
-            read = [n for v in node.data_inputs if self.draft_of.get(n := self.storage(v).node) is draft]
-            self.not_fused.append((_name(max(read, key=lambda n: n.id)), _name(node), reason))
+            self.not_fused.append((_name(last[draft]), _name(node), reason))
 
-    def take_in(self, others: Sequence[Draft], node: Node, draft: Draft) -> list[tuple[Draft, str]]:
+    def take_in(self, others: Sequence[Draft], node: Node, draft: Draft, producers: Sequence[Draft]) -> list[tuple[Draft, str]]:
         """Merges other map kernels over the same space into the draft that `node` is about to join.
 
         Merged are those that the node reads element by element (the moments of an optimizer, say): their results are then
@@ -193,10 +178,14 @@ class _Fuser:
         """
         found: list[Draft] = []
         apart: list[tuple[Draft, str]] = []
+        others = [other for other in others if other.space == draft.space and self.reads_elements(node, other)]
+        if not others:
+            return apart
+        inexact = self.inexact_reads(node, draft)
         for other in others:
-            if other.space != draft.space or not self.reads_elements(node, other):
-                continue
-            reason = self.cannot_merge(node, other, draft, found)
+            reason = self.cannot_merge(node, other, draft, found, producers)
+            if reason is None and other.id in inexact:
+                reason = "it reads other elements than the producer has at hand"
             if reason is None:
                 found.append(other)
             else:
@@ -205,7 +194,9 @@ class _Fuser:
             self.merge(other, draft)
         return apart
 
-    def cannot_merge(self, node: Node, other: Draft, draft: Draft, found: Sequence[Draft]) -> str | None:
+    def cannot_merge(
+        self, node: Node, other: Draft, draft: Draft, found: Sequence[Draft], producers: Sequence[Draft]
+    ) -> str | None:
         """Why another kernel over the same space stays apart from the draft, with which `found` will be merged."""
         maps, taker = (draft, other) if draft.pattern == "map" else (other, draft)
         if maps.pattern == "map" and maps.is_costly and taker.pattern in ("gemm", "column"):
@@ -214,20 +205,25 @@ class _Fuser:
             return "one kernel cannot have the loops of both"
         if any(self.related(other, d) for d in (draft, *found)):
             return "one of the kernels needs the other's results"
-        if any(p is not other and p.ancestors >> other.id & 1 for p in self.producers(node)):
+        if self.lies_between(producers, other):
             return "another kernel lies between the two"  # merging would put that one between two parts of one kernel
-        if (reason := too_much([draft, other, *found], self.storage, node)) is not None:
-            return reason
+        return too_much([draft, other, *found], self.storage, node)
+
+    def inexact_reads(self, node: Node, draft: Draft) -> set[int]:
+        """The kernels of which the node reads other elements than that at the place in the draft's space where it is."""
         index = index_of_shape(node.types[0].shape or (), draft.variables(ELEMENT))
-        mine = {k for k, v in enumerate(node.inputs) if v is not None and self.draft_of.get(self.storage(v).node) is other}
-        reads = [a for a in accesses(node, index) if a.operand in mine]
+        exact: dict[int, bool] = {}
+        for a in accesses(node, index):
+            v = node.inputs[a.operand]
+            assert v is not None
+            here = v not in self.aliases and a.exact and squeezed_variables(a.index, v.shape) == draft.variables(ELEMENT)
+            exact[a.operand] = exact.get(a.operand, True) and here
         # What is not among the accesses (the parameters of a gather) is read anywhere.
-        exact = mine == {a.operand for a in reads} and all(
-            v not in self.aliases and a.exact and squeezed_variables(a.index, v.shape) == draft.variables(ELEMENT)
-            for a in reads
-            if (v := node.inputs[a.operand]) is not None
-        )
-        return None if exact else "it reads other elements than the producer has at hand"
+        found: set[int] = set()
+        for k, v in enumerate(node.inputs):
+            if v is not None and not exact.get(k, False) and (producer := self.draft_of.get(self.storage(v).node)) is not None:
+                found.add(producer.id)
+        return found
 
     def reads_elements(self, node: Node, draft: Draft) -> bool:
         read = [self.storage(v).node for v in node.data_inputs]
@@ -235,22 +231,18 @@ class _Fuser:
 
     def related(self, a: Draft, b: Draft) -> bool:
         """Whether one depends on the other. If it does, they stayed apart for a reason, or a third lies between them."""
-        return bool(a.ancestors >> b.id & 1 or b.ancestors >> a.id & 1)
+        return self.dependences.depends(a.id, b.id) or self.dependences.depends(b.id, a.id)
+
+    def lies_between(self, producers: Sequence[Draft], draft: Draft) -> bool:
+        """Whether another of a node's producers depends on the draft: it would come both before and after the node's kernel."""
+        return any(d is not draft and self.dependences.depends(d.id, draft.id) for d in producers)
 
     def merge(self, other: Draft, draft: Draft) -> None:
         for n in other.nodes:
             self.draft_of[n] = draft
         draft.merge(other)
-        bit, new = 1 << other.id, 1 << draft.id
+        self.dependences.merge(other.id, draft.id)
         del self.drafts[other.id]
-        for d in self.drafts.values():
-            if d.ancestors & bit:
-                d.ancestors = d.ancestors & ~bit | new
-        draft.ancestors = (draft.ancestors | other.ancestors) & ~bit & ~new
-        # The merged kernel needs what either needed, and so does whoever needs it.
-        for d in self.drafts.values():
-            if d.ancestors & new:
-                d.ancestors |= draft.ancestors
 
     # ------------------------------------------------------------------ nodes by kind
     def add(self, node: Node) -> None:
@@ -310,8 +302,7 @@ class _Fuser:
         whole = draft is not None and x not in self.aliases and draft.pattern in ("map", "row")
         if draft is not None and whole and not too_much([draft], self.storage, node):
             level = draft.levels[x.node]
-            bit = 1 << draft.id
-            blocked = any(d is not draft and d.ancestors & bit for d in self.producers(node))
+            blocked = self.lies_between(self.producers(node), draft)
             if level == ELEMENT and draft.reduced in ((), tuple(reduced)) and not blocked:
                 draft.pattern, draft.reduced = "row", tuple(reduced)
                 self.place(node, draft, ROW)
@@ -354,7 +345,7 @@ class _Fuser:
             return _COSTLY
         if (full := too_much([draft], self.storage, node)) is not None:
             return full
-        if any(d is not draft and d.ancestors >> draft.id & 1 for d in self.producers(node)):
+        if self.lies_between(self.producers(node), draft):
             return "another kernel lies between the two"
         return None
 

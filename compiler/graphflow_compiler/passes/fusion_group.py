@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import field
 
 from graphflow.framework.records import record
-from graphflow.framework.shapes import Shape, product
+from graphflow.framework.shapes import Shape
 from graphflow_compiler.ir.kernels import ELEMENT, ROW, TOTAL, GroupPattern, Level
 from graphflow_compiler.ir.loops import Index, IVar
 from graphflow_compiler.ir.program import Node, Value
@@ -36,7 +36,6 @@ class Draft:
     reduced: tuple[int, ...] = ()
     nodes: list[Node] = field(default_factory=list)
     levels: dict[Node, Level] = field(default_factory=dict)
-    ancestors: int = 0  # bit set of the drafts it depends on, transitively
     is_costly: bool = False  # whether it computes math functions or random numbers for each element
     reads: set[Value] = field(default_factory=set)  # arrays, stored elsewhere
     # Nodes that some other kernel reads, as far as is known now, with the number of such readers: they must be stored.
@@ -88,7 +87,7 @@ class Draft:
 
     def read_by(self, node: Node, storage: Storage) -> set[Value]:
         # Arrays of one element do not count: mostly they are constants, which become part of the code.
-        return {storage(v) for v in node.data_inputs if v.node not in self.levels and product(v.shape) != 1}
+        return {storage(v) for v in node.data_inputs if v.node not in self.levels and any(d != 1 for d in v.shape)}
 
 
 def _read_nodes(node: Node) -> set[Node]:
@@ -99,6 +98,10 @@ def too_much(drafts: Sequence[Draft], storage: Storage, joining: Node | None = N
     """The size limit that these drafts, with the node that is to join them, would exceed as one kernel; None if they fit."""
     if sum(len(d.nodes) for d in drafts) + (joining is not None) > MAX_NODES:
         return f"the kernel would have more than {MAX_NODES} operations"
+    # As if none read what another one does: mostly that is not too much either.
+    most = sum(len(d.reads) + len(d.readers_outside) for d in drafts) + (len(joining.inputs) + 1 if joining is not None else 0)
+    if most <= MAX_ARRAYS:
+        return None
     reads = set().union(*(d.reads for d in drafts))
     stored = sum(len(d.readers_outside) for d in drafts)
     if joining is not None:
