@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, repeat
 
 from graphflow.framework.kinds import ArgReduction, Assertion, Contraction, Gather, Reduction, Scatter
 from graphflow.framework.records import record
@@ -47,39 +49,67 @@ def can_fail(group: Group) -> bool:
 
 
 class _Order:
-    """Reachability between groups, growing by the edges that in-place updates need."""
+    """Which groups run before which, growing by the edges that in-place updates need.
+
+    A run that fails must leave variables as they were, so every group that can fail comes before the first that writes in
+    place. As that would be an edge from each of those to each of these, writers wait at a gate instead, which opens after the
+    last group that can fail.
+    """
 
     def __init__(self, graph: KernelGraph) -> None:
         self.after: dict[int, set[int]] = {g.id: set() for g in graph.groups}
+        self.before: dict[int, set[int]] = {g.id: set() for g in graph.groups}
+        self.is_numbered = True  # whether each edge leads to a greater number
         stored = {v: g.id for g in graph.groups for v in g.outputs}
         for g in graph.groups:
             for v in g.inputs:
                 source = stored.get(graph.storage(v))
-                if source is not None and source != g.id:
-                    self.after[source].add(g.id)
+                if source is not None:
+                    self.add(source, g.id)
+        self.failing = {g.id for g in graph.groups if can_fail(g)}
+        self.gated: set[int] = set()
+        # No later edge leads to a group that can fail: all of them lead to groups behind the gate.
+        self.before_failures = self.failing.union(_walk(self.failing, self.before))
 
     def reaches(self, a: int, b: int) -> bool:
-        seen: set[int] = set()
-        todo = [a]
-        while todo:
-            g = todo.pop()
-            if g == b:
+        """Whether b comes after a, which is not before a failure.
+
+        It looks from both sides until one has nothing left to look at: what comes after an update is mostly little, and so is
+        what comes before its other readers where they are no part of what it depends on. If they are, there is a short way
+        from b to a, which tells as well.
+        """
+        if a == b:
+            return True
+        if b in self.before_failures or (b < a and self.is_numbered):
+            return False
+        after_a, before_b, after_b, before_a = {a}, {b}, {b}, {a}
+        for x, y, back, forth in zip(
+            _walk({a}, self.after),
+            _walk({b}, self.before),
+            chain(_walk({b}, self.after), repeat(b)),
+            chain(_walk({a}, self.before), repeat(a)),
+            strict=False,
+        ):
+            after_a.add(x)
+            before_b.add(y)
+            if x in before_b or y in after_a:
                 return True
-            if g not in seen:
-                seen.add(g)
-                todo += self.after[g]
+            after_b.add(back)
+            before_a.add(forth)
+            if back in before_a or forth in after_b:
+                return False
         return False
 
     def add(self, before: int, after: int) -> None:
         if before != after:
             self.after[before].add(after)
+            self.before[after].add(before)
+            self.is_numbered &= before < after
 
     def sort(self, groups: tuple[Group, ...]) -> list[Group]:
         by_id = {g.id: g for g in groups}
-        waiting = {g.id: 0 for g in groups}
-        for targets in self.after.values():
-            for t in targets:
-                waiting[t] += 1
+        checked = len(self.failing)
+        waiting = {g.id: len(self.before[g.id]) + (g.id in self.gated and checked > 0) for g in groups}
         # Of what is ready the lowest number comes first: fusion's order is kept as far as the edges for updates allow.
         ready = [i for i, n in waiting.items() if n == 0]
         heapq.heapify(ready)
@@ -87,11 +117,28 @@ class _Order:
         while ready:
             i = heapq.heappop(ready)
             result.append(by_id[i])
-            for t in self.after[i]:
+            freed = [*self.after[i]]
+            if i in self.failing:
+                checked -= 1
+                if checked == 0:
+                    freed += self.gated
+            for t in freed:
                 waiting[t] -= 1
                 if waiting[t] == 0:
                     heapq.heappush(ready, t)
         return result
+
+
+def _walk(starts: set[int], edges: Mapping[int, set[int]]) -> Iterator[int]:
+    """All that is reached from `starts`, what is near first, once for each edge that leads to it."""
+    seen = set(starts)
+    todo = deque(starts)
+    while todo:
+        for t in edges[todo.popleft()]:
+            if t not in seen:
+                seen.add(t)
+                todo.append(t)
+            yield t
 
 
 def schedule(graph: KernelGraph) -> Schedule:
@@ -99,7 +146,6 @@ def schedule(graph: KernelGraph) -> Schedule:
     program = graph.program
     order = _Order(graph)
     owner = {v: g for g in graph.groups for v in g.outputs}
-    failing = [g for g in graph.groups if can_fail(g)]
     readers: dict[Value, list[Group]] = {}
     for g in graph.groups:
         for v in g.inputs:
@@ -123,15 +169,12 @@ def schedule(graph: KernelGraph) -> Schedule:
             continue
         # A reader of the old value that needs this group's result would come too late.
         others = [r for r in readers.get(state, []) if r is not group] if state is not None else []
-        if any(order.reaches(group.id, r.id) for r in others) or can_fail(group):
+        if group.id in order.before_failures or any(order.reaches(group.id, r.id) for r in others):
             late.append((name, base))
             continue
-        # A run that fails must leave variables as they were, so every check comes before the first write in place.
-        if any(order.reaches(group.id, f.id) for f in failing):
-            late.append((name, base))
-            continue
-        for before in (*others, *failing):
+        for before in others:
             order.add(before.id, group.id)
+        order.gated.add(group.id)
         if state is None:
             assigned[base] = name
         else:
