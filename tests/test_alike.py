@@ -327,7 +327,7 @@ def test_numbers_go_back_where_they_were() -> None:
 def test_the_entry_works_out_sizes() -> None:
     n, m = size("n"), size("m")
     step = Step("f", "map", (4,), (n, 7, 3 * n, n * m - 2 * m + 5), (), 0)
-    *lines, call = call_lines(2, step, ("m", "n"), "%thread", "%threads")
+    *lines, call = call_lines(2, step, {"m": 0, "n": 1}, "%thread", "%threads")
     last = lines[-1].split()[0]
     assert call.endswith(f"(ptr %b2.4, i64 %d2.1, i64 7, i64 %z2.2.0.0, i64 {last}, i64 %thread, i64 %threads)")
     values = {"%d2.0": 11, "%d2.1": 13}

@@ -200,19 +200,24 @@ class _Build:
         self.values: dict[Tensor, Value] = {}
         self.state: dict[str, Value] = {}
         self.updated: dict[str, None] = {}
+        self.assigned: dict[Tensor, Operation] = {}  # what assignments yield -> the variable behind it
         self.effects: list[Node] = []
 
     def run(self) -> Program:
         feeds: list[Node] = []
         symbols: dict[str, None] = {}
-        replaced = {name: c.b for name, c in self.merged.items()}
+        replaced: dict[str, Dim] = {}
+        for name, c in self.merged.items():
+            replaced[name] = substitute(c.b, replaced)
         for i, (t, shape) in enumerate(zip(self.signature.feeds, self.signature.feed_shapes, strict=True)):
             for d in shape:
                 if isinstance(d, SymDim):
                     symbols.update(dict.fromkeys(sorted(d.names())))
             final = shape
             for _ in self.merged:  # a size may lead to another one: follow the chain
-                final = tuple(substitute(d, replaced) for d in final)
+                before, final = final, tuple(substitute(d, replaced) for d in final)
+                if final == before:
+                    break
             node = self.builder.add(FEED, LeafAttrs(i, TensorType(t.base_dtype, final)), origin=(t.op.name,))
             feeds.append(node)
             self.values[t] = node.out()
@@ -282,14 +287,14 @@ class _Build:
             self.values.setdefault(op.outputs[0], known.out())  # it may be fed
             return
         refs = kind.refs if isinstance(kind, StateUpdate) else ()
-        variables: list[str] = []
+        variables: list[Operation] = []
         inputs: list[Value] = [] if refs else [self.value(t) for t in op.inputs]
         for i, t in enumerate(op.inputs if refs else ()):
             variable = variable_of(t) if i in refs else None
             if i in refs and variable is None:  # the output of an assign: the variable behind it
-                variable = variable_behind(t)
+                variable = self.assigned.get(t) or variable_behind(t)
             if variable is not None:
-                variables.append(variable.name)
+                variables.append(variable)
                 assigned = next((self.value(x).shape for j, x in enumerate(op.inputs) if j not in refs), None)
                 inputs.append(self.read(variable, assigned))
             else:
@@ -310,9 +315,10 @@ class _Build:
         for i, t in enumerate(op.outputs):
             self.values.setdefault(t, node.out(i))
         if isinstance(kind, StateUpdate):
-            for i, name in enumerate(variables):
-                self.state[name] = node.out(i)
-                self.updated[name] = None
+            for i, variable in enumerate(variables):
+                self.state[variable.name] = node.out(i)
+                self.updated[variable.name] = None
+            self.assigned.update(zip(op.outputs, variables, strict=False))  # updates of optimizers have no outputs
         if _must_run(node) or (not op.outputs and not isinstance(kind, StateUpdate)):
             self.effects.append(node)
 

@@ -147,8 +147,9 @@ def entry_text(
     `stamp` gives lines that take a time stamp: 0 and 1 first of all, ``2 + 2 * i`` before step i and ``3 + 2 * i`` after it.
     """
     lines = [head(name), *stamp(0), *stamp(1)]
+    places = {name: k for k, name in enumerate(symbols)}
     for i, s in enumerate(steps):
-        lines += [*stamp(2 + 2 * i), *call_lines(i, s, symbols, "%thread", "%threads"), *stamp(3 + 2 * i)]
+        lines += [*stamp(2 + 2 * i), *call_lines(i, s, places, "%thread", "%threads"), *stamp(3 + 2 * i)]
         if s.failures:
             lines += [*failure_lines(i), f"  ret i32 %c{i}", f"next{i}:"]
     lines += ["  ret i32 0", "}", ""]
@@ -173,8 +174,8 @@ def head(name: str) -> str:
     )
 
 
-def call_lines(i: int, step: Step, symbols: Sequence[str], thread: str, threads: str) -> list[str]:
-    """The call of step i, whose status is ``%r<i>``; a copy has none.
+def call_lines(i: int, step: Step, places: Mapping[str, int], thread: str, threads: str) -> list[str]:
+    """The call of step i, whose status is ``%r<i>``; a copy has none. `places`: where each size stands in `dims`.
 
     Addresses and sizes are loaded for each call: all of them at the start would be kept on the stack anyway, and that costs
     LLVM a third of its time for an entry.
@@ -185,7 +186,8 @@ def call_lines(i: int, step: Step, symbols: Sequence[str], thread: str, threads:
         target, source = f"ptr {buffers[step.buffers[1]]}", f"ptr {buffers[step.buffers[0]]}"
         return [*lines, f"  call void @llvm.memcpy.p0.p0.i64({target}, {source}, i64 {step.function[5:]}, i1 false)"]
     names = {name for d in step.dims if not isinstance(d, int) for name in d.names()}
-    sizes = {name: _loaded("i64", "dims", k, f"%d{i}.{k}", lines) for k, name in enumerate(symbols) if name in names}
+    used = sorted(names, key=places.__getitem__)
+    sizes = {name: _loaded("i64", "dims", places[name], f"%d{i}.{places[name]}", lines) for name in used}
     arguments = [f"ptr {buffers[b]}" for b in step.buffers]
     for k, d in enumerate(step.dims):
         arguments.append(f"i64 {_size(d, sizes, f'%z{i}.{k}', lines)}")

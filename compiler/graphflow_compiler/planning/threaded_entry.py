@@ -6,6 +6,8 @@ step, which `step_flags` works out when a plan is bound to sizes.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from graphflow.framework.records import record
@@ -37,6 +39,7 @@ def threaded_entry_text(steps: Sequence[Step], symbols: Sequence[str]) -> str:
         "  %flags = load ptr, ptr %p_flags",
         "  %first = icmp eq i64 %thread, 0",
     ]
+    places = {name: k for k, name in enumerate(symbols)}
     for i, s in enumerate(steps):
         lines += [
             f"  %pg{i} = getelementptr i8, ptr %flags, i64 {i}",
@@ -63,7 +66,7 @@ def threaded_entry_text(steps: Sequence[Step], symbols: Sequence[str]) -> str:
             f"call{i}:",
             f"  %t{i} = select i1 %shared{i}, i64 %thread, i64 0",
             f"  %n{i} = select i1 %shared{i}, i64 %threads, i64 1",
-            *call_lines(i, s, symbols, f"%t{i}", f"%n{i}"),
+            *call_lines(i, s, places, f"%t{i}", f"%n{i}"),
         ]
         # Of several failures the lowest stays, whichever thread is first: that is the one that a single thread reports.
         if s.failures:
@@ -94,8 +97,42 @@ class _MemoryRange:
     end: int
     writes: bool
 
-    def meets(self, other: _MemoryRange) -> bool:
-        return (self.writes or other.writes) and self.place == other.place and self.start < other.end and other.start < self.end
+
+class _Spans:
+    """A set of bytes of one place, as disjoint spans in order."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+
+    def add(self, start: int, end: int) -> None:
+        if start < end:
+            first, last = bisect_left(self._ends, start), bisect_right(self._starts, end)
+            if first < last:  # it touches those
+                start, end = min(start, self._starts[first]), max(end, self._ends[last - 1])
+            self._starts[first:last], self._ends[first:last] = [start], [end]
+
+    def meets(self, start: int, end: int) -> bool:
+        at = bisect_right(self._ends, start)
+        return start < end and at < len(self._starts) and self._starts[at] < end
+
+
+class _TouchedMemory:
+    """What has been read and written since the last barrier, by place."""
+
+    def __init__(self) -> None:
+        self._touched: defaultdict[int, _Spans] = defaultdict(_Spans)
+        self._written: defaultdict[int, _Spans] = defaultdict(_Spans)
+
+    def add(self, a: _MemoryRange) -> None:
+        self._touched[a.place].add(a.start, a.end)
+        if a.writes:
+            self._written[a.place].add(a.start, a.end)
+
+    def meets(self, a: _MemoryRange) -> bool:
+        """Whether two threads must not do one of these and `a` at the same time."""
+        spans = (self._touched if a.writes else self._written).get(a.place)
+        return spans is not None and spans.meets(a.start, a.end)
 
 
 _ARENA = -1
@@ -107,7 +144,7 @@ def step_flags(plan: Plan, sizes: Mapping[str, int], offsets: Mapping[int, int],
     BARRIER: threads wait for each other before the step. PARALLEL: all take a share, else the first thread does it all.
     """
     flags = bytearray()
-    pending: list[tuple[bool, _MemoryRange]] = []  # since the last barrier: by all threads or the first alone, and what
+    by_all, by_first = _TouchedMemory(), _TouchedMemory()  # since the last barrier: by all threads, by the first alone
     failing = False
     for s in plan.steps:
         parallel = s.is_parallel and step_nanoseconds(plan, s, sizes) >= MIN_STEP_NS
@@ -123,11 +160,11 @@ def step_flags(plan: Plan, sizes: Mapping[str, int], offsets: Mapping[int, int],
                 mine.append(_MemoryRange(b, 0, max(size, 1), b in s.writes))
         # Two steps of the first thread alone are in order anyway. After a step with checks there is always a barrier, at
         # which all threads see whether it has failed.
-        meets = any((parallel or shared) and a.meets(old) for shared, old in pending for a in mine)
-        barrier = failing or meets
+        barrier = failing or any(by_all.meets(a) or (parallel and by_first.meets(a)) for a in mine)
         if barrier:
-            pending = []
-        pending += [(parallel, a) for a in mine]
+            by_all, by_first = _TouchedMemory(), _TouchedMemory()
+        for a in mine:
+            (by_all if parallel else by_first).add(a)
         failing = bool(s.failures)
         flags.append((BARRIER if barrier else 0) | (PARALLEL if parallel else 0))
     return bytes(flags)
