@@ -235,7 +235,7 @@ class ProgramBuilder:
                 kept[i], data[i] = known[i], None
         # Two assertions, or two calls with side effects, stay two nodes: each has an error, or an effect, of its own.
         unique = isinstance(op.kind, Assertion) or (isinstance(op.kind, Host) and op.kind.stateful)
-        key = (op.name, attrs, _negative_zeros(attrs), tuple(data), tuple(kept), origin if unique else None)
+        key = (op.name, attrs, negative_zeros(attrs), tuple(data), tuple(kept), origin if unique else None)
         found = self._table.get((*key, types))
         if found is not None:
             if found.origin is not origin:
@@ -278,7 +278,7 @@ class ProgramBuilder:
         return self.add(RANDOM_COUNT, LeafAttrs(op, TensorType(uint64, ()))).out()
 
 
-def _negative_zeros(attrs: Any) -> tuple[str, ...]:
+def negative_zeros(attrs: Any) -> tuple[str, ...]:
     """The attributes that are -0.0, which is equal to 0.0 and yet another number."""
     found: tuple[str, ...] = ()
     for name in getattr(type(attrs), "__dataclass_fields__", ()):

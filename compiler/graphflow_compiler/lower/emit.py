@@ -60,7 +60,8 @@ AccessMode: TypeAlias = Literal["read", "write", "readwrite"]
 class LoweredKernel:
     """A kernel, the values its buffers are bound to (in the order of `kernel.buffers`), and what its codes mean.
 
-    `part` says which part of its group it is, if the group takes several kernels, and `nodes` where its work comes from.
+    `part` says which part of its group it is, if the group takes several kernels, `nodes` where its work comes from, `named`
+    the nodes whose origins it has. A kernel that `is_shared` is the same object for several groups.
     """
 
     group: Group
@@ -68,7 +69,9 @@ class LoweredKernel:
     arguments: tuple[Argument, ...]
     failures: tuple[FailureCode, ...]
     nodes: tuple[Node, ...]
+    named: tuple[Node, ...]
     part: str = ""
+    is_shared: bool = False
 
 
 def accumulator_dtype(dtype: DType) -> DType:
@@ -277,10 +280,10 @@ class Emitter:
     ) -> LoweredKernel:
         """The loop kernel of `body`. `finished`: reductions that it only finishes, after an earlier kernel of the group."""
         buffers, arguments = self.buffers()
-        comments = union_origin([*finished, *nodes])
+        named = (*finished, *nodes)
         dims = used_dims(body, [b.count for b in buffers])
-        kernel = LoopKernel("kernel", buffers, dims, tuple(body), comments)
-        return LoweredKernel(self.group, kernel, arguments, tuple(self.failures), tuple(nodes), part)
+        kernel = LoopKernel("kernel", buffers, dims, tuple(body), union_origin(named))
+        return LoweredKernel(self.group, kernel, arguments, tuple(self.failures), tuple(nodes), named, part)
 
 
 def size_text(d: Dim) -> str:

@@ -57,7 +57,7 @@ def lower_gemm(e: Emitter) -> LoweredKernel:
         dims=used_dims(epilogue, [*(x.count for x in buffers), *(dim_index(d) for d in (*out, k))]),
         comments=group.origin,
     )
-    return LoweredKernel(group, kernel, arguments, tuple(e.failures), group.nodes)
+    return LoweredKernel(group, kernel, arguments, tuple(e.failures), group.nodes, group.nodes)
 
 
 def _position(out: Shape) -> tuple[Index, ...]:

@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from graphflow.framework.dtypes import bool_, uint64
 from graphflow.framework.errors import CompileError
 from graphflow.framework.kinds import TensorType, flops
+from graphflow.framework.records import record
 from graphflow.framework.shapes import Dim, product, size
 from graphflow_compiler.codegen.emit import Target, kernel_to_llvm, scratch_elements
 from graphflow_compiler.frontend import Signature
@@ -26,16 +27,17 @@ from graphflow_compiler.ir.program import (
     IS_INITIALIZED,
     RANDOM_COUNT,
     VARIABLE_STATE,
-    FailureCode,
     Node,
     Program,
     Value,
     constant_array,
     is_constant,
+    union_origin,
 )
 from graphflow_compiler.lower import lower
-from graphflow_compiler.lower.emit import Argument, Partial, Scratch, used_dims
+from graphflow_compiler.lower.emit import Argument, LoweredKernel, Partial, Scratch, used_dims
 from graphflow_compiler.lower.function_merging import Skeleton, together
+from graphflow_compiler.lower.repeated_groups import RepeatedGroups
 from graphflow_compiler.passes.fusion import fuse
 from graphflow_compiler.passes.pipeline import Dump, run_passes
 from graphflow_compiler.passes.rewrite import PassContext
@@ -62,6 +64,24 @@ def make_plan(program: Program, signature: Signature, target: Target, on_kernel:
     return plan
 
 
+#: A kernel that may share a function with others: number of its step, its skeleton with its numbers, itself.
+_Member: TypeAlias = "tuple[int, Skeleton, LoopKernel]"
+
+
+@record(frozen=True, slots=True)
+class _Written:
+    """What a step needs to know of its kernel. `function` is empty where that is to be found out when all `alike` are known;
+    `scratch` is of a matrix kernel."""
+
+    kernel: Kernel
+    function: str
+    alike: tuple[list[_Member], Skeleton, LoopKernel] | None
+    scratch: tuple[TensorType, Dim] | None
+    dims: tuple[Dim, ...]
+    flops: Dim
+    is_parallel: bool
+
+
 class _Planner:
     """Numbers the buffers, lowers the groups in schedule order, and names kernels by their content."""
 
@@ -85,12 +105,18 @@ class _Planner:
             [TensorType(t.base_dtype, s) for t, s in zip(signature.feeds, signature.feed_shapes, strict=True)]
         )
         self.buffers: list[PlanBuffer] = []
+        self.ends: dict[int, int] = {}  # of temporaries, by their numbers: the last step that needs them
         self.number: dict[Any, int] = {}
         self.texts: dict[str, str] = {}
         self.steps: list[Step] = []
-        # Kernels that may share a function, by their skeleton: number of the step, skeleton with its numbers, kernel. They are
-        # written last, since only the whole plan shows in which numbers they differ.
-        self.alike: dict[LoopKernel, list[tuple[int, Skeleton, LoopKernel]]] = {}
+        # Kernels that may share a function, by their skeleton. They are written last, since only the whole plan shows in which
+        # numbers they differ.
+        self.alike: dict[LoopKernel, list[_Member]] = {}
+        self.repeated: dict[int, _Written] = {}  # by the id of a kernel that several groups have
+        lower_group = partial(lower, scheduled.graph, in_place=scheduled.in_place)
+        # A dump shows the loops of each group.
+        watched = dump.folder is not None
+        self.lower = lower_group if watched else RepeatedGroups(scheduled.graph, scheduled.in_place, lower_group).kernels
 
     # ------------------------------------------------------------------ buffers
     def buffer(self, key: Any, made: PlanBuffer) -> int:
@@ -145,9 +171,8 @@ class _Planner:
         return number
 
     def extend(self, number: int) -> None:
-        b = self.buffers[number]
-        if b.role in ("temporary", "scratch"):
-            self.buffers[number] = replace(b, end=max(b.end, len(self.steps)))
+        if self.buffers[number].role in ("temporary", "scratch"):
+            self.ends[number] = len(self.steps)
 
     # ------------------------------------------------------------------ steps
     def run(self) -> Plan:
@@ -159,6 +184,8 @@ class _Planner:
                 self.group(item)
             items += [item] * (len(self.steps) - len(items))
         self.emit_alike()
+        for number, end in self.ends.items():
+            self.buffers[number] = replace(self.buffers[number], end=end)
         # Feeds that no kernel reads and outputs that are copies of others get their buffers only here.
         for v in self.program.feeds:
             self.home(v.out())
@@ -195,9 +222,8 @@ class _Planner:
         )
 
     def group(self, group: Group) -> None:
-        for k in lower(self.graph, group, self.schedule.in_place):
-            pattern = f"{group.pattern} {k.part}" if k.part else group.pattern
-            self.add(k.kernel, k.arguments, pattern, k.kernel.comments, k.failures, _flops(k.nodes))
+        for k in self.lower(group):
+            self.add(k, f"{group.pattern} {k.part}" if k.part else group.pattern)
 
     def copy(self, item: Copy) -> None:
         t = item.source.type
@@ -237,16 +263,8 @@ class _Planner:
             )
         )
 
-    def add(
-        self,
-        kernel: Kernel,
-        arguments: tuple[Argument, ...],
-        pattern: str,
-        origin: tuple[str, ...],
-        failures: tuple[FailureCode, ...],
-        work: Dim,
-    ) -> None:
-        kernel, stored = with_panels(kernel, arguments, self.graph, self.target)
+    def add(self, lowered: LoweredKernel, pattern: str) -> None:
+        kernel, stored = with_panels(lowered.kernel, lowered.arguments, self.graph, self.target)
         numbers = []
         reads, writes = [], []
         for a, formal in zip(stored, kernel.buffers, strict=True):
@@ -261,34 +279,51 @@ class _Planner:
             if formal.access != "write":
                 reads.append(numbers[-1])
         kernel = self.streaming(kernel, stored)
+        is_shared = lowered.is_shared and kernel is lowered.kernel
+        written = self.repeated.get(id(kernel)) if is_shared else None
+        if written is None:
+            written = self.write(kernel, numbers, _flops(lowered.nodes))
+            if is_shared:
+                self.repeated[id(kernel)] = written
         # A matrix kernel takes its scratch after all its buffers (see `gemm_scratch_elements`).
+        if written.scratch is not None:
+            numbers.append(self.scratch(*written.scratch))
+        if written.alike is not None:
+            members, skeleton, loops = written.alike
+            members.append((len(self.steps), skeleton, loops))
+        self.steps.append(
+            Step(
+                written.function,
+                pattern,
+                tuple(numbers),
+                written.dims,
+                union_origin(lowered.named),
+                written.flops,
+                lowered.failures,
+                tuple(reads),
+                tuple(writes),
+                written.is_parallel,
+            )
+        )
+
+    def write(self, kernel: Kernel, numbers: Sequence[int], work: Dim) -> _Written:
+        """Writes the function of a kernel, unless it may become one with others."""
         count = scratch_elements(kernel, self.target)
-        if isinstance(kernel, GemmKernel) and count is not None:
-            numbers.append(self.scratch(TensorType(kernel.accumulate_dtype, ()), count))
-        skeleton = None
+        scratch = (
+            None if count is None or not isinstance(kernel, GemmKernel) else (TensorType(kernel.accumulate_dtype, ()), count)
+        )
+        alike = None
         known = False
         if isinstance(kernel, LoopKernel):
             skeleton = Skeleton.of(kernel, [self.buffers[n].count for n in numbers])
             if skeleton is not None:
                 members = self.alike.setdefault(skeleton.kernel, [])
                 known = bool(members)
-                members.append((len(self.steps), skeleton, kernel))
+                alike = members, skeleton, kernel
         if not known:  # whether a kernel is well formed does not depend on its numbers
             verify_kernel(kernel)
-        self.steps.append(
-            Step(
-                self.emit(kernel) if skeleton is None else "",
-                pattern,
-                tuple(numbers),
-                tuple(map(size, kernel.dims)),
-                origin,
-                work,
-                failures,
-                tuple(reads),
-                tuple(writes),
-                is_parallel(kernel),
-            )
-        )
+        function = self.emit(kernel) if alike is None else ""
+        return _Written(kernel, function, alike, scratch, tuple(map(size, kernel.dims)), work, is_parallel(kernel))
 
     def streaming(self, kernel: Kernel, arguments: Sequence[Argument | Panels]) -> Kernel:
         """Marks buffers that are written straight into a variable, exceed the caches, and are not read again in this plan.
