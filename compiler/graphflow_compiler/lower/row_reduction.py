@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import field
 
+from graphflow.framework.dtypes import DType
 from graphflow.framework.kinds import Elementwise, Gather, Random
 from graphflow.framework.records import record
 from graphflow.framework.shapes import product
@@ -25,6 +27,10 @@ from graphflow_compiler.lower.loop_nest import (
     store_all,
 )
 
+#: How often later passes may compute a cheap element again, rather than read it back: a load and a store take longer than a
+#: few cheap operations.
+RECOMPUTED = 2
+
 
 def lower_row(e: Emitter) -> LoweredKernel:
     """One kernel, whose threads share the rows."""
@@ -39,70 +45,113 @@ def lower_row(e: Emitter) -> LoweredKernel:
 class RowPasses:
     """The passes over a row of a row group.
 
-    `stages`: the pass in which a node's value is computed; the result of a reduction over the row can be used from the next
-    pass on. `kept`: nodes whose elements are stored in one pass and read back in later ones.
+    `stages`: the first pass in which a node's value can be computed; the result of a reduction over the row can be used from
+    the next pass on. `kept`: nodes whose elements are stored, and in which pass; later ones read them back.
     """
 
     group: Group
     stages: dict[Node, int]
-    kept: set[Node]
+    kept: dict[Node, int]
+    users: dict[Node, list[Node]]
     places: dict[Value, str] = field(default_factory=dict)  # scratch buffers of kept elements
     aside: Callable[[Value], Partial] | None = None  # where passes that are kernels of their own keep them
 
     @classmethod
     def of(cls, group: Group) -> RowPasses:
         stages: dict[Node, int] = {}
+        users: dict[Node, list[Node]] = {n: [] for n in group.nodes}
         for node in group.nodes:
             # What a pass reduces is complete only when the pass has ended.
             stage = 0
-            for v in node.data_inputs:
-                if v.node in stages:
-                    stage = max(stage, stages[v.node] + (1 if is_reducing(group, v.node) else 0))
+            for producer in dict.fromkeys(v.node for v in node.data_inputs):
+                if producer in stages:
+                    stage = max(stage, stages[producer] + (1 if is_reducing(group, producer) else 0))
+                    users[producer].append(node)
             stages[node] = stage
-        return cls(group, stages, _worth_keeping(group, stages))
+        rows = cls(group, stages, {n: stages[n] for n in _worth_keeping(group, stages, users)}, users)
+        rows._keep_what_is_recomputed_often()
+        return rows
 
-    @property
-    def last(self) -> int:
-        return max(s for n, s in self.stages.items() if self.group.levels[n] != TOTAL)
+    def __post_init__(self) -> None:
+        levels = self.group.levels
+        self.last = max(s for n, s in self.stages.items() if levels[n] != TOTAL)
+        self._reductions: dict[int, list[Node]] = {}
+        self._row_nodes: dict[int, list[Node]] = {}
+        self._roots: dict[int, list[Node]] = {}  # elements that come about in a pass and must be computed in it
+        for n, stage in self.stages.items():
+            if is_reducing(self.group, n):
+                x = n.inputs[0]
+                if x is not None and levels.get(x.node) != ROW:
+                    self._reductions.setdefault(stage, []).append(n)
+            elif levels[n] == ROW:
+                self._row_nodes.setdefault(stage, []).append(n)
+            elif levels[n] == ELEMENT and (n.out() in self.group.outputs or _checks(n)):
+                self._roots.setdefault(stage, []).append(n)
+        self._order = {n: i for i, n in enumerate(self.group.nodes)}
+        self._elements: dict[int, list[Node] | None] = {}
+        self._scratches: dict[str, tuple[DType, int]] = {}  # the last pass that needs what is there
 
     def reductions(self, stage: int) -> list[Node]:
         """The reductions of a pass: those over the row, and those over all elements of all rows."""
-        found = []
-        for n in self.group.nodes:
-            x = n.inputs[0] if n.inputs else None
-            over_elements = x is not None and self.group.levels.get(x.node) != ROW
-            if over_elements and self.stages[n] == stage and is_reducing(self.group, n):
-                found.append(n)
-        return found
+        return self._reductions.get(stage, [])
 
     def row_nodes(self, stage: int) -> list[Node]:
         """What is computed once a row before a pass."""
-        group = self.group
-        return [n for n in group.nodes if group.levels[n] == ROW and self.stages[n] == stage and not is_reducing(group, n)]
+        return self._row_nodes.get(stage, [])
 
     def elements(self, stage: int) -> list[Node] | None:
         """The element nodes to compute or read back in a pass, in order. None: there is nothing to do in it."""
-        group = self.group
+        if stage not in self._elements:
+            self._elements[stage] = self._needed(stage)
+        return self._elements[stage]
+
+    def _needed(self, stage: int) -> list[Node] | None:
         roots: list[Node] = [v.node for n in self.reductions(stage) for v in n.data_inputs]
-        for n in group.nodes:
-            here = group.levels[n] == ELEMENT and self.stages[n] == stage
-            if here and (n.out() in group.outputs or n in self.kept or _checks(n)):
-                roots.append(n)
+        roots += self._roots.get(stage, [])
+        roots += [n for n, at in self.kept.items() if at == stage]
         if not roots:
             return None
         needed: set[Node] = set()
         todo = roots
         while todo:
             n = todo.pop()
-            if n in needed or n not in self.stages or group.levels[n] != ELEMENT:
+            if n in needed or n not in self.stages or self.group.levels[n] != ELEMENT:
                 continue
             needed.add(n)
             if not self._is_read_back(n, stage):
                 todo += [v.node for v in n.data_inputs]
-        return [n for n in group.nodes if n in needed]
+        return sorted(needed, key=self._order.__getitem__)
 
     def _is_read_back(self, node: Node, stage: int) -> bool:
-        return node in self.kept and self.stages[node] < stage
+        return self.kept.get(node, stage) < stage
+
+    def _computed(self, stage: int) -> list[Node]:
+        return [n for n in self._needed(stage) or () if not self._is_read_back(n, stage)]
+
+    def _keep_what_is_recomputed_often(self) -> None:
+        """Keeps cheap elements, too, where passes would compute some of those that they follow from again and again, more than
+        RECOMPUTED times.
+
+        Then each pass of a long chain of reductions begins with what a few passes before it has stored, not with the row.
+        """
+        if self.last <= RECOMPUTED:
+            return
+        times: Counter[Node] = Counter()  # in how many passes it is computed
+        first: dict[Node, int] = {}
+        for stage in range(self.last + 1):
+            computed = self._computed(stage)
+            if any(times[n] > RECOMPUTED for n in computed):
+                often: set[Node] = set()  # what cannot be computed again without one of those
+                for n in computed:
+                    if times[n] > RECOMPUTED or any(v.node in often for v in n.data_inputs):
+                        often.add(n)
+                new = [n for n in computed if not times[n]]
+                read = {v.node for n in [*new, *self.reductions(stage)] for v in n.data_inputs}
+                self.kept.update({n: first[n] for n in computed if times[n] and n in often and n in read})
+                computed = self._computed(stage)
+            for n in computed:
+                times[n] += 1
+                first.setdefault(n, stage)
 
     def row_inputs(self, nodes: Iterable[Node]) -> list[Node]:
         """The nodes before the first pass that the given ones depend on."""
@@ -119,7 +168,7 @@ class RowPasses:
     def is_used_after(self, v: Value, stage: int) -> bool:
         """Whether a row's value, at hand after pass `stage`, is needed in a later pass or after it."""
         levels = self.group.levels
-        users = [n for n in self.group.nodes if v in n.data_inputs]
+        users = self.users[v.node]
         return any(levels[n] == ELEMENT or is_reducing(self.group, n) or self.stages[n] > stage + 1 for n in users)
 
     def last_pass(self, nodes: Collection[Node]) -> int:
@@ -174,20 +223,32 @@ class RowPasses:
             taken = {n: reduced_operand(e, n) for n in reductions}
             for node in needed:
                 v = node.out()
-                if self.stages[node] != stage:
-                    continue
                 if v in group.outputs:
-                    e.store(v, index_at(e, node, ELEMENT))
-                elif node in self.kept and self.aside is not None:
+                    if self.stages[node] == stage:
+                        e.store(v, index_at(e, node, ELEMENT))
+                elif self.kept.get(node) != stage:
+                    continue
+                elif self.aside is not None:
                     e.b.store(e.partial(self.aside(v), "write"), e.address(v, index_at(e, node, ELEMENT)), e.env[v])
-                elif node in self.kept:
-                    self.places[v] = e.new_scratch(v.dtype, product(group.space[k] for k in group.reduced))
+                else:
+                    self.places[v] = self._scratch(e, v, stage)
                     e.b.store(self.places[v], flat_address(e, inner), e.env[v])
             return taken
 
         totals = reduced_over(e, loops, reductions, one)
         e.env = outside  # values of the loops' bodies are not defined after them
         return totals
+
+    def _scratch(self, e: Emitter, v: Value, stage: int) -> str:
+        """A scratch buffer for what a pass keeps of a row: one whose elements it reads, and no later pass, or a new one.
+
+        A pass reads an element of all that it reads before it stores any.
+        """
+        last = max(k for k in range(stage, self.last + 1) if v.node in (self.elements(k) or ()))
+        free = [s for s, (dtype, until) in self._scratches.items() if dtype is v.dtype and until <= stage]
+        name = free[0] if free else e.new_scratch(v.dtype, product(self.group.space[k] for k in self.group.reduced))
+        self._scratches[name] = v.dtype, last
+        return name
 
 
 def _checks(node: Node) -> bool:
@@ -200,28 +261,20 @@ def _is_costly(node: Node) -> bool:
     return isinstance(kind, (Random, Gather)) or (isinstance(kind, Elementwise) and not kind.cheap)
 
 
-def _worth_keeping(group: Group, stages: dict[Node, int]) -> set[Node]:
+def _worth_keeping(group: Group, stages: dict[Node, int], users: dict[Node, list[Node]]) -> set[Node]:
     """Element values that a later pass needs and that cost more to compute again than to read back from cache."""
-    kept: set[Node] = set()
-    for node in group.nodes:
-        for v in node.data_inputs:
-            earlier = v.node in stages and group.levels[v.node] == ELEMENT and stages[v.node] < stages[node]
-            if earlier and (_is_costly(v.node) or v in group.outputs):
-                kept.add(v.node)
+    later = {n for n in group.nodes if group.levels[n] == ELEMENT and any(stages[u] > stages[n] for u in users[n])}
+    kept = {n for n in later if _is_costly(n) or n.out() in group.outputs}
     # A cheap node that is computed again pulls in what it reads: costly nodes behind it must be kept as well.
-    for node in reversed(group.nodes):
-        if group.levels[node] != ELEMENT or node in kept:
+    seen: set[Node] = set()
+    todo = [n for n in later if n not in kept]
+    while todo:
+        n = todo.pop()
+        if n in seen or n in kept:
             continue
-        if any(node.out() in n.data_inputs and stages[n] > stages[node] for n in group.nodes):
-            todo = [node]
-            seen: set[Node] = set()
-            while todo:
-                n = todo.pop()
-                if n in seen or n in kept:
-                    continue
-                seen.add(n)
-                if _is_costly(n):
-                    kept.add(n)
-                    continue
-                todo += [v.node for v in n.data_inputs if v.node in stages and group.levels[v.node] == ELEMENT]
+        seen.add(n)
+        if _is_costly(n):
+            kept.add(n)
+            continue
+        todo += [v.node for v in n.data_inputs if v.node in stages and group.levels[v.node] == ELEMENT]
     return kept
