@@ -1,4 +1,4 @@
-"""Which kernels to be need the results of which, directly or through others: kept up to date while fusion makes them.
+"""Dependences between the kernels that fusion is making: which need the results of which, directly or through others.
 
 For each kernel there is the set of those that it depends on, as bits. The bits stand in pieces of a fixed number of kernels,
 and sets share the pieces in which they do not differ: a kernel's set is mostly that of the kernel before it and one bit more.
