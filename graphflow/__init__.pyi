@@ -40,6 +40,7 @@ from graphflow.ops.math.unary import (
     negative as negative, reciprocal as reciprocal, rint as rint, round as round, rsqrt as rsqrt, sign as sign,
     sqrt as sqrt, square as square, negative as neg,
 )
+from graphflow.ops.math.zeta import polygamma as polygamma, zeta as zeta
 from graphflow.ops.math.trigonometry import (
     acos as acos, acosh as acosh, asin as asin, asinh as asinh, atan as atan, atan2 as atan2, atanh as atanh,
     cos as cos, cosh as cosh, sin as sin, sinh as sinh, tan as tan,

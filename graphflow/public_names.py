@@ -36,6 +36,7 @@ PUBLIC: dict[str, dict[str, str]] = {
             abs ceil digamma erf erfc exp expm1 floor is_finite is_inf is_nan lgamma log log1p negative
             reciprocal rint round rsqrt sign sqrt square neg=negative
         """,
+        "graphflow.ops.math.zeta": "polygamma zeta",
         "graphflow.ops.math.trigonometry": "acos acosh asin asinh atan atan2 atanh cos cosh sin sinh tan",
         "graphflow.ops.nn.activation": "log_sigmoid sigmoid tanh",
         "graphflow.ops.math.binary": """
@@ -214,6 +215,7 @@ PUBLIC: dict[str, dict[str, str]] = {
             reciprocal rint round rsqrt sign sqrt square
         """,
         "graphflow.ops.math.add_n": "accumulate_n add_n",
+        "graphflow.ops.math.zeta": "polygamma zeta",
         "graphflow.ops.math.trigonometry": "acos acosh asin asinh atan atan2 atanh cos cosh sin sinh tan",
         "graphflow.ops.math.binary": """
             add divide divide_no_nan=div_no_nan floordiv floormod maximum minimum mod multiply pow scalar_mul
@@ -329,7 +331,8 @@ PUBLIC: dict[str, dict[str, str]] = {
             TensorType View
         """,
         "graphflow.framework.registry": """
-            InferContext NO_ATTRS NotDifferentiable OpDef Sample not_differentiable register same_shape_infer
+            InferContext NO_ATTRS NotDifferentiable OpDef Sample UndefinedGradient not_differentiable register
+            same_shape_infer undefined_gradient
         """,
         "graphflow.framework.scalar_builder": "ScalarBuilder",
         "graphflow.framework.dtypes": "ALL FLOATS HALVES INTEGERS NUMERIC SIGNED UNSIGNED",

@@ -10,8 +10,8 @@ from graphflow.framework.kinds import (
 )
 from graphflow.framework.registry import (
     InferContext as InferContext, NO_ATTRS as NO_ATTRS, NotDifferentiable as NotDifferentiable, OpDef as OpDef,
-    Sample as Sample, not_differentiable as not_differentiable, register as register,
-    same_shape_infer as same_shape_infer,
+    Sample as Sample, UndefinedGradient as UndefinedGradient, not_differentiable as not_differentiable,
+    register as register, same_shape_infer as same_shape_infer, undefined_gradient as undefined_gradient,
 )
 from graphflow.framework.scalar_builder import ScalarBuilder as ScalarBuilder
 from graphflow.framework.dtypes import (

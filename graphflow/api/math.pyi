@@ -6,6 +6,7 @@ from graphflow.ops.math.unary import (
     sqrt as sqrt, square as square,
 )
 from graphflow.ops.math.add_n import accumulate_n as accumulate_n, add_n as add_n
+from graphflow.ops.math.zeta import polygamma as polygamma, zeta as zeta
 from graphflow.ops.math.trigonometry import (
     acos as acos, acosh as acosh, asin as asin, asinh as asinh, atan as atan, atan2 as atan2, atanh as atanh,
     cos as cos, cosh as cosh, sin as sin, sinh as sinh, tan as tan,

@@ -13,7 +13,7 @@ from graphflow.framework.context import differentiation
 from graphflow.framework.errors import ArgumentError, DTypeError, GradientError, ShapeError
 from graphflow.framework.graph import Graph, Operation, Tensor
 from graphflow.framework.indexed_slices import IndexedSlices
-from graphflow.framework.registry import NO_ATTRS
+from graphflow.framework.registry import NO_ATTRS, UndefinedGradient
 from graphflow.framework.shapes import GRAPH_POLICY, format_shape
 from graphflow.ops.array.concat import concat, stack
 from graphflow.ops.array.fill import ones_like, zeros_like
@@ -88,21 +88,21 @@ def _gradient_function(op: Operation) -> Callable[..., Any] | None:
     override = op.gradient_name
     if override is not None:
         if override not in _registered:
-            raise GradientError(
-                f"No gradient defined for operation '{op.name}' (op type: {op.type}): the graph maps it to "
-                f"{override!r}, which is not registered with tf.RegisterGradient"
-            )
+            raise _undefined(op, f"the graph maps it to {override!r}, which is not registered with tf.RegisterGradient")
         return _registered[override]
     op_def = op.op_def
     if op_def.grad is None:
         rule = rule_of(op_def)
         if rule is None:
-            raise GradientError(
-                f"No gradient defined for operation '{op.name}' (op type: {op.type}): its OpDef needs grad=..., a function "
-                'or not_differentiable("why")'
-            )
+            raise _undefined(op, 'its OpDef needs grad=..., a function, not_differentiable("why") or undefined_gradient("why")')
         return rule
+    if isinstance(op_def.grad, UndefinedGradient):
+        raise _undefined(op, op_def.grad.reason)
     return op_def.grad if callable(op_def.grad) else None
+
+
+def _undefined(op: Operation, reason: str) -> GradientError:
+    return GradientError(f"No gradient defined for operation '{op.name}' (op type: {op.type}): {reason}")
 
 
 # ---------------------------------------------------------------------------------------------- gradients

@@ -126,6 +126,17 @@ def not_differentiable(reason: str) -> NotDifferentiable:
     return NotDifferentiable(reason)
 
 
+@record(frozen=True, slots=True)
+class UndefinedGradient:
+    """Nobody has defined a gradient of the op: where one is needed, `gradients` raises LookupError."""
+
+    reason: str
+
+
+def undefined_gradient(reason: str) -> UndefinedGradient:
+    return UndefinedGradient(reason)
+
+
 # ---------------------------------------------------------------------------------------------- samples
 
 
@@ -158,8 +169,8 @@ class OpDef:
     kind: declarative payload (framework.kinds).
     infer: ``(ctx, attrs, *input types) -> output types``; input shapes may be None (unknown rank) on the user's graph.
     reference: numpy oracle ``(attrs, *arrays) -> array or tuple``; integer operands that steer shapes come as arrays too.
-    grad: ``(op, *grads) -> one gradient or None per input``, built with user-level functions, or not_differentiable(...).
-        None for the library's own ops that have one: they have a rule in `graphflow/autodiff/rules/`.
+    grad: ``(op, *grads) -> one gradient or None per input``, built with user-level functions, or not_differentiable(...) or
+        undefined_gradient(...). None for the library's own ops that have one: they have a rule in `graphflow/autodiff/rules/`.
     shape_operands: positions of inputs of which only the (symbolic) value matters; where it is known no kernel reads them.
     shape_value: ``(attrs, input types, input values) -> ShapeValue | None``: the symbolic value of output 0, for ops on sizes.
     dtypes: element types of the main inputs the op takes; the generated tests sweep them.
@@ -170,7 +181,7 @@ class OpDef:
     infer: InferFn
     reference: Callable[..., Any] | None
     samples: Callable[[], Sequence[Sample]]
-    grad: GradFn | NotDifferentiable | None = None
+    grad: GradFn | NotDifferentiable | UndefinedGradient | None = None
     attrs: type = NoAttrs
     version: int = 1
     shape_operands: tuple[int, ...] = ()
@@ -194,6 +205,7 @@ class OpDef:
 
     @property
     def differentiable(self) -> bool:
+        """Whether gradients are asked of it; those of undefined gradients are an error."""
         return not isinstance(self.grad, NotDifferentiable)
 
 

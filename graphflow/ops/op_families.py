@@ -47,6 +47,7 @@ FAMILIES: dict[str, str] = {
         Abs Ceil Digamma Erf Erfc Exp Expm1 Floor IsFinite IsInf IsNan Lgamma Log Log1p Neg Reciprocal
         ReciprocalGrad Rint Round Rsqrt RsqrtGrad Sign Sqrt SqrtGrad Square
     """,
+    "math.zeta": "Polygamma Zeta",
     "nn.activation": """
         Elu Gelu LeakyRelu LeakyReluGrad Relu Relu6 Relu6Grad ReluGrad Selu Sigmoid SigmoidGrad Softplus
         Softsign Tanh TanhGrad

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphflow.framework.dtypes import DType
 from graphflow.framework.kinds import NO_ALGEBRA, Algebra, Elementwise, ShapeValue
-from graphflow.framework.registry import NotDifferentiable, OpDef
+from graphflow.framework.registry import NotDifferentiable, OpDef, UndefinedGradient
 from graphflow.ops._define.samples import binary_samples, unary_samples
 from graphflow.ops._define.types import allowed, binary_infer, unary_infer
 
@@ -28,7 +28,7 @@ def unary_op(
     name: str, rule: Callable[..., Any], reference: Callable[..., Any], doc: str,
     low: float = -2.0, high: float = 2.0, avoid: Sequence[float] = (), kinds: str = "f", arg: str = "x",
     out: DType | None = None, cheap: bool = True, algebra: Algebra = NO_ALGEBRA, onnx: str | None = None,
-    grad: NotDifferentiable | None = None,
+    grad: NotDifferentiable | UndefinedGradient | None = None,
 ) -> OpDef:  # fmt: skip
     """The definition of a one-operand op without attributes.
 

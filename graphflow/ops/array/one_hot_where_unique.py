@@ -11,7 +11,7 @@ from graphflow.framework.dtypes import ALL, FLOATS, INTEGERS, DType, as_dtype, b
 from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
 from graphflow.framework.kinds import Composite, Host, TensorType
 from graphflow.framework.records import record
-from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register, undefined_gradient
 from graphflow.framework.shapes import Dim, fresh_dim
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import normal_axis, static_int
@@ -197,7 +197,7 @@ def _unique_op(name: str, reference: Any, doc: str) -> OpDef:
         _unique_infer,
         reference,
         lambda: [Sample((np.array(v, np.float32),), UniqueAttrs(), gradient=False) for v in ([3, 1, 3, 2, 1], [], [5])],
-        grad=not_differentiable("which elements are equal does not change smoothly"),
+        grad=undefined_gradient("which elements are equal does not change smoothly"),
         attrs=UniqueAttrs,
         dtypes=(*FLOATS, *INTEGERS),
         onnx="Unique",

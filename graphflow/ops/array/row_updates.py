@@ -9,7 +9,7 @@ import numpy as np
 
 from graphflow.framework.dtypes import ALL, FLOATS, NUMERIC
 from graphflow.framework.kinds import ExpandContext, Scatter
-from graphflow.framework.registry import OpDef, Sample, not_differentiable, register
+from graphflow.framework.registry import OpDef, Sample, register, undefined_gradient
 from graphflow.ops._define.updates import rows_infer
 
 #: combine -> how one row is combined with the row of an update (None: replaced by it)
@@ -64,7 +64,7 @@ def _row_op(name: str, combine: Any, doc: str) -> OpDef:
         rows_infer,
         rows_reference(combine),
         lambda: rows_samples(False),
-        grad=not_differentiable("a building block of variable updates"),
+        grad=None if combine == "set" else undefined_gradient("a building block of variable updates"),
         dtypes=ALL if combine == "set" else FLOATS if combine == "div" else NUMERIC,
         doc=doc,
     )

@@ -207,7 +207,7 @@ def tensor_scatter_sub(tensor: Any, indices: Any, updates: Any, name: str | None
 
 
 def tensor_scatter_update(tensor: Any, indices: Any, updates: Any, name: str | None = None) -> Tensor:
-    """`tensor` with the elements at the positions `indices` replaced; the last one wins. It has no gradient."""
+    """`tensor` with the elements at the positions `indices` replaced; the last one wins."""
     return _tensor_scatter(ROWS_UPDATE, NO_ATTRS, tensor, indices, updates, name, "TensorScatterUpdate")
 
 

@@ -10,7 +10,7 @@ from graphflow.framework.build import build
 from graphflow.framework.dtypes import FLOATS, INTEGERS
 from graphflow.framework.errors import ArgumentError
 from graphflow.framework.kinds import Composite, IndexMap, LowerContext, Piece, TensorType
-from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.registry import InferContext, OpDef, Sample, register, undefined_gradient
 from graphflow.framework.shapes import Dim, Shape
 from graphflow.framework.tensor import Tensor
 from graphflow.ops.array.pad import PadAttrs
@@ -115,7 +115,7 @@ SLICE_SCATTER = register(
         _infer,
         _put_apart,
         lambda: [s for s in _samples() if all(abs(int(t)) == 1 for t in s.inputs[3])],
-        grad=not_differentiable("it appears only where StridedSliceGrad, which has a gradient, is expanded"),
+        grad=undefined_gradient("it appears only where StridedSliceGrad, which has a gradient, is expanded"),
         attrs=StridedSliceAttrs,
         shape_operands=(0, 1, 2, 3),
         dtypes=(*FLOATS, *INTEGERS),

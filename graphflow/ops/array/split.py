@@ -12,7 +12,7 @@ from graphflow.framework.dtypes import ALL
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.kinds import Composite, IndexMap, LowerContext, Piece, TensorType
 from graphflow.framework.records import record
-from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.registry import InferContext, OpDef, Sample, register, undefined_gradient
 from graphflow.framework.shapes import Dim, Shape
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import normal_axis, static_int, static_ints
@@ -61,7 +61,7 @@ PART = register(
             Sample((_array(*s),), PartAttrs(a, (b,), (n,)), gradient=False)
             for s, a, b, n in (((5,), 0, 1, 3), ((3, 4), 1, 2, 2), ((2, 3), 0, 2, 0))
         ],
-        grad=not_differentiable("it appears only where Split and Unpack, which have gradients, are expanded"),
+        grad=undefined_gradient("it appears only where Split and Unpack, which have gradients, are expanded"),
         attrs=PartAttrs,
         dtypes=ALL,
         doc="A range of one axis.",

@@ -27,7 +27,7 @@ from graphflow.framework.errors import DTypeError
 from graphflow.framework.indexed_slices import IndexedSlices
 from graphflow.framework.kinds import Elementwise, ShapeValue, TensorType
 from graphflow.framework.records import record
-from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.registry import InferContext, OpDef, Sample, register, undefined_gradient
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.operands import build_unary
 
@@ -169,7 +169,7 @@ BITCAST = register(
             Sample((np.array([[0, 1], [2**31, 7]], np.uint32),), BitcastAttrs(float32), gradient=False),
             Sample((np.array(-1, np.int64),), BitcastAttrs(as_dtype("uint64")), gradient=False),
         ],
-        grad=not_differentiable("it reads bits, not numbers"),
+        grad=undefined_gradient("it reads bits, not numbers"),
         attrs=BitcastAttrs,
         doc="The same bits read as another element type of the same size.",
     )

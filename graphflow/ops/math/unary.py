@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 from typing import Any
 
@@ -326,13 +327,13 @@ def lgamma(x: Any, name: str | None = None) -> Tensor:
 _PSI_SERIES = (-1 / 12, 1 / 120, -1 / 252, 1 / 240, -1 / 132, 691 / 32760)
 
 
-def _digamma_rule(b: ScalarBuilder[Any], attrs: Any, x: Any) -> Any:
+def digamma_rule(b: ScalarBuilder[Any], attrs: Any, x: Any) -> Any:
     # For x < 0.5, psi(1 - x) = psi(x) + pi / tan(pi x) leads to the right side. There eight steps of
     # psi(x) = psi(x + 1) - 1 / x lead to arguments of 8.5 and more, where the asymptotic series has converged. Sums and
     # differences of that size need more than half precision.
     dtype = b.dtype(x)
     if dtype.size == 2:
-        return b.cast(_digamma_rule(b, attrs, b.cast(x, float32)), dtype)
+        return b.cast(digamma_rule(b, attrs, b.cast(x, float32)), dtype)
     left = b.lt(x, 0.5)
     z = b.select(left, b.sub(1.0, x), x)
     below = b.div(1.0, z)
@@ -349,7 +350,13 @@ def _digamma_rule(b: ScalarBuilder[Any], attrs: Any, x: Any) -> Any:
     return b.select(left, b.sub(right, b.div(math.pi, turn)), right)
 
 
-def _digamma(x: float) -> float:
+def reference_digamma(x: float) -> float:
+    if math.isnan(x) or x == math.inf:
+        return x
+    if x <= 0 and (math.isinf(x) or x == math.floor(x)):
+        return -math.inf
+    if x < 0.5:
+        return reference_digamma(1 - x) - math.pi / math.tan(math.pi * (x - builtins.round(x)))
     total = 0.0
     while x < 30:
         total, x = total - 1 / x, x + 1
@@ -358,12 +365,12 @@ def _digamma(x: float) -> float:
 
 DIGAMMA = register(
     unary_op(
-        "Digamma", _digamma_rule, np.vectorize(_digamma, otypes=[np.float64]), "Derivative of lgamma.", low=-0.9, high=6.0,
-        avoid=(0.0,), cheap=False, grad=not_differentiable("the trigamma function is not provided"),
+        "Digamma", digamma_rule, np.vectorize(reference_digamma, otypes=[np.float64]), "Derivative of lgamma.", low=-0.9,
+        high=6.0, avoid=(0.0,), cheap=False,
     )
 )  # fmt: skip
 
 
 def digamma(x: Any, name: str | None = None) -> Tensor:
-    """The derivative of `lgamma`. No gradient."""
+    """The derivative of `lgamma`: -inf at 0, -1, -2 ... Its own derivatives are `polygamma`."""
     return build_unary(DIGAMMA, x, name)

@@ -10,7 +10,7 @@ from graphflow.framework.build import build, convert_to_tensor
 from graphflow.framework.dtypes import FLOATS
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.kinds import Composite, ExpandContext, TensorType
-from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.registry import InferContext, OpDef, Sample, register, undefined_gradient
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.axes import axis_values
 from graphflow.ops._define.elementwise import unary_op
@@ -56,7 +56,7 @@ EXP_NON_POSITIVE = register(
     unary_op(
         "ExpNonPositive", lambda b, attrs, x: b.call("exp_nonpositive", x), np.exp,
         "e^x for x <= 0, and 0 where that is below 1e-37: the exponentials of a softmax.", low=-30.0, high=0.0,
-        cheap=False, grad=not_differentiable("only softmaxes, which have gradients of their own, expand to it"),
+        cheap=False, grad=undefined_gradient("only softmaxes, which have gradients of their own, expand to it"),
     )
 )  # fmt: skip
 

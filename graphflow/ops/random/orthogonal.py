@@ -10,7 +10,7 @@ from graphflow.framework.build import build, convert_to_tensor
 from graphflow.framework.dtypes import float32, float64
 from graphflow.framework.errors import DTypeError, ShapeError
 from graphflow.framework.kinds import Host, TensorType
-from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, register, undefined_gradient
 from graphflow.framework.shapes import format_shape
 from graphflow.framework.tensor import Tensor
 
@@ -42,7 +42,7 @@ ORTHONORMAL = register(
             Sample((np.array([[1, 2], [3, 5], [0, 1]], np.float32),), gradient=False, rtol=1e-4, atol=1e-5),
             Sample((np.array([[-2]], np.float32),), gradient=False),
         ],
-        grad=not_differentiable("made for initial values"),
+        grad=undefined_gradient("made for initial values"),
         dtypes=(float32, float64),
         doc="The q of the QR factorisation whose r has a non-negative diagonal: orthonormal columns.",
     )

@@ -15,7 +15,7 @@ from graphflow.framework.dtypes import FLOATS
 from graphflow.framework.errors import ShapeError
 from graphflow.framework.kinds import ExpandContext, StateUpdate, TensorType
 from graphflow.framework.records import record
-from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, register, undefined_gradient
 from graphflow.ops._define.types import brackets
 from graphflow.ops._define.updates import check_dtype, merge_shapes, rows_infer
 from graphflow.ops.array.row_updates import ROWS_ADD, ROWS_UPDATE
@@ -292,7 +292,7 @@ def _sparse_samples(n: int, scalars: tuple[float, ...], attrs: Any) -> list[Samp
     return cases
 
 
-_REASON = not_differentiable("an optimizer step changes variables; it is no function of them")
+_REASON = undefined_gradient("an optimizer step changes variables; it is no function of them")
 
 
 def _dense(name: str, n: int, formula: Formula, scalars: tuple[float, ...], attrs: Any = NO_ATTRS) -> OpDef:

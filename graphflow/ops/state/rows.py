@@ -12,7 +12,7 @@ from graphflow.framework.build import build, convert_to_tensor
 from graphflow.framework.dtypes import ALL, NUMERIC, DType, int32, int64
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.kinds import Elementwise, ExpandContext, StateUpdate, TensorType
-from graphflow.framework.registry import InferContext, NoAttrs, OpDef, Sample, not_differentiable, register
+from graphflow.framework.registry import InferContext, NoAttrs, OpDef, Sample, not_differentiable, register, undefined_gradient
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.types import brackets
 from graphflow.ops._define.updates import check_dtype, check_indices, merge_shapes, rows_infer
@@ -50,7 +50,8 @@ def _update(name: str, combine: str, row_op: OpDef, doc: str) -> OpDef:
         rows_infer,
         lambda attrs, ref, indices, updates: (on_values(attrs, ref, indices, updates),),
         lambda: rows_samples(True),
-        grad=not_differentiable(_ASSIGNED),
+        # TensorFlow passes over those that calculate, and refuses the others.
+        grad=undefined_gradient(_ASSIGNED) if combine in ("set", "min", "max") else not_differentiable(_ASSIGNED),
         dtypes=row_op.dtypes,
         doc=doc,
     )

@@ -11,6 +11,7 @@ from graphflow.ops.array.fill import zeros_like
 from graphflow.ops.math.binary import add, divide, multiply
 from graphflow.ops.math.sum_to_like import sum_to_like
 from graphflow.ops.math.unary import RECIPROCAL_GRAD, RSQRT_GRAD, SQRT_GRAD, digamma, exp, negative, sign, square
+from graphflow.ops.math.zeta import polygamma
 
 
 @gradient_of("Neg")
@@ -113,3 +114,8 @@ def _erfc_grad(op: Operation, grad: Tensor) -> list[Tensor]:
 @gradient_of("Lgamma")
 def _lgamma_grad(op: Operation, grad: Tensor) -> list[Tensor]:
     return [multiply(grad, digamma(op.inputs[0]))]
+
+
+@gradient_of("Digamma")
+def _digamma_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    return [multiply(grad, polygamma(1.0, op.inputs[0]))]
