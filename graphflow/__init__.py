@@ -32,6 +32,8 @@ _HOMES = _homes("")
 __all__ = sorted({*_HOMES, *_NAMESPACES})
 _module_aliases.install()
 _late_bindings.bind_op_library(lambda: _importlib.import_module("graphflow.ops"))
+_late_bindings.bind_rules(lambda: _importlib.import_module("graphflow.autodiff.rule_loader").ruled_ops())
+_late_bindings.bind_gradients(lambda: _importlib.import_module("graphflow.autodiff.gradients").dense_gradients)
 _late_bindings.bind_session(lambda: _importlib.import_module("graphflow_runtime.session.session").Session)
 
 

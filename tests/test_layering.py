@@ -120,6 +120,7 @@ INSIDE_FUNCTION = {("to_networkx", "networkx")}
 # Ops that the structure itself is made of, by the module that has to make them.
 BUILDING_BLOCKS = {
     "graphflow.framework.build": {"Const", "Pack"},  # what is not a tensor becomes one
+    "graphflow.framework.deferred": {"Deferred", "Placeholder"},  # a call that a run makes, and its operands there
     "graphflow_compiler.frontend": {"Identity"},  # of a variable's ref: an alias, as TensorFlow's buffers make it
     "graphflow_compiler.ir.program": {"Const"},  # the result of folding
     "graphflow_compiler.passes.rewrite": {"BroadcastTo", "Reshape"},  # methods of ExpandContext

@@ -15,6 +15,7 @@ from graphflow.framework.kinds import Host, TensorType
 from graphflow.framework.records import record
 from graphflow_compiler import frontend
 from graphflow_compiler.codegen.llvm.llvm_text import Target, host_target
+from graphflow_compiler.frontend import CannotCompile as CannotCompile
 from graphflow_compiler.frontend import Signature
 from graphflow_compiler.ir.program import VARIABLE_STATE, Node, Program, unknown_sizes
 from graphflow_compiler.planning import plan_cache
@@ -22,10 +23,6 @@ from graphflow_compiler.planning.plan import Plan
 
 #: How many nodes are named for each reason why a program cannot be compiled; the others are counted.
 _NAMED = 8
-
-
-class CannotCompile(Exception):
-    """The program has something that native code does not do yet; the reference backend runs it instead."""
 
 
 @record(frozen=True)

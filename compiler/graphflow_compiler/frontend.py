@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from graphflow.framework.deferred import NotKnownYet, expansion
 from graphflow.framework.dtypes import bool_
 from graphflow.framework.errors import BuildError, InvalidArgumentError, UninitializedVariableError
 from graphflow.framework.graph import Operation, Tensor
 from graphflow.framework.kinds import (
     Assertion,
     Composite,
+    Deferred,
     Gather,
     Host,
     NoOp,
@@ -21,6 +23,7 @@ from graphflow.framework.kinds import (
     View,
 )
 from graphflow.framework.records import record
+from graphflow.framework.registry import TensorValue
 from graphflow.framework.shapes import Dim, DimPolicy, Shape, SymDim, size, substitute
 from graphflow_compiler.ir.program import (
     FEED,
@@ -32,9 +35,16 @@ from graphflow_compiler.ir.program import (
     Program,
     ProgramBuilder,
     Value,
+    constant_array,
+    is_constant,
     live_nodes,
     resolve_shape_value,
+    shape_value_of,
 )
+
+
+class CannotCompile(Exception):
+    """The program has something that native code does not do yet; the reference backend runs it instead."""
 
 
 @record(frozen=True)
@@ -265,8 +275,10 @@ class _Build:
             self.state[name] = self.builder.add(VARIABLE_STATE, LeafAttrs(name, type_), origin=(name,)).out()
         return self.state[name]
 
-    def add(self, op: Operation) -> None:
+    def add(self, op: Operation, user: Operation | None = None) -> None:
+        """Adds an operation; `user`: the one of the user's graph that it is part of, if it is not one itself."""
         kind = op.op_def.kind
+        user = user or op
         if isinstance(kind, Source) and kind.what == "variable":
             return
         if isinstance(kind, NoOp) or is_alias_of_variable(op):
@@ -277,8 +289,11 @@ class _Build:
                 node_def=op,
                 message=f"You must feed a value for placeholder tensor '{op.name}' with dtype {op.outputs[0].dtype.name}",
             )
-        origin = (op.name,)
-        self.policy.current_op = op.name
+        if isinstance(kind, Deferred):
+            self.expand(op, kind)
+            return
+        origin = (user.name,)
+        self.policy.current_op = user.name
         if isinstance(kind, VariableIsInitialized):
             variable = variable_of(op.inputs[0])
             assert variable is not None
@@ -305,9 +320,9 @@ class _Build:
         try:
             node = self.builder.add(op.op_def, op.attrs, inputs, None, origin)
         except BuildError as e:
-            raise InvalidArgumentError(
-                op=op, node_def=op, message=f"{e}\n  created at {op.created_at}\n\t [[{{{{node {op.name}}}}}]]"
-            ) from None
+            raise _refused(user, e) from None
+        if any(t.shape is None for t in node.types):
+            raise CannotCompile(f"the rank of {node.op.name} ({user.name}) depends on data")
         resolved = resolve_shape_value(self.builder, node)
         if resolved is not None:
             self.values.setdefault(op.outputs[0], resolved)
@@ -321,6 +336,37 @@ class _Build:
             self.assigned.update(zip(op.outputs, variables, strict=False))  # updates of optimizers have no outputs
         if _must_run(node) or (not op.outputs and not isinstance(kind, StateUpdate)):
             self.effects.append(node)
+
+    def expand(self, op: Operation, kind: Deferred) -> None:
+        """Adds what a deferred operation becomes, now that the types of its operands are known."""
+        inputs = [self.value(t) for t in op.inputs]
+        steering = op.attrs.steering
+        values = tuple(
+            [
+                TensorValue(constant_array(v)) if i in steering and is_constant(v) else shape_value_of(v)
+                for i, v in enumerate(inputs)
+            ]
+        )
+        try:
+            made = expansion(kind.build, op.attrs, tuple([v.type for v in inputs]), values)
+        except NotKnownYet as e:
+            raise CannotCompile(f"{op.name} depends on values that only a run knows: {e}") from None
+        except BuildError as e:
+            raise _refused(op, e) from None
+        # An expansion may serve several operations, so its tensors mean something here only.
+        outer, self.values = self.values, {t: v for t, v in zip(made.inputs, inputs, strict=True) if t is not None}
+        try:
+            for inner in made.operations:
+                self.add(inner, op)
+            results = [self.value(t) for t in made.outputs]
+        finally:
+            self.values = outer
+        for t, v in zip(op.outputs, results, strict=True):
+            self.values.setdefault(t, v)
+
+
+def _refused(op: Operation, e: BuildError) -> InvalidArgumentError:
+    return InvalidArgumentError(op=op, node_def=op, message=f"{e}\n  created at {op.created_at}\n\t [[{{{{node {op.name}}}}}]]")
 
 
 def _must_run(node: Node) -> bool:

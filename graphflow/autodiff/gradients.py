@@ -199,6 +199,12 @@ def gradients(
         return found
 
 
+def dense_gradients(ys: Sequence[Tensor], xs: Sequence[Tensor], grad_ys: Sequence[Tensor]) -> list[Tensor]:
+    """`gradients` as tensors; zeros where ys do not depend on an x."""
+    found = gradients(ys, xs, list(grad_ys), unconnected_gradients=UnconnectedGradients.ZERO)
+    return [convert_to_tensor(g) for g in found]
+
+
 def _start(y: Tensor, grad: Any, i: int) -> Gradient:
     if grad is None:
         # The gradient of a scalar loss, the usual case, is a constant 1 and no op on the loss.

@@ -240,6 +240,16 @@ def fresh_dim() -> SymDim:
     return size(f"?{next(_fresh)}")
 
 
+def fresh_number() -> SymDim:
+    """A whole number that only a run knows. Other than a size it may be negative, so it is never part of a shape."""
+    return size(f"!{next(_fresh)}")
+
+
+def is_open(d: Dim) -> bool:
+    """Whether it depends on a number that only a run knows."""
+    return isinstance(d, SymDim) and any(name.startswith("!") for name in d.names())
+
+
 def _atom_dim(op: str, a: Dim, b: Dim) -> SymDim:
     if _is_unwieldy(a) or _is_unwieldy(b):
         return fresh_dim()
@@ -288,7 +298,7 @@ def mod(a: Dim, b: Dim) -> Dim:
 
 
 def never_negative(d: Dim) -> bool:
-    """Whether d is at least 0 whatever its sizes are (sizes are never negative)."""
+    """Whether d is at least 0 whatever its sizes are (sizes are never negative, other numbers may be)."""
     if isinstance(d, int):
         return d >= 0
     return all(c > 0 and all(_atom_never_negative(a) for a in monomial) for monomial, c in d.terms)
@@ -296,7 +306,7 @@ def never_negative(d: Dim) -> bool:
 
 def _atom_never_negative(a: Atom) -> bool:
     if isinstance(a, str):
-        return True
+        return not a.startswith("!")
     op, x, y = a
     if op == "max":
         return never_negative(x) or never_negative(y)

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 from graphflow.framework import context, provenance
@@ -17,9 +18,10 @@ from graphflow.framework.errors import (
     NameCollisionError,
     WrongGraphError,
 )
-from graphflow.framework.kinds import ShapeValue
+from graphflow.framework.folding import MOST_ENTRIES, folded_value
+from graphflow.framework.kinds import ShapeValue, TensorType
 from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, lookup
-from graphflow.framework.shapes import GRAPH_POLICY
+from graphflow.framework.shapes import GRAPH_POLICY, fresh_number, is_open
 from graphflow.framework.tensor import Operation, Tensor
 
 __all__ = ["Graph", "Operation", "Tensor"]
@@ -46,6 +48,7 @@ class Graph:
         self._colocation: list[Operation] = []
         self._gradient_overrides: dict[str, str] = {}
         self.seed: int | None = None
+        self.is_expansion = False  # whether it is made for one op, when a run knows what that needs (`framework.deferred`)
         self.scope_state: dict[str, Any] = {}  # what graphflow.variables.scope keeps for each graph
 
     # ------------------------------------------------------------------ building
@@ -89,9 +92,10 @@ class Graph:
                     )
             types = tuple([t.type for t in inputs])
             values = tuple([t._shape_value for t in inputs])
+            value_of = partial(_value_of, inputs) if op_def.shape_operands else values.__getitem__
             # Inference comes before the name is taken: an op that fails leaves no gap in the names.
             try:
-                outputs = op_def.infer(InferContext(op_def.name, GRAPH_POLICY, values.__getitem__), attrs, *types)
+                outputs = op_def.infer(InferContext(op_def.name, GRAPH_POLICY, value_of), attrs, *types)
             except BuildError as e:
                 raise type(e)(self._describe(str(e), inputs, frames)) from None
             full_name = self._op_name(name or op_def.name)
@@ -103,7 +107,7 @@ class Graph:
                 operation._outputs = made = Tensor(operation, 0, outputs[0], is_ref)
                 # Only integers can be shapes or sizes.
                 if op_def.shape_value is not None and outputs[0].dtype.kind in "iu":
-                    made._shape_value = _shape_value(op_def, attrs, types, values)
+                    made._shape_value = _shape_value(op_def, attrs, types, values, outputs[0])
             else:
                 operation._outputs = tuple([Tensor(operation, i, t, is_ref) for i, t in enumerate(outputs)])
             if self._colocation:
@@ -409,11 +413,34 @@ class Graph:
         return g
 
 
-def _shape_value(op: OpDef, attrs: Any, types: Any, values: Any) -> ShapeValue | None:
+def _value_of(inputs: Sequence[Tensor], i: int) -> ShapeValue | None:
+    t = inputs[i]
+    return folded_value(t) if t._shape_value is None else t._shape_value
+
+
+def _shape_value(
+    op: OpDef, attrs: Any, types: Sequence[TensorType], values: Sequence[ShapeValue | None], out: TensorType
+) -> ShapeValue | None:
     assert op.shape_value is not None
+    vector = out.shape is not None and len(out.shape) == 1 and isinstance(out.shape[0], int) and out.shape[0] <= MOST_ENTRIES
+    if vector and None in values:
+        # In [n, 3] the 3 is known whatever n is: what is not known stands for itself.
+        values = tuple([_open(t) if v is None else v for v, t in zip(values, types, strict=True)])
     value = op.shape_value(attrs, types, values)
-    # Shapes have at most 32 axes: a longer vector is data, and following its values would be work for nothing.
-    return None if isinstance(value, tuple) and len(value) > 64 else value
+    if isinstance(value, tuple):
+        # Following the values of data would be work for nothing.
+        return None if len(value) > MOST_ENTRIES or (vector and value and all(map(is_open, value))) else value
+    return None if value is None or is_open(value) else value
+
+
+def _open(t: TensorType) -> ShapeValue | None:
+    """The value of an operand that only a run knows, entry by entry; None if it is no small vector of integers."""
+    if t.dtype.kind not in "iu" or t.shape is None or len(t.shape) > 1:
+        return None
+    if not t.shape:
+        return fresh_number()
+    count = t.shape[0]
+    return tuple([fresh_number() for _ in range(count)]) if isinstance(count, int) and count <= MOST_ENTRIES else None
 
 
 def canonical_device(device: str) -> str:

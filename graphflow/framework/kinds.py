@@ -253,6 +253,16 @@ class Composite:
     checks: bool = False  # its expansion can fail the run, so it runs where the graph asks for it even if nothing uses it
 
 
+@record(frozen=True, slots=True)
+class Deferred:
+    """Becomes other ops when the types of its operands, and the values of those that ``attrs.steering`` names, are known.
+
+    ``build(attrs, operands)`` makes them on the default graph, on tensors that stand for the operands (`framework.deferred`).
+    """
+
+    build: Callable[..., Any]
+
+
 Kind: TypeAlias = (
     Elementwise
     | Reduction
@@ -272,6 +282,7 @@ Kind: TypeAlias = (
     | NoOp
     | Host
     | Composite
+    | Deferred
 )
 
 

@@ -13,7 +13,7 @@ from graphflow.framework.dtypes import DType, as_dtype
 from graphflow.framework.kinds import NO_ALGEBRA, Algebra, Kind, ShapeValue, Source, StateUpdate, TensorType
 from graphflow.framework.late_bindings import op_library
 from graphflow.framework.records import record
-from graphflow.framework.shapes import Dim, DimPolicy, Shape
+from graphflow.framework.shapes import Dim, DimPolicy, Shape, fresh_dim, is_open
 
 if TYPE_CHECKING:
     from graphflow.framework.graph import Tensor
@@ -98,9 +98,19 @@ class InferContext:
         return self._value_of(i)
 
     def vector(self, i: int) -> tuple[Dim, ...] | None:
-        """As `value`, for an operand that must be a vector (a scalar counts as a vector of one)."""
+        """As `value`, for an operand that holds the sizes of a tensor (a scalar counts as a vector of one).
+
+        Entries that only a run knows are sizes unlike any other.
+        """
+        found = self.entries(i)
+        return None if found is None else tuple([fresh_dim() if d is None else d for d in found])
+
+    def entries(self, i: int) -> tuple[Dim | None, ...] | None:
+        """As `vector`, but None for an entry that only a run knows: it may be negative, which a size is not."""
         v = self._value_of(i)
-        return v if v is None or isinstance(v, tuple) else (v,)
+        if v is None:
+            return None
+        return tuple([None if is_open(d) else d for d in (v if isinstance(v, tuple) else (v,))])
 
     def unify(self, a: Dim, b: Dim, message: str | Callable[[], str]) -> Dim:
         # The text is a function: it names shapes, and is written only if the sizes conflict.

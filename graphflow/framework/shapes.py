@@ -16,6 +16,8 @@ from graphflow.framework.dims import SymDim as SymDim
 from graphflow.framework.dims import evaluate as evaluate
 from graphflow.framework.dims import floordiv as floordiv
 from graphflow.framework.dims import fresh_dim as fresh_dim
+from graphflow.framework.dims import fresh_number as fresh_number
+from graphflow.framework.dims import is_open as is_open
 from graphflow.framework.dims import maximum as maximum
 from graphflow.framework.dims import minimum as minimum
 from graphflow.framework.dims import mod as mod

@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from graphflow.framework.dtypes import DType, ref_of
 from graphflow.framework.errors import ShapeError
+from graphflow.framework.folding import folded_value
 from graphflow.framework.kinds import ShapeValue, TensorType
 from graphflow.framework.provenance import Location, RawFrames
 from graphflow.framework.registry import OpDef, TensorValue
-from graphflow.framework.shapes import GRAPH_POLICY, Dim, Shape, TensorShape, as_internal, format_shape, to_public
+from graphflow.framework.shapes import (
+    GRAPH_POLICY,
+    Shape,
+    TensorShape,
+    as_internal,
+    format_shape,
+    is_open,
+    to_public,
+)
 
 if TYPE_CHECKING:
     from graphflow.framework.graph import Graph
@@ -134,7 +143,8 @@ class Tensor:
         self.is_ref = is_ref
         self._shape: Shape | None = type_.shape
         self._type = type_
-        self._shape_value: ShapeValue | None = None  # symbolic value, for small integer tensors
+        # Symbolic value, for small integer tensors. Of a vector not all may be known: `shapes.is_open` tells which entries.
+        self._shape_value: ShapeValue | None = None
         self._consumers: Operation | list[Operation] | None = None  # most tensors have one
 
     # ------------------------------------------------------------------ what it is
@@ -210,8 +220,12 @@ class Tensor:
             for o, n in zip(old, new, strict=True)
         )
 
-    def static_value(self) -> tuple[Dim, ...] | Dim | None:
-        return self._shape_value
+    def static_value(self) -> ShapeValue | None:
+        """The value of a small integer tensor, in terms of sizes; None if any of it is known in a run only."""
+        value = self._shape_value
+        if value is None:
+            return folded_value(self)
+        return None if isinstance(value, tuple) and any(map(is_open, value)) else value
 
     def eval(self, feed_dict: Any = None, session: Any = None) -> Any:
         """The value, computed in the default (or given) session."""

@@ -16,7 +16,7 @@ from graphflow.ops.array.shape import shape, size
 from graphflow.ops.math.binary import maximum
 from graphflow.ops.math.cast import cast
 from graphflow.ops.math.matmul import matmul
-from graphflow.ops.math.select import where_v2
+from graphflow.ops.math.select import where, where_v2
 from graphflow.ops.math.statistics import moments
 from graphflow.ops.nn import dropout as dropout_ops
 from graphflow.ops.nn import normalization
@@ -221,7 +221,9 @@ def _by_training(training: Any, active: Callable[[], Tensor], passive: Callable[
     """One of two tensors: a Python `training` decides now, so only one of them is built; a tensor decides in each run."""
     if isinstance(training, (bool, int)):
         return active() if training else passive()
-    return where_v2(convert_to_tensor(training), active(), passive())
+    # Where a run says what shape it has, it broadcasts to that of the branches, never beyond it.
+    flag = convert_to_tensor(training)
+    return (where if flag._shape is None else where_v2)(flag, active(), passive())
 
 
 class Dropout(Layer):

@@ -73,7 +73,7 @@ def _safe_ratio(total: Tensor, count: Tensor) -> Tensor:
     """total / count, 0 where the count is 0."""
     # Divided by 1 where the count is 0: a 0 / 0 that is not selected would still make the gradient NaN.
     some = greater(count, 0.0)
-    return where(some, divide(total, where(some, count, ones_like(count))), zeros_like(total))
+    return where(some, divide(total, where(some, count, ones_like(count))), zeros_like(total), name="value")
 
 
 def _size(values: Tensor) -> Tensor:

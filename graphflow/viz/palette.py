@@ -9,6 +9,7 @@ from graphflow.framework.kinds import (
     Assertion,
     Composite,
     Contraction,
+    Deferred,
     Elementwise,
     Gather,
     Generate,
@@ -91,7 +92,7 @@ def look_of(op: OpDef) -> Look:
         return _LOOKS["host"]
     if isinstance(kind, (NoOp, Assertion, VariableIsInitialized)):
         return _LOOKS["control"]
-    if isinstance(kind, Composite):
+    if isinstance(kind, (Composite, Deferred)):
         return _LOOKS["network"]
     return _LOOKS["other"]
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import convert_to_tensor, is_tensor_like
+from graphflow.framework.deferred import NotKnownYet
 from graphflow.framework.dtypes import int32, int64
 from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
 from graphflow.framework.shapes import Dim, Dimension, TensorShape, static_shape
@@ -18,7 +19,7 @@ def static_int(value: Any, what: str) -> int:
     """An integer argument, also where it is given as a constant tensor or a list of one.
 
     Raises:
-        ArgumentError: a tensor whose value is not known while the graph is built.
+        NotKnownYet: a tensor whose value is not known while the graph is built.
         DTypeError: not an integer.
     """
     if is_tensor_like(value):
@@ -26,10 +27,12 @@ def static_int(value: Any, what: str) -> int:
         if isinstance(known, tuple) and len(known) == 1:
             known = known[0]
         if not isinstance(known, int):
-            raise ArgumentError(f"{what} must be known while the graph is built, got {value!r}")
+            raise NotKnownYet(f"{what} must be known while the graph is built, got {value!r}")
         return known
-    if isinstance(value, (list, tuple, np.ndarray)) and np.size(value) == 1:
-        value = np.ravel(value)[0]
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        return static_int(value[0], what)
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.ravel()[0]
     return whole(value, what)
 
 
@@ -45,17 +48,28 @@ def whole(value: Any, what: str) -> int:
 
 
 def static_ints(value: Any, what: str) -> tuple[int, ...]:
-    """A list of integers (an integer alone counts as a list of one), also where it is given as a constant tensor."""
+    """A list of integers (an integer alone counts as a list of one), also where it is given as a constant tensor.
+
+    Raises:
+        NotKnownYet: a tensor, or one in the list, whose value is not known while the graph is built.
+    """
     if is_tensor_like(value):
         known = convert_to_tensor(value).static_value()
         items: tuple[Dim, ...] = known if isinstance(known, tuple) else () if known is None else (known,)
         found = tuple(d for d in items if isinstance(d, int))
         if known is None or len(found) != len(items):
-            raise ArgumentError(f"{what} must be known while the graph is built, got {value!r}")
+            raise NotKnownYet(f"{what} must be known while the graph is built, got {value!r}")
         return found
     if isinstance(value, (list, tuple, range, np.ndarray)):
         return tuple(static_int(v, what) for v in value)
     return (whole(value, what),)
+
+
+def known_rank(op: str, x: Tensor) -> int:
+    """NotKnownYet if only a run knows it."""
+    if x._shape is None:
+        raise NotKnownYet(f"{op}: the rank of {x.name} must be known; call set_shape on it")
+    return len(x._shape)
 
 
 def normal_axis(op: str, axis: int, rank: int) -> int:

@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from graphflow.framework.build import is_tensor_like
+from graphflow.framework.deferred import NotKnownYet
 from graphflow.framework.errors import ArgumentError, DTypeError
 from graphflow.framework.tensor import Tensor
+from graphflow.ops._define.arguments import static_ints
 
 
 def check_axes(op_name: str, axes: Sequence[int], rank: int) -> None:
@@ -29,11 +32,12 @@ def axis_values(axis: Any, op_name: str) -> tuple[int, ...] | None:
         flat = known if isinstance(known, tuple) else (known,)
         ints = tuple(a for a in flat if isinstance(a, int))
         if len(ints) != len(flat):
-            raise ArgumentError(
-                f"{op_name}: the axes must be known while the graph is built, but {axis!r} has a value only in a run. "
-                "Pass ints."
+            raise NotKnownYet(
+                f"{op_name}: the axes must be known while the graph is built, but {axis!r} has a value only in a run"
             )
         return ints
+    if isinstance(axis, (list, tuple)) and any(map(is_tensor_like, axis)):
+        return static_ints(axis, f"{op_name}: the axes")
     # An empty list has no dtype of its own (numpy makes it float64), and means "no axes".
     array = np.asarray(axis)
     if array.size and array.dtype.kind not in "iu":
@@ -46,12 +50,12 @@ def normal_axes(axis: Any, rank: int | None, op_name: str) -> tuple[int, ...]:
     values = axis_values(axis, op_name)
     if values is None:
         if rank is None:
-            raise ArgumentError(f"{op_name}: an input of unknown rank needs explicit axes; call set_shape on it first")
+            raise NotKnownYet(f"{op_name}: an input of unknown rank needs explicit axes; call set_shape on it first")
         return tuple(range(rank))
     # Nothing can be normalised without the rank: negative axes are refused, the others are taken as they are.
     if rank is None:
         if any(a < 0 for a in values):
-            raise ArgumentError(
+            raise NotKnownYet(
                 f"{op_name}: axis {values} counts from the end, but the rank of the input is unknown; set_shape it"
             )
         return tuple(sorted(set(values)))
@@ -83,7 +87,7 @@ def one_position(op_name: str, axis: Any, x: Tensor, default: int) -> int:
         raise ArgumentError(f"{op_name}: one axis is needed, got {values}")
     if rank is None:
         if values[0] < 0:
-            raise ArgumentError(f"{op_name}: a negative axis needs an input of known rank; call set_shape on it")
+            raise NotKnownYet(f"{op_name}: a negative axis needs an input of known rank; call set_shape on it")
         return values[0]
     check_axes(op_name, values, rank)
     return values[0] % rank

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor, is_tensor_like, name_scope
+from graphflow.framework.deferred import Arguments, deferrable
 from graphflow.framework.dtypes import ALL
 from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
 from graphflow.framework.kinds import IndexMap, LowerContext, Piece, ShapeValue, TensorType
 from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, register
-from graphflow.framework.shapes import Dim, Shape
+from graphflow.framework.shapes import Dim, Shape, fresh_dim
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import normal_axis, static_int
+from graphflow.ops._define.deferred_types import open_shape
 from graphflow.ops._define.samples import normal_arrays
 from graphflow.ops._define.types import brackets
 from graphflow.ops.array.identity import identity
@@ -39,7 +41,7 @@ def _same_dtypes(op: str, types: Sequence[TensorType]) -> None:
 def _concat_infer(ctx: InferContext, attrs: JoinAttrs, *values: TensorType) -> tuple[TensorType, ...]:
     _same_dtypes(ctx.op_name, values)
     known = [v.shape for v in values if v.shape is not None]
-    if len(known) < len(values):
+    if not known:
         return (TensorType(values[0].dtype, None),)
     rank = len(known[0])
     if rank == 0:
@@ -55,6 +57,8 @@ def _concat_infer(ctx: InferContext, attrs: JoinAttrs, *values: TensorType) -> t
                 out[k] = out[k] + d
                 continue
             out[k] = ctx.unify(out[k], d, partial(_differ, known, out[k], s, k, axis))
+    if len(known) < len(values):
+        out[axis] = fresh_dim()
     return (TensorType(values[0].dtype, tuple(out)),)
 
 
@@ -121,13 +125,22 @@ def concat(values: Any, axis: Any, name: str | None = "concat") -> Tensor:
     items = list(values) if isinstance(values, (list, tuple)) else [values]
     if not items:
         raise ArgumentError("concat needs at least one tensor: Expected a list of tensors for 'values', got []")
-    where = static_int(axis, "concat: axis")
     with name_scope(name, "concat", [v for v in items if isinstance(v, Tensor)]) as scope:
-        tensors = same_dtype_tensors(items)
-        # As in TensorFlow: the result is a new tensor in any case, named as asked.
-        if len(tensors) == 1:
-            return identity(tensors[0], name=scope)
-        return build(CONCAT, tensors, JoinAttrs(where), scope)
+        return _concat(same_dtype_tensors(items), axis, scope)
+
+
+def _concat_types(a: Arguments) -> list[TensorType]:
+    rank = next((len(t._shape) for t in a["tensors"] if t._shape is not None), None)
+    return [TensorType(a["tensors"][0].base_dtype, None if rank is None else open_shape(rank))]
+
+
+@deferrable(_concat_types, "axis")
+def _concat(tensors: list[Tensor], axis: Any, name: str | None = None) -> Tensor:
+    where = static_int(axis, "concat: axis")
+    # As in TensorFlow: the result is a new tensor in any case, named as asked.
+    if len(tensors) == 1:
+        return identity(tensors[0], name=name)
+    return build(CONCAT, tensors, JoinAttrs(where), name)
 
 
 def same_dtype_tensors(items: Sequence[Any]) -> list[Tensor]:

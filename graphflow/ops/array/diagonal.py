@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import constant, convert_to_tensor, name_scope
+from graphflow.framework.deferred import deferrable
 from graphflow.framework.dtypes import as_dtype, float32
-from graphflow.framework.errors import ArgumentError, ShapeError
+from graphflow.framework.errors import ShapeError
 from graphflow.framework.shapes import Dim, format_shape
 from graphflow.framework.tensor import Tensor
-from graphflow.ops._define.arguments import shape_operand, static_int, static_sizes
+from graphflow.ops._define.arguments import known_rank, shape_operand, static_int, static_sizes
+from graphflow.ops._define.deferred_types import any_shape, like
 from graphflow.ops.array.concat import concat
 from graphflow.ops.array.fill import zeros_like
 from graphflow.ops.array.identity import identity
@@ -21,6 +23,7 @@ from graphflow.ops.array.reshape import expand_dims, reshape
 from graphflow.ops.array.row_positions import merged_shape
 from graphflow.ops.array.shape import shape_tensor
 from graphflow.ops.array.strided_slice import strided_slice
+from graphflow.ops.math.binary import minimum
 from graphflow.ops.math.cast import cast
 from graphflow.ops.math.compare import equal, less_equal, logical_and
 from graphflow.ops.math.reduce import reduce_sum
@@ -31,8 +34,9 @@ _CONSTANT_SIZE = 4096
 
 
 def _matrix(x: Tensor, what: str) -> tuple[Dim, Dim]:
-    if x._shape is None or len(x._shape) < 2:
+    if known_rank(what, x) < 2:
         raise ShapeError(f"{what}: Shape must be at least rank 2, got {format_shape(x._shape)}")
+    assert x._shape is not None
     return x._shape[-2], x._shape[-1]
 
 
@@ -65,10 +69,14 @@ def matrix_band_part(input: Any, num_lower: Any, num_upper: Any, name: str | Non
 
     Raises:
         ShapeError: the rank is below 2.
-        ArgumentError: a width is not known while the graph is built.
     """
-    x = convert_to_tensor(input)
+    return _matrix_band_part(convert_to_tensor(input), num_lower, num_upper, name)
+
+
+@deferrable(like("x"), "num_lower", "num_upper", op_name="MatrixBandPart")
+def _matrix_band_part(x: Tensor, num_lower: Any, num_upper: Any, name: str | None = None) -> Tensor:
     lower, upper = static_int(num_lower, "matrix_band_part: num_lower"), static_int(num_upper, "matrix_band_part: num_upper")
+    _matrix(x, "matrix_band_part")
     with name_scope(name, "MatrixBandPart", [x]) as scope:
         mask = _band(x, lower, upper)
         return identity(x, name=scope) if mask is None else where_v2(mask, x, zeros_like(x), name=scope)
@@ -76,8 +84,12 @@ def matrix_band_part(input: Any, num_lower: Any, num_upper: Any, name: str | Non
 
 def matrix_diag(diagonal: Any, name: str | None = None) -> Tensor:
     """[..., n] -> [..., n, n] with the vectors on the diagonals."""
-    d = convert_to_tensor(diagonal)
-    if not d._shape:
+    return _matrix_diag(convert_to_tensor(diagonal), name)
+
+
+@deferrable(any_shape("d"), op_name="MatrixDiag")
+def _matrix_diag(d: Tensor, name: str | None = None) -> Tensor:
+    if known_rank("matrix_diag", d) < 1:
         raise ShapeError(f"matrix_diag: Shape must be at least rank 1, got {format_shape(d._shape)}")
     with name_scope(name, "MatrixDiag", [d]) as scope:
         column = expand_dims(d, -1)
@@ -89,14 +101,19 @@ def matrix_diag(diagonal: Any, name: str | None = None) -> Tensor:
 
 def matrix_diag_part(input: Any, name: str | None = None) -> Tensor:
     """[..., m, n] -> [..., min(m, n)]: the main diagonals."""
-    x = convert_to_tensor(input)
+    return _matrix_diag_part(convert_to_tensor(input), name)
+
+
+@deferrable(any_shape("x"), op_name="MatrixDiagPart")
+def _matrix_diag_part(x: Tensor, name: str | None = None) -> Tensor:
     m, n = _matrix(x, "matrix_diag_part")
-    assert x._shape is not None
-    rank = len(x._shape)
+    rank = known_rank("matrix_diag_part", x)
     with name_scope(name, "MatrixDiagPart", [x]) as scope:
         if not isinstance(m, int) or not isinstance(n, int):
             if m != n:
-                raise ArgumentError(f"matrix_diag_part: matrices of open size must be square, got {format_shape(x._shape)}")
+                sizes = shape_tensor(x)
+                k = minimum(sizes[-2], sizes[-1])
+                x = x[..., :k, :k]
             # Rows without a known length cannot be sliced by a step: everything else is set to 0 and summed away.
             return reduce_sum(where_v2(_band(x, 0, 0), x, zeros_like(x)), axis=-1, name=scope)
         flat = reshape(x, merged_shape(x, rank - 2, rank))
@@ -109,7 +126,11 @@ def matrix_diag_part(input: Any, name: str | None = None) -> Tensor:
 
 def matrix_set_diag(input: Any, diagonal: Any, name: str | None = None) -> Tensor:
     """The matrices with other main diagonals."""
-    x, d = convert_to_tensor(input), convert_to_tensor(diagonal)
+    return _matrix_set_diag(convert_to_tensor(input), convert_to_tensor(diagonal), name)
+
+
+@deferrable(like("x"), op_name="MatrixSetDiag")
+def _matrix_set_diag(x: Tensor, d: Tensor, name: str | None = None) -> Tensor:
     m, n = _matrix(x, "matrix_set_diag")
     with name_scope(name, "MatrixSetDiag", [x]) as scope:
         # The diagonal is as long as the shorter axis, and must broadcast along the longer one.
@@ -119,11 +140,16 @@ def matrix_set_diag(input: Any, diagonal: Any, name: str | None = None) -> Tenso
 
 def diag(diagonal: Any, name: str | None = None) -> Tensor:
     """A tensor of twice the rank, with `diagonal` where both halves of the index are equal and zeros elsewhere."""
-    d = convert_to_tensor(diagonal)
-    if not d._shape:
+    return _diag(convert_to_tensor(diagonal), name)
+
+
+@deferrable(any_shape("d"), op_name="Diag")
+def _diag(d: Tensor, name: str | None = None) -> Tensor:
+    rank = known_rank("diag", d)
+    if not rank:
         raise ShapeError(f"diag: Input must be at least rank 1, got {format_shape(d._shape)}")
     with name_scope(name, "Diag", [d]) as scope:
-        if len(d._shape) == 1:
+        if rank == 1:
             return matrix_diag(d, scope)
         sizes = shape_tensor(d)
         return reshape(matrix_diag(reshape(d, [-1])), concat([sizes, sizes], 0), name=scope)
@@ -135,10 +161,14 @@ def diag_part(input: Any, name: str | None = None) -> Tensor:
     Raises:
         ShapeError: the rank is odd or 0.
     """
-    x = convert_to_tensor(input)
-    if not x._shape or len(x._shape) % 2:
+    return _diag_part(convert_to_tensor(input), name)
+
+
+@deferrable(any_shape("x"), op_name="DiagPart")
+def _diag_part(x: Tensor, name: str | None = None) -> Tensor:
+    half, odd = divmod(known_rank("diag_part", x), 2)
+    if odd or not half:
         raise ShapeError(f"diag_part: Input's rank must be even and not zero, got {format_shape(x._shape)}")
-    half = len(x._shape) // 2
     with name_scope(name, "DiagPart", [x]) as scope:
         if half == 1:
             return matrix_diag_part(x, scope)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import build, constant, convert_to_tensor, name_scope
+from graphflow.framework.deferred import Arguments, NotKnownYet, deferrable
 from graphflow.framework.dtypes import ALL, int32, int64
 from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
 from graphflow.framework.kinds import Gather, ShapeValue, TensorType
@@ -15,7 +16,8 @@ from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, register
 from graphflow.framework.shapes import format_shape
 from graphflow.framework.tensor import Tensor
-from graphflow.ops._define.arguments import normal_axis, static_int
+from graphflow.ops._define.arguments import known_rank, normal_axis, static_int
+from graphflow.ops._define.deferred_types import any_shape, open_shape, rank_of
 from graphflow.ops.array.concat import concat
 from graphflow.ops.array.movement import broadcast_to, transpose
 from graphflow.ops.array.one_hot_where_unique import where_indices
@@ -118,11 +120,22 @@ def gather(
     if i._shape is not None and 0 in i._shape and i.op.type == "Const" and i.base_dtype.is_floating:
         i = constant(np.zeros([int(d) for d in i.shape], np.int32))  # an empty list has no dtype of its own
     batch = static_int(batch_dims, "gather: batch_dims")
-    where = static_int(batch if axis is None else axis, "gather: axis")
-    if p._shape:
-        where = normal_axis("GatherV2", where, len(p._shape))
-    elif where < 0:
-        raise ArgumentError("gather: a negative axis needs params of known rank")
+    return _gather(p, i, batch if axis is None else axis, batch, name)
+
+
+def _gather_types(a: Arguments) -> list[TensorType]:
+    p, i, batch = a["p"], rank_of(a["i"]), a["batch"]
+    rank = rank_of(p)
+    if rank is None or i is None:
+        return [TensorType(p.base_dtype, None)]
+    return [TensorType(p.base_dtype, open_shape(max(rank - 1 + i - (batch + i if batch < 0 else batch), 0)))]
+
+
+@deferrable(_gather_types, "axis", op_name="GatherV2")
+def _gather(p: Tensor, i: Tensor, axis: Any, batch: int, name: str | None = None) -> Tensor:
+    where = static_int(axis, "gather: axis")
+    if p._shape or where < 0:
+        where = normal_axis("GatherV2", where, known_rank("gather", p))
     if batch:
         return _batched(p, i, where, batch, name)
     return build(GATHER, (p, i), GatherAttrs(where), name)
@@ -135,13 +148,12 @@ def gather_dense(params: Tensor, indices: Tensor, axis: int, name: str | None = 
 
 def _batched(p: Tensor, i: Tensor, axis: int, batch_dims: int, name: str | None) -> Tensor:
     """`gather` with batch dimensions: each batch gathers from its own params, by positions in the flattened batch."""
-    if p._shape is None or i._shape is None:
-        raise ArgumentError("gather: with batch_dims, ranks must be known")
+    rank, indices = known_rank("gather", p), known_rank("gather", i)
     if batch_dims < 0:
-        batch_dims += len(i._shape)
-    if not 0 < batch_dims <= min(axis, len(i._shape)):
+        batch_dims += indices
+    if not 0 < batch_dims <= min(axis, indices):
         raise ArgumentError(f"gather: batch_dims {batch_dims} must be at most axis {axis} and the rank of indices")
-    rank, kept = len(p._shape), len(i._shape) - batch_dims
+    kept = indices - batch_dims
     with name_scope(name, "GatherV2", [p]) as scope:
         # The gathered axis moves to just behind the batch axes; afterwards the `kept` axes that it became move back.
         between = axis - batch_dims
@@ -167,10 +179,12 @@ def _batched(p: Tensor, i: Tensor, axis: int, batch_dims: int, name: str | None)
 
 def batch_gather(params: Any, indices: Any, name: str | None = None) -> Tensor:
     """Along the last axis of `indices`, from the params of the same batch."""
-    p, i = convert_to_tensor(params), convert_to_tensor(indices)
-    if i._shape is None:
-        raise ArgumentError("batch_gather: the rank of indices must be known")
-    return gather(p, i, name=name, batch_dims=len(i._shape) - 1)
+    return _batch_gather(convert_to_tensor(params), convert_to_tensor(indices), name)
+
+
+@deferrable(any_shape("p"), op_name="GatherV2")
+def _batch_gather(p: Tensor, i: Tensor, name: str | None = None) -> Tensor:
+    return gather(p, i, name=name, batch_dims=known_rank("batch_gather", i) - 1)
 
 
 def gather_nd(params: Any, indices: Any, name: str | None = None, batch_dims: int = 0) -> Tensor:
@@ -183,11 +197,25 @@ def gather_nd(params: Any, indices: Any, name: str | None = None, batch_dims: in
     p, i = convert_to_tensor(params, name="params"), convert_to_tensor(indices, name="indices")
     if batch_dims:
         raise ArgumentError("gather_nd: batch_dims other than 0 are not supported; use tf.gather with batch_dims")
-    if p._shape is None or not i._shape or not isinstance(i._shape[-1], int):
-        raise ArgumentError("gather_nd: ranks, and the last dimension of indices, must be known")
-    depth, outer = i._shape[-1], len(i._shape) - 1
-    if depth > len(p._shape):
-        raise ShapeError(f"index innermost dimension length must be <= params rank; saw: {depth} vs. {len(p._shape)}")
+    return _gather_nd(p, i, name)
+
+
+def _gather_nd_types(a: Arguments) -> list[TensorType]:
+    p, i = a["p"]._shape, a["i"]._shape
+    known = p is not None and i and isinstance(i[-1], int)
+    return [TensorType(a["p"].base_dtype, (*i[:-1], *p[i[-1] :]) if known else None)]
+
+
+@deferrable(_gather_nd_types, op_name="GatherNd")
+def _gather_nd(p: Tensor, i: Tensor, name: str | None = None) -> Tensor:
+    rank, outer = known_rank("gather_nd", p), known_rank("gather_nd", i) - 1
+    if outer < 0:
+        raise ShapeError("gather_nd: indices must be at least a vector: Shape must be at least rank 1 but is rank 0")
+    depth = (i._shape or ())[-1]
+    if not isinstance(depth, int):
+        raise NotKnownYet("gather_nd: the last dimension of indices must be known")
+    if depth > rank:
+        raise ShapeError(f"index innermost dimension length must be <= params rank; saw: {depth} vs. {rank}")
     with name_scope(name, "GatherNd", [p]) as scope:
         sizes = shape_tensor(p)
         # A position without coordinates means the whole tensor, once for each.
@@ -203,16 +231,28 @@ def boolean_mask(tensor: Any, mask: Any, name: str | None = "boolean_mask", axis
     """The slices of `tensor` where `mask` is true, along the axes the mask covers (starting at `axis`).
 
     Raises:
-        ArgumentError: the mask is a scalar, or its rank is not known.
+        ArgumentError: the mask is a scalar, or its rank is not known while the graph is built.
         ShapeError: the mask does not have the shape of those axes.
     """
     x, m = convert_to_tensor(tensor), convert_to_tensor(mask)
-    if m._shape is None or x._shape is None:
+    if m._shape is None:
         raise ArgumentError("Number of mask dimensions must be specified, even if some dimensions are None.")
     if not m._shape:
         raise ArgumentError("mask cannot be scalar.")
-    where = 0 if axis is None else normal_axis("boolean_mask", static_int(axis, "boolean_mask: axis"), len(x._shape))
-    covered = x._shape[where : where + len(m._shape)]
+    return _boolean_mask(x, m, axis, name)
+
+
+def _boolean_mask_types(a: Arguments) -> list[TensorType]:
+    rank, mask = rank_of(a["x"]), len(a["m"]._shape)
+    return [TensorType(a["x"].base_dtype, None if rank is None else open_shape(max(rank - mask + 1, 0)))]
+
+
+@deferrable(_boolean_mask_types, "axis", op_name="boolean_mask")
+def _boolean_mask(x: Tensor, m: Tensor, axis: Any, name: str | None = None) -> Tensor:
+    assert m._shape is not None
+    rank = known_rank("boolean_mask", x)
+    where = 0 if axis is None else normal_axis("boolean_mask", static_int(axis, "boolean_mask: axis"), rank)
+    covered = (x._shape or ())[where : where + len(m._shape)]
     if len(covered) < len(m._shape) or any(
         a != b for a, b in zip(covered, m._shape, strict=True) if isinstance(a, int) and isinstance(b, int)
     ):

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.framework.build import build, convert_to_tensor, is_tensor_like, name_scope
+from graphflow.framework.build import convert_to_tensor, is_tensor_like, name_scope
 from graphflow.framework.dtypes import int32, int64
 from graphflow.framework.errors import ArgumentError
 from graphflow.framework.shapes import Dimension
 from graphflow.framework.tensor import Tensor
-from graphflow.ops._define.arguments import static_int, whole
+from graphflow.ops._define.arguments import whole
 from graphflow.ops.array.concat import stack
 from graphflow.ops.array.gather import gather_dense
 from graphflow.ops.array.shape import shape
-from graphflow.ops.array.strided_slice import STRIDED_SLICE, StridedSliceAttrs
+from graphflow.ops.array.strided_slice import StridedSliceAttrs, sliced
 from graphflow.ops.math.cast import cast
 from graphflow.ops.math.compare import less
 from graphflow.ops.math.select import where_v2
@@ -90,7 +90,7 @@ def _strided(x: Tensor, items: list[Any], scope: str) -> Tensor:
             masks["begin_mask"] |= (item.start is None) << k
             masks["end_mask"] |= (item.stop is None) << k
             b, e = 0 if item.start is None else item.start, 0 if item.stop is None else item.stop
-            s = 1 if item.step is None else static_int(item.step, "the step of a slice")
+            s = 1 if item.step is None else item.step
         elif item is Ellipsis:
             masks["ellipsis_mask"] |= 1 << k
         elif item is None:
@@ -102,12 +102,15 @@ def _strided(x: Tensor, items: list[Any], scope: str) -> Tensor:
         begin.append(b)
         end.append(e)
         strides.append(s)
-    vectors = [_vector(v) for v in (begin, end, strides)]
-    return build(STRIDED_SLICE, (x, *vectors), StridedSliceAttrs(**masks), scope)
+    return sliced(x, _vector(begin), _vector(end), _vector(strides), StridedSliceAttrs(**masks), scope)
 
 
 def _vector(items: list[Any]) -> Tensor:
     if any(is_tensor_like(i) for i in items):
+        # What is constant is folded: a step must be known where that is possible.
+        known = [convert_to_tensor(i).static_value() if is_tensor_like(i) else i for i in items]
+        if all(isinstance(i, int) for i in known):
+            return _vector(known)
         return stack([cast(i, int32) if is_tensor_like(i) else whole(i, "a bound") for i in items])
     numbers = [whole(i, "a bound") for i in items]
     wide = any(not -(2**31) <= n < 2**31 for n in numbers)

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor, name_scope
+from graphflow.framework.deferred import Arguments, deferrable
 from graphflow.framework.dtypes import ALL
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.kinds import IndexMap, LowerContext, Piece, TensorType
 from graphflow.framework.records import record
 from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, register, same_shape_infer
-from graphflow.framework.shapes import Shape, format_shape, fresh_dim
+from graphflow.framework.shapes import Dim, Shape, format_shape, fresh_dim, maximum, mod
 from graphflow.framework.tensor import Tensor
-from graphflow.ops._define.arguments import normal_axis, shape_operand, static_ints
-from graphflow.ops.array.concat import concat
+from graphflow.ops._define.arguments import known_rank, normal_axis, shape_operand, static_ints
+from graphflow.ops._define.deferred_types import any_shape, length_of, like, open_shape, rank_of
 from graphflow.ops.array.identity import identity
-from graphflow.ops.array.strided_slice import slice_axis
 
 
 def _random(seed: int, s: tuple[int, ...]) -> np.ndarray[Any, Any]:
@@ -79,26 +79,38 @@ def transpose(a: Any, perm: Any = None, name: str | None = "transpose", conjugat
 
     Raises:
         ShapeError: perm is no permutation of the axes.
-        ArgumentError: perm, or without perm the rank, is not known while the graph is built.
     """
-    x = convert_to_tensor(a)
+    return _transpose(convert_to_tensor(a), perm, name or "transpose")
+
+
+def _transpose_types(a: Arguments) -> list[TensorType]:
+    rank = rank_of(a["x"])
+    if rank is None and a["perm"] is not None:
+        rank = length_of(a["perm"])
+    return [TensorType(a["x"].base_dtype, None if rank is None else open_shape(rank))]
+
+
+@deferrable(_transpose_types, "perm")
+def _transpose(x: Tensor, perm: Any, name: str | None = None) -> Tensor:
     if perm is None:
-        if x._shape is None:
-            raise ArgumentError("transpose: the rank is unknown, so perm must be given")
-        order = tuple(reversed(range(len(x._shape))))
+        order = tuple(reversed(range(known_rank("transpose", x))))
     else:
         order = static_ints(perm, "transpose: perm")
         order = tuple(p + len(order) if p < 0 else p for p in order)
-    return build(TRANSPOSE, (x,), TransposeAttrs(order), name or "transpose")
+    return build(TRANSPOSE, (x,), TransposeAttrs(order), name)
 
 
 def matrix_transpose(a: Any, name: str | None = "matrix_transpose", conjugate: bool = False) -> Tensor:
     """Swaps the last two axes. ArgumentError for a rank below 2."""
-    x = convert_to_tensor(a)
-    if x._shape is None or len(x._shape) < 2:
+    return _matrix_transpose(convert_to_tensor(a), name or "matrix_transpose")
+
+
+@deferrable(any_shape("x"))
+def _matrix_transpose(x: Tensor, name: str | None = None) -> Tensor:
+    n = known_rank("matrix_transpose", x)
+    if n < 2:
         raise ArgumentError(f"Argument 'a' should be a (batch) matrix with rank >= 2. Found: {x.shape}")
-    n = len(x._shape)
-    return transpose(x, [*range(n - 2), n - 1, n - 2], name or "matrix_transpose")
+    return transpose(x, [*range(n - 2), n - 1, n - 2], name)
 
 
 # ---------------------------------------------------------------------------------------------- repeating
@@ -161,8 +173,9 @@ def broadcast_to(input: Any, shape: Any, name: str | None = None) -> Tensor:
 def _tile_infer(ctx: InferContext, attrs: Any, x: TensorType, multiples: TensorType) -> tuple[TensorType, ...]:
     times = ctx.vector(1)
     if times is None or x.shape is None:
-        rank = x.shape if x.shape is not None else times
-        return (TensorType(x.dtype, None if rank is None else tuple(fresh_dim() for _ in rank)),)
+        counts = [len(v) for v in (x.shape, times) if v is not None]
+        counts += [d for d in multiples.shape or () if isinstance(d, int)]
+        return (TensorType(x.dtype, tuple(fresh_dim() for _ in range(counts[0])) if counts else None),)
     if len(times) != len(x.shape):
         raise ShapeError(f"Expected multiples argument to be a vector of length {len(x.shape)} but got length {len(times)}")
     if any(isinstance(t, int) and t < 0 for t in times):
@@ -234,34 +247,72 @@ REVERSE = register(
 
 
 def _axes(op: str, x: Tensor, axis: Any) -> tuple[int, ...]:
-    if x._shape is None:
-        raise ArgumentError(f"{op}: the rank of {x.name} must be known")
-    return tuple(normal_axis(op, a, len(x._shape)) for a in static_ints(axis, f"{op}: axis"))
+    rank = known_rank(op, x)
+    return tuple(normal_axis(op, a, rank) for a in static_ints(axis, f"{op}: axis"))
 
 
 def reverse(tensor: Any, axis: Any, name: str | None = None) -> Tensor:
     """Turns the given axes around."""
-    x = convert_to_tensor(tensor)
+    return _reverse(convert_to_tensor(tensor), axis, name)
+
+
+@deferrable(like("x"), "axis", op_name="ReverseV2")
+def _reverse(x: Tensor, axis: Any, name: str | None = None) -> Tensor:
     axes = _axes("reverse", x, axis)
     if len(set(axes)) != len(axes):
         raise ArgumentError(f"reverse: axis {axes} specified more than once")
     return build(REVERSE, (x,), ReverseAttrs(tuple(sorted(axes))), name)
 
 
+@record(frozen=True, slots=True)
+class RollAttrs:
+    shift: int
+    axis: int
+
+
+def _roll_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
+    axis = ctx.attrs.axis
+    d = (ctx.inputs[0].shape or ())[axis]
+    first = mod(ctx.attrs.shift, maximum(d, 1))  # where what was first goes; whole turns change nothing
+
+    def moved(by: Dim) -> tuple[Any, ...]:
+        return tuple(ix.add(i, by) if k == axis else i for k, i in enumerate(index))
+
+    if first == 0:
+        return [Piece(0, index)]
+    return [Piece(0, moved(d - first), ((axis, 0, first),)), Piece(0, moved(first * -1), ((axis, first, d),))]
+
+
+ROLL = register(
+    OpDef(
+        "Roll",
+        IndexMap(_roll_pieces),
+        same_shape_infer,
+        lambda attrs, x: np.roll(x, attrs.shift, attrs.axis),
+        lambda: [
+            Sample((_random(9, s),), RollAttrs(by, a))
+            for s, by, a in (((4,), 1, 0), ((2, 3), -1, 1), ((2, 3), 6, 1), ((5, 2), 7, 0), ((0, 2), 1, 0), ((1, 3), 4, 0))
+        ],
+        attrs=RollAttrs,
+        dtypes=ALL,
+        doc="Moves the elements along an axis; what leaves at the end comes in at the front.",
+    )
+)
+
+
 def roll(input: Any, shift: Any, axis: Any, name: str | None = None) -> Tensor:
     """Moves the elements by `shift` places along `axis`; what leaves at the end comes in at the front."""
-    x = convert_to_tensor(input)
+    return _roll(convert_to_tensor(input), shift, axis, name)
+
+
+@deferrable(like("x"), "shift", "axis", op_name="Roll")
+def _roll(x: Tensor, shift: Any, axis: Any, name: str | None = None) -> Tensor:
     axes: Sequence[int] = _axes("roll", x, axis)
     shifts = static_ints(shift, "roll: shift")
     if len(shifts) != len(axes):
         raise ArgumentError(f"roll: shift {shifts} and axis {tuple(axes)} must have as many entries")
-    with name_scope(name, "Roll", [x]) as scope:
-        for by, where in zip(shifts, axes, strict=True):
-            d = (x._shape or ())[where]
-            if not isinstance(d, int):
-                raise ArgumentError(f"roll: dimension {where} of {x.name} must be known")
-            # What is moved right by `by` starts at -by, counted from the end; whole turns change nothing.
-            middle = -by % d if d else 0
-            if middle:
-                x = concat([slice_axis(x, where, middle, None), slice_axis(x, where, 0, middle)], where)
-        return identity(x, name=scope)
+    if not shifts:
+        return identity(x, name=name)
+    for k, attrs in enumerate(RollAttrs(by, where) for by, where in zip(shifts, axes, strict=True)):
+        x = build(ROLL, (x,), attrs, name if k == len(shifts) - 1 else None)
+    return x

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor, is_tensor_like, name_scope
+from graphflow.framework.deferred import Arguments, NotKnownYet, deferrable
 from graphflow.framework.dtypes import FLOATS, INTEGERS
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.kinds import IndexMap, LowerContext, Piece, TensorType
 from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, register
-from graphflow.framework.shapes import Dim, format_shape
+from graphflow.framework.shapes import Dim, format_shape, fresh_dim
 from graphflow.framework.tensor import Tensor
-from graphflow.ops._define.arguments import whole
+from graphflow.ops._define.arguments import known_rank, whole
+from graphflow.ops._define.deferred_types import length_of, open_shape, rank_of
 from graphflow.ops._define.samples import normal_arrays
 from graphflow.ops.array.concat import concat
 from graphflow.ops.array.fill import fill
@@ -33,7 +35,7 @@ class PadAttrs:
 
 def _pad_infer(ctx: InferContext, attrs: PadAttrs, x: TensorType) -> tuple[TensorType, ...]:
     if x.shape is None:
-        return (x,)
+        return (TensorType(x.dtype, tuple([fresh_dim() for _ in attrs.paddings])),)
     _check_count(len(attrs.paddings), x.shape)
     return (TensorType(x.dtype, tuple(d + a + b for d, (a, b) in zip(x.shape, attrs.paddings, strict=True))),)
 
@@ -89,6 +91,19 @@ def pad(tensor: Any, paddings: Any, mode: str = "CONSTANT", name: str | None = N
     kind = mode.upper()
     if kind not in ("CONSTANT", "REFLECT", "SYMMETRIC"):
         raise ArgumentError(f"Unknown padding mode: {mode}")
+    return _pad(x, paddings, kind, constant_values, name)
+
+
+def _pad_types(a: Arguments) -> list[TensorType]:
+    x, paddings = a["x"], a["paddings"]
+    rank = rank_of(x)
+    if rank is None:
+        rank = length_of(paddings)
+    return [TensorType(x.base_dtype, None if rank is None else open_shape(rank))]
+
+
+@deferrable(_pad_types, "paddings", op_name="Pad")
+def _pad(x: Tensor, paddings: Any, kind: str, constant_values: Any, name: str | None = None) -> Tensor:
     pairs = _pairs(paddings)
     if any(not is_tensor_like(n) and n < 0 for pair in pairs for n in pair):
         raise ArgumentError(f"pad: Paddings must be non-negative: {pairs}")
@@ -97,14 +112,13 @@ def pad(tensor: Any, paddings: Any, mode: str = "CONSTANT", name: str | None = N
     if kind == "CONSTANT" and len(fixed) == len(pairs) and not is_tensor_like(constant_values):
         number = constant_values.item() if isinstance(constant_values, (np.ndarray, np.generic)) else constant_values
         return build(PAD, (x,), PadAttrs(fixed, number), name or "Pad")
-    if x._shape is None:
-        raise ArgumentError(f"pad: the rank of {x.name} must be known")
-    _check_count(len(pairs), x._shape)
+    known_rank("pad", x)
+    _check_count(len(pairs), x._shape or ())
     with name_scope(name, "Pad" if kind == "CONSTANT" else "MirrorPad", [x]) as scope:
         if kind == "CONSTANT":
             return _widened(x, pairs, constant_values, scope)
         if len(fixed) != len(pairs):
-            raise ArgumentError("pad: the paddings of a mirror must be known while the graph is built")
+            raise NotKnownYet("pad: the paddings of a mirror must be known while the graph is built")
         return _mirrored(x, fixed, 1 if kind == "REFLECT" else 0, scope)
 
 
@@ -115,7 +129,7 @@ def _pairs(paddings: Any) -> list[tuple[Any, Any]]:
         const = getattr(paddings.op.attrs, "value", None) if paddings.op.type == "Const" else None
         if const is None:
             if paddings._shape is None or not isinstance(paddings._shape[0], int):
-                raise ArgumentError(f"pad: the number of paddings must be known while the graph is built, got {paddings!r}")
+                raise NotKnownYet(f"pad: the number of paddings must be known while the graph is built, got {paddings!r}")
             return [(paddings[k, 0], paddings[k, 1]) for k in range(paddings._shape[0])]
         paddings = const.array
     found = []

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import as_array, build, constant, convert_to_tensor, is_tensor_like, name_scope
+from graphflow.framework.deferred import deferrable
 from graphflow.framework.dtypes import FLOATS, as_dtype, float32, float64, int32, int64
 from graphflow.framework.errors import ArgumentError, DTypeError
 from graphflow.framework.kinds import Generate, LowerContext, ShapeValue, TensorType
@@ -16,6 +17,7 @@ from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, 
 from graphflow.framework.shapes import Dim, fresh_dim, maximum
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import static_int
+from graphflow.ops._define.deferred_types import open_shape
 from graphflow.ops.array.concat import stack
 from graphflow.ops.array.movement import broadcast_to
 from graphflow.ops.array.reshape import reshape
@@ -103,20 +105,24 @@ def linspace(start: Any, stop: Any, num: Any, name: str | None = None) -> Tensor
     """`num` evenly spaced floats from start to stop, both included.
 
     Raises:
-        ArgumentError: num is below 1, or not known while the graph is built.
+        ArgumentError: num is below 1.
         DTypeError: start is not of floats.
     """
-    count = static_int(num, "linspace: num")
-    if count < 1:
-        raise ArgumentError(f"linspace: Requires num > 0: {count}")
     with name_scope(name, "LinSpace") as scope:
         first = convert_to_tensor(start, name="start")
         if not first.base_dtype.is_floating:
             raise DTypeError(f"linspace: start and stop must be floats, got {first.base_dtype.name}")
-        last = convert_to_tensor(stop, first.base_dtype, name="stop")
-        # For a single number the step does not matter, but must not be a division by 0.
-        step = (last - first) / float(max(count - 1, 1))
-        return add(first, multiply(cast(range(count), first.base_dtype), step), name=scope)
+        return _linspace(first, convert_to_tensor(stop, first.base_dtype, name="stop"), num, scope)
+
+
+@deferrable(lambda a: [TensorType(a["first"].base_dtype, open_shape(1))], "num", op_name="LinSpace")
+def _linspace(first: Tensor, last: Tensor, num: Any, name: str | None = None) -> Tensor:
+    count = static_int(num, "linspace: num")
+    if count < 1:
+        raise ArgumentError(f"linspace: Requires num > 0: {count}")
+    # For a single number the step does not matter, but must not be a division by 0.
+    step = (last - first) / float(max(count - 1, 1))
+    return add(first, multiply(cast(range(count), first.base_dtype), step), name=name)
 
 
 lin_space = linspace

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor, name_scope
+from graphflow.framework.deferred import deferrable
 from graphflow.framework.dtypes import ALL
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.kinds import ShapeValue, TensorType, View
@@ -22,6 +23,7 @@ from graphflow.framework.registry import (
 from graphflow.framework.shapes import GRAPH_POLICY, Dim, SymDim, format_shape, fresh_dim, maximum, minimum, product
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import normal_axis, shape_operand, static_int, static_ints
+from graphflow.ops._define.deferred_types import same_rank
 
 # ---------------------------------------------------------------------------------------------- reshape
 
@@ -57,6 +59,14 @@ def _reshape_infer(ctx: InferContext, attrs: Any, x: TensorType, target: TensorT
 
     if not open_axes:
         ctx.unify(total, known, message)
+        unknown = [k for k, d in enumerate(wanted) if not isinstance(d, int)]
+        given = product(d for d in wanted if isinstance(d, int))
+        # Of one size that only a run knows the number of elements tells what it has to be.
+        if len(unknown) == 1 and isinstance(total, int) and total and given:
+            if total % given:
+                raise ShapeError(message())
+            rest = total // given
+            return (TensorType(x.dtype, tuple([d if isinstance(d, int) else rest for d in wanted])),)
         return (TensorType(x.dtype, wanted),)
     if known == 0:
         raise ShapeError(
@@ -164,7 +174,12 @@ def expand_dims(input: Any, axis: Any = None, name: str | None = None, dim: Any 
     where = dim if axis is None else axis
     if where is None:
         raise ArgumentError("Must specify an axis argument to tf.expand_dims()")
-    return build(EXPAND_DIMS, (convert_to_tensor(input),), ExpandDimsAttrs(static_int(where, "expand_dims: axis")), name)
+    return _expand_dims(convert_to_tensor(input), where, name)
+
+
+@deferrable(same_rank("x", 1), "axis", op_name="ExpandDims")
+def _expand_dims(x: Tensor, axis: Any, name: str | None = None) -> Tensor:
+    return build(EXPAND_DIMS, (x,), ExpandDimsAttrs(static_int(axis, "expand_dims: axis")), name)
 
 
 @record(frozen=True, slots=True)

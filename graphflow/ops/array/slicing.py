@@ -22,20 +22,24 @@ from graphflow.ops.array.shape import shape_tensor
 
 
 def _slice_infer(ctx: InferContext, attrs: Any, x: TensorType, begin: TensorType, size: TensorType) -> tuple[TensorType, ...]:
-    starts, sizes = ctx.vector(1), ctx.vector(2)
-    rank = len(x.shape) if x.shape is not None else len(sizes) if sizes is not None else None
-    if rank is None:
+    starts, sizes = ctx.entries(1), ctx.entries(2)
+    counts = [len(v) for v in (starts, sizes) if v is not None]
+    counts += [t.shape[0] for t in (begin, size) if t.shape and isinstance(t.shape[0], int)]
+    if x.shape is None and not counts:
         return (TensorType(x.dtype, None),)
+    rank = counts[0] if x.shape is None else len(x.shape)
     for what, given in (("begin", starts), ("size", sizes)):
         if given is not None and len(given) != rank:
             raise ShapeError(
                 f"slice: Expected {what} to be a vector of length {rank} for shape {format_shape(x.shape)}, got {len(given)}"
             )
-    if x.shape is None or starts is None or sizes is None:
-        known = sizes if sizes is not None else (-1,) * rank
-        return (TensorType(x.dtype, tuple(fresh_dim() if s == -1 else s for s in known)),)
+    dims: Sequence[Dim | None] = (None,) * rank if x.shape is None else x.shape
+    starts, sizes = starts or (None,) * rank, sizes or (None,) * rank
     out: list[Dim] = []
-    for k, (d, b, s) in enumerate(zip(x.shape, starts, sizes, strict=True)):
+    for k, (d, b, s) in enumerate(zip(dims, starts, sizes, strict=True)):
+        if s is None or d is None or b is None:
+            out.append(fresh_dim() if s is None or s == -1 else s)
+            continue
         # A size of -1 takes the rest of the axis.
         taken = d - b if s == -1 else s
         outside = f"slice: Expected begin[{k}] and size[{k}] in [0, {d}], but got {b} and {taken}"

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import build_op, convert_to_tensor, is_tensor_like
+from graphflow.framework.deferred import Arguments, NotKnownYet, deferrable
 from graphflow.framework.dtypes import ALL
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.kinds import Composite, IndexMap, LowerContext, Piece, TensorType
 from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, register, undefined_gradient
-from graphflow.framework.shapes import Dim, Shape
+from graphflow.framework.shapes import Dim, Shape, fresh_dim
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import normal_axis, static_int, static_ints
+from graphflow.ops._define.deferred_types import length_of, open_shape
 
 # ---------------------------------------------------------------------------------------------- one part
 
@@ -156,25 +158,54 @@ def split(
         ShapeError: the parts do not make up the axis.
     """
     x = convert_to_tensor(value)
-    where = static_int(axis, "split: axis")
     given = num_or_size_splits
     # A scalar is a number of parts, a vector the sizes of the parts.
     if is_tensor_like(given):
         t = convert_to_tensor(given)
-        several = t._shape is None or len(t._shape) == 1
+        if t._shape != () and num is None and length_of(t) is None:
+            raise ArgumentError(
+                f"Cannot infer num from shape {t.shape}: how many parts there are must be known, or given as num"
+            )
+        several = t._shape != ()
     else:
-        several = isinstance(given, (list, tuple, np.ndarray)) and np.ndim(given) == 1
-    if not several:
-        count = static_int(given, "split: the number of parts")
-        if count < 1:
-            raise ArgumentError(f"split: the number of parts must be positive, got {count}")
-        attrs = SplitAttrs(where, count)
-    else:
-        sizes = list(static_ints(given, "split: the sizes"))
-        if not sizes:
+        several = isinstance(given, (list, tuple)) or (isinstance(given, np.ndarray) and given.ndim == 1)
+    if several:
+        if not is_tensor_like(given) and not len(given):
             raise ArgumentError("split: needs at least one size")
-        attrs = SplitAttrs(where, len(sizes), _completed(x, where, sizes))
-    return list(build_op(SPLIT, (x,), attrs, name or "split").outputs)
+        return _split_sizes(x, given, axis, num, name or "split")
+    count = static_int(given, "split: the number of parts")
+    if count < 1:
+        raise ArgumentError(f"split: the number of parts must be positive, got {count}")
+    return _split_evenly(x, count, axis, name or "split")
+
+
+def _part_types(x: Tensor, axis: Any, sizes: Sequence[Any]) -> list[TensorType]:
+    """What is known of the parts, for sizes of which only some may be known."""
+    if x._shape is None:
+        return [x.type] * len(sizes)
+    rank = len(x._shape)
+    if not isinstance(axis, int) or not -rank <= axis < rank:
+        return [TensorType(x.base_dtype, open_shape(rank)) for _ in sizes]
+    where = axis % rank
+    parts = [d if isinstance(d, int) and d >= 0 else fresh_dim() for d in sizes]
+    return [TensorType(x.base_dtype, (*x._shape[:where], d, *x._shape[where + 1 :])) for d in parts]
+
+
+@deferrable(lambda a: _part_types(a["x"], a["axis"], [None] * a["count"]), "axis")
+def _split_evenly(x: Tensor, count: int, axis: Any, name: str | None = None) -> list[Tensor]:
+    return list(build_op(SPLIT, (x,), SplitAttrs(static_int(axis, "split: axis"), count), name).outputs)
+
+
+def _sizes_types(a: Arguments) -> list[TensorType]:
+    sizes = a["sizes"]
+    listed = sizes if isinstance(sizes, list) else [None] * (length_of(sizes) or a["num"])
+    return _part_types(a["x"], a["axis"], listed)
+
+
+@deferrable(_sizes_types, "sizes", "axis")
+def _split_sizes(x: Tensor, sizes: Any, axis: Any, num: int | None = None, name: str | None = None) -> list[Tensor]:
+    where, known = static_int(axis, "split: axis"), list(static_ints(sizes, "split: the sizes"))
+    return list(build_op(SPLIT, (x,), SplitAttrs(where, len(known), _completed(x, where, known)), name).outputs)
 
 
 def split_by(x: Tensor, sizes: Sequence[int], axis: int) -> list[Tensor]:
@@ -189,7 +220,9 @@ def _completed(x: Tensor, axis: int, sizes: list[int]) -> tuple[int, ...]:
     if -1 in sizes:
         whole = None if x._shape is None else x._shape[normal_axis("split", axis, len(x._shape))]
         rest = sum(s for s in sizes if s != -1)
-        if not isinstance(whole, int) or whole < rest:
+        if not isinstance(whole, int):
+            raise NotKnownYet(f"split: a size of -1 needs a known dimension {axis} of {x.name}")
+        if whole < rest:
             raise ShapeError(f"split: sizes {sizes} do not fit dimension {axis} of shape {x.shape}")
         sizes[sizes.index(-1)] = whole - rest
     return tuple(sizes)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor, name_scope
+from graphflow.framework.deferred import deferrable
 from graphflow.framework.dtypes import ALL
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.kinds import IndexMap, LowerContext, Piece, ShapeValue, TensorType
@@ -16,7 +17,8 @@ from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, register
 from graphflow.framework.shapes import Dim, Shape, fresh_dim, maximum, minimum, never_negative
 from graphflow.framework.tensor import Tensor
-from graphflow.ops._define.arguments import shape_operand
+from graphflow.ops._define.arguments import shape_operand, static_ints
+from graphflow.ops._define.deferred_types import any_shape
 
 newaxis = None
 
@@ -114,7 +116,7 @@ def _one_axis(d: Dim, b: Dim | None, e: Dim | None, stride: int, open_begin: boo
     return AxisSlice(start, stride, maximum((span + (abs(stride) - 1)) // abs(stride), 0))
 
 
-def _bounds(values: Sequence[ShapeValue | None], types: Sequence[TensorType]) -> list[list[Dim | None]]:
+def _bounds(values: Sequence[Dim | tuple[Dim | None, ...] | None], types: Sequence[TensorType]) -> list[list[Dim | None]]:
     """begin, end and strides (inputs 1 to 3), entry by entry; unknown operands give unknown entries."""
     count = next(
         (len(v) for v in values[1:4] if isinstance(v, tuple)),
@@ -128,7 +130,7 @@ def _strided_infer(
 ) -> tuple[TensorType, ...]:
     if x.shape is None:
         return (TensorType(x.dtype, None),)
-    slices = resolved_slices(x.shape, attrs, _bounds([None, *(ctx.vector(k) for k in (1, 2, 3))], (x, b, e, s)))
+    slices = resolved_slices(x.shape, attrs, _bounds([None, *(ctx.entries(k) for k in (1, 2, 3))], (x, b, e, s)))
     axis = 0
     for p in slices:
         if p is None:
@@ -257,8 +259,19 @@ def strided_slice(
                 raise ArgumentError("strided_slice: strides must be given where the number of entries is not known")
             strides = np.ones(first._shape[0], np.int32)
         attrs = StridedSliceAttrs(begin_mask, end_mask, ellipsis_mask, new_axis_mask, shrink_axis_mask)
-        inputs = (x, first, shape_operand(end, "end"), shape_operand(strides, "strides"))
-        return build(STRIDED_SLICE, inputs, attrs, scope)
+        return sliced(x, first, shape_operand(end, "end"), shape_operand(strides, "strides"), attrs, scope)
+
+
+def sliced(x: Tensor, begin: Tensor, end: Tensor, strides: Tensor, attrs: StridedSliceAttrs, name: str | None = None) -> Tensor:
+    """`strided_slice` of bounds that are tensors already."""
+    masks = attrs.begin_mask, attrs.end_mask, attrs.ellipsis_mask, attrs.new_axis_mask, attrs.shrink_axis_mask
+    return _sliced(x, begin, end, strides, masks, name)
+
+
+@deferrable(any_shape("x"), "strides", op_name="StridedSlice")
+def _sliced(x: Tensor, begin: Tensor, end: Tensor, strides: Tensor, masks: Sequence[int], name: str | None = None) -> Tensor:
+    static_ints(strides, "strided_slice: the strides")
+    return build(STRIDED_SLICE, (x, begin, end, strides), StridedSliceAttrs(*masks), name)
 
 
 def slice_axis(x: Tensor, axis: int, start: Any, stop: Any) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor
+from graphflow.framework.deferred import Arguments, deferrable
 from graphflow.framework.dtypes import NUMERIC, DType, as_dtype, int32, int64
 from graphflow.framework.errors import ArgumentError, DTypeError
 from graphflow.framework.kinds import ArgReduction, TensorType
@@ -15,6 +16,7 @@ from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.axes import check_axes, one_position
+from graphflow.ops._define.deferred_types import open_shape, rank_of
 from graphflow.ops._define.types import brackets, check_number
 
 
@@ -72,7 +74,17 @@ def _arg(op: OpDef, input: Any, axis: Any, dimension: Any, output_type: Any, nam
     found = as_dtype(output_type).base_dtype
     if found not in (int32, int64):
         raise DTypeError(f"{op.name}: output_type must be int32 or int64, got {found.name}")
-    return build(op, (x,), ArgAttrs(one_position(op.name, dimension if axis is None else axis, x, 0), found), name)
+    return _arg_along(op, x, dimension if axis is None else axis, found, name)
+
+
+def _arg_types(a: Arguments) -> list[TensorType]:
+    rank = rank_of(a["x"])
+    return [TensorType(a["output_type"], None if rank is None else open_shape(max(rank - 1, 0)))]
+
+
+@deferrable(_arg_types, "axis")
+def _arg_along(op: OpDef, x: Tensor, axis: Any, output_type: DType, name: str | None = None) -> Tensor:
+    return build(op, (x,), ArgAttrs(one_position(op.name, axis, x, 0), output_type), name)
 
 
 def argmax(input: Any, axis: Any = None, name: str | None = None, dimension: Any = None, output_type: Any = int64) -> Tensor:

@@ -132,7 +132,7 @@ def clip_by_norm(t: Any, clip_norm: Any, axes: Any = None, name: str | None = No
     with name_scope(name, "clip_by_norm", [_values(t, "t")]) as scope:
         values = _values(t, "t")
         # The reduced axes stay, so that the norm broadcasts back; without a known rank there is one norm of all.
-        squares = reduce_sum(square(values), axes, keepdims=values._shape is not None)
+        squares = reduce_sum(square(values), axes, keepdims=axes is not None or values._shape is not None)
         positive = greater(squares, 0)
         # The root has no derivative at 0, so there it is taken of 1, and the outer selection drops it: were it not for the
         # inner one, the infinite derivative times 0 would be NaN.

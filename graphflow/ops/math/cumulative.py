@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor
+from graphflow.framework.deferred import deferrable
 from graphflow.framework.dtypes import NUMERIC
 from graphflow.framework.kinds import Host, TensorType
 from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, register
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.axes import check_axes, one_position
+from graphflow.ops._define.deferred_types import like
 from graphflow.ops._define.types import check_number
 
 
@@ -79,11 +81,14 @@ def cumsum(x: Any, axis: Any = 0, exclusive: bool = False, reverse: bool = False
         exclusive: each sum leaves its own element out: [0, a, a + b].
         reverse: from the end: [a + b + c, b + c, c].
     """
-    t = convert_to_tensor(x, name="x")
-    return build(CUMSUM, (t,), CumulativeAttrs(one_position("Cumsum", axis, t, 0), bool(exclusive), bool(reverse)), name)
+    return _along(CUMSUM, convert_to_tensor(x, name="x"), axis, bool(exclusive), bool(reverse), name)
 
 
 def cumprod(x: Any, axis: Any = 0, exclusive: bool = False, reverse: bool = False, name: str | None = None) -> Tensor:
     """Running products along `axis`; arguments as of `cumsum`."""
-    t = convert_to_tensor(x, name="x")
-    return build(CUMPROD, (t,), CumulativeAttrs(one_position("Cumprod", axis, t, 0), bool(exclusive), bool(reverse)), name)
+    return _along(CUMPROD, convert_to_tensor(x, name="x"), axis, bool(exclusive), bool(reverse), name)
+
+
+@deferrable(like("x"), "axis")
+def _along(op: OpDef, x: Tensor, axis: Any, exclusive: bool, reverse: bool, name: str | None = None) -> Tensor:
+    return build(op, (x,), CumulativeAttrs(one_position(op.name, axis, x, 0), exclusive, reverse), name)

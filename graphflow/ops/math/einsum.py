@@ -8,10 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.framework.build import convert_pair, convert_to_tensor, name_scope
+from graphflow.framework.build import convert_pair, convert_to_tensor, is_tensor_like, name_scope
+from graphflow.framework.deferred import Arguments, deferrable
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.graph import check_same_dtype
+from graphflow.framework.kinds import TensorType
+from graphflow.framework.shapes import Dim, fresh_dim
 from graphflow.framework.tensor import Tensor
+from graphflow.ops._define.arguments import known_rank, static_int, static_ints
+from graphflow.ops._define.deferred_types import length_of, open_shape, rank_of
 from graphflow.ops.array.axis import axis_size
 from graphflow.ops.array.identity import identity
 from graphflow.ops.array.movement import transpose
@@ -21,12 +26,6 @@ from graphflow.ops.math.matmul import matmul
 from graphflow.ops.math.reduce import reduce_sum
 
 # ---------------------------------------------------------------------------------------------- sizes and layouts
-
-
-def _rank(x: Tensor, function: str) -> int:
-    if x._shape is None:
-        raise ArgumentError(f"{function}: the rank of {x.name} must be known; call set_shape on it")
-    return len(x._shape)
 
 
 def _size(x: Tensor, axis: int) -> Any:
@@ -63,16 +62,19 @@ def _reshaped(x: Tensor, sizes: list[Any], name: str | None = None) -> Tensor:
 
 def _pairs(axes: Any, rank_a: int, rank_b: int) -> tuple[list[int], list[int]]:
     # numpy's short form: the last axes of a with the first of b.
-    if isinstance(axes, (int, np.integer)):
-        n = int(axes)
+    if isinstance(axes, (int, np.integer)) or (is_tensor_like(axes) and convert_to_tensor(axes)._shape == ()):
+        n = static_int(axes, "tensordot: axes")
         if n < 0:
             raise ArgumentError("'axes' must be at least 0.")
         if n > min(rank_a, rank_b):
             raise ArgumentError(f"'axes' must not be larger than the number of dimensions of tensor, got {n}.")
         return list(range(rank_a - n, rank_a)), list(range(n))
+    if is_tensor_like(axes):
+        axes = convert_to_tensor(axes)
+        axes = [axes[0], axes[1]] if axes._shape and axes._shape[0] == 2 else ()
     if not hasattr(axes, "__len__") or len(axes) != 2:
         raise ArgumentError("'axes' must be an integer or have length 2.")
-    left, right = ([int(v) for v in np.atleast_1d(np.asarray(side))] for side in axes)
+    left, right = (list(static_ints(side, "tensordot: axes")) for side in axes)
     if len(left) != len(right):
         raise ArgumentError(f"Different number of contraction axes 'a' and 'b', {len(left)} != {len(right)}.")
     for side, rank in ((left, rank_a), (right, rank_b)):
@@ -96,7 +98,22 @@ def tensordot(a: Any, b: Any, axes: Any, name: str | None = None) -> Tensor:
     with name_scope(name, "Tensordot", [a, b]) as scope:
         x, y = convert_pair(a, b)
         check_same_dtype("Tensordot", a=x, b=y)
-        rank_x, rank_y = _rank(x, "tensordot"), _rank(y, "tensordot")
+        return _tensordot(x, y, axes, scope)
+
+
+def _tensordot_types(a: Arguments) -> list[TensorType]:
+    x, y, axes = a["x"], a["y"], a["axes"]
+    first, second = rank_of(x), rank_of(y)
+    pairs = axes if isinstance(axes, int) else length_of(axes[0]) if isinstance(axes, list) and axes else None
+    if first is None or second is None or pairs is None:
+        return [TensorType(x.base_dtype, None)]
+    return [TensorType(x.base_dtype, open_shape(max(first + second - 2 * pairs, 0)))]
+
+
+@deferrable(_tensordot_types, "axes")
+def _tensordot(x: Tensor, y: Tensor, axes: Any, name: str | None = None) -> Tensor:
+    with name_scope(name, "Tensordot", [x]) as scope:
+        rank_x, rank_y = known_rank("tensordot", x), known_rank("tensordot", y)
         over_x, over_y = _pairs(axes, rank_x, rank_y)
         assert x._shape is not None and y._shape is not None
         for i, j in zip(over_x, over_y, strict=True):
@@ -143,8 +160,25 @@ def einsum(equation: str, *inputs: Any, name: str | None = None, **kwargs: Any) 
     if kwargs:
         raise TypeError(f"invalid keyword arguments for this function: {', '.join(sorted(kwargs))}")
     with name_scope(name, "einsum", list(inputs)) as scope:
-        tensors = _converted(inputs)
-        terms, output = _parse(equation, [_rank(t, "einsum") for t in tensors])
+        return _einsum(equation, _converted(inputs), scope)
+
+
+def _einsum_types(a: Arguments) -> list[TensorType]:
+    equation, tensors = a["equation"], a["tensors"]
+    groups = equation.replace(" ", "").partition("->")[0].split(",")
+    if "." in equation or len(groups) != len(tensors):
+        return [TensorType(tensors[0].base_dtype, None)]
+    terms, output = _parse(equation, [len(g) for g in groups])
+    sizes: dict[str, Dim] = {}
+    for term, t in zip(terms, tensors, strict=True):
+        sizes.update(zip(term, t._shape or (), strict=False))
+    return [TensorType(tensors[0].base_dtype, tuple([sizes.get(c) or fresh_dim() for c in output]))]
+
+
+@deferrable(_einsum_types)
+def _einsum(equation: str, tensors: list[Tensor], name: str | None = None) -> Tensor:
+    with name_scope(name, "einsum", tensors) as scope:
+        terms, output = _parse(equation, [known_rank("einsum", t) for t in tensors])
         _check_sizes(equation, terms, tensors)
         current, labels = tensors[0], terms[0]
         for i in range(1, len(tensors)):

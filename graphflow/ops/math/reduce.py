@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor
+from graphflow.framework.deferred import Arguments, deferrable
 from graphflow.framework.dtypes import NUMERIC, DType, as_dtype, bool_, int64
 from graphflow.framework.kinds import Reduction, ShapeValue, TensorType
 from graphflow.framework.records import record
@@ -15,6 +16,7 @@ from graphflow.framework.registry import InferContext, OpDef, Sample, not_differ
 from graphflow.framework.shapes import Shape, product
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.axes import check_axes, normal_axes, old_names
+from graphflow.ops._define.deferred_types import length_of, open_shape, rank_of
 from graphflow.ops._define.types import refuse
 from graphflow.ops.array.reshape import reshape
 
@@ -49,15 +51,22 @@ def _infer(kinds: str) -> Callable[..., tuple[TensorType, ...]]:
 
 
 def reduce_with(op: OpDef, input_tensor: Any, axis: Any, keepdims: bool, name: str | None) -> Tensor:
-    """Adds the reduction `op` over `axis` of a value.
+    """Adds the reduction `op` over `axis` of a value."""
+    return _reduced(op, convert_to_tensor(input_tensor, name="input_tensor"), axis, keepdims, name)
 
-    Attributes name the axes, so an input of unknown rank that is to be reduced over all axes is flattened to a vector first.
-    """
-    x = convert_to_tensor(input_tensor, name="input_tensor")
+
+def _reduced_types(a: Arguments) -> list[TensorType]:
+    x, rank, count = a["x"], rank_of(a["x"]), length_of(a["axis"])
+    left = rank if rank is None or a["keepdims"] else None if count is None else max(rank - count, 0)
+    return [TensorType(x.base_dtype, None if left is None else open_shape(left))]
+
+
+@deferrable(_reduced_types, "axis")
+def _reduced(op: OpDef, x: Tensor, axis: Any, keepdims: bool, name: str | None = None) -> Tensor:
+    # Attributes name the axes, so what is to be reduced over all axes, of which the number is unknown, is flattened first.
     if x._shape is None and axis is None and not keepdims:
         return build(op, (reshape(x, [-1]),), ReduceAttrs((0,)), name)
-    rank = None if x._shape is None else len(x._shape)
-    return build(op, (x,), ReduceAttrs(normal_axes(axis, rank, op.name), keepdims), name)
+    return build(op, (x,), ReduceAttrs(normal_axes(axis, rank_of(x), op.name), keepdims), name)
 
 
 # ---------------------------------------------------------------------------------------------- the ops

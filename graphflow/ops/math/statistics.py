@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor, name_scope
+from graphflow.framework.deferred import Arguments, deferrable
 from graphflow.framework.dtypes import FLOATS, as_dtype, float32, int64
 from graphflow.framework.errors import ArgumentError
 from graphflow.framework.kinds import Composite, ExpandContext, TensorType
 from graphflow.framework.registry import InferContext, OpDef, Sample, register
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.axes import check_axes, normal_axes, old_names
+from graphflow.ops._define.deferred_types import length_of, open_shape, rank_of
 from graphflow.ops._define.half_precision import in_float32
 from graphflow.ops._define.types import check_float
 from graphflow.ops.array.reshape import squeeze
@@ -155,12 +157,22 @@ def moments(
         mean = reduce_mean(y, axes, keepdims=True, name="mean")
         variance = reduce_with(VARIANCE, y, axes, True, "variance")
         if not old_names(None, keepdims, None, keep_dims)[1]:
-            dropped = list(normal_axes(axes, None if y._shape is None else len(y._shape), "moments"))
-            if dropped:
-                mean, variance = squeeze(mean, dropped), squeeze(variance, dropped)
+            mean, variance = _without_axes(mean, axes), _without_axes(variance, axes)
         if half:
             return cast(mean, given.base_dtype), cast(variance, given.base_dtype)
         return mean, variance
+
+
+def _without_types(a: Arguments) -> list[TensorType]:
+    rank, count = rank_of(a["x"]), length_of(a["axes"])
+    return [TensorType(a["x"].base_dtype, None if rank is None or count is None else open_shape(max(rank - count, 0)))]
+
+
+@deferrable(_without_types, "axes", op_name="Squeeze")
+def _without_axes(x: Tensor, axes: Any) -> Tensor:
+    dropped = list(normal_axes(axes, rank_of(x), "moments"))
+    result: Tensor = squeeze(x, dropped) if dropped else x
+    return result
 
 
 # ---------------------------------------------------------------------------------------------- norms

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphflow.framework.build import build, build_op, convert_to_tensor
+from graphflow.framework.deferred import deferrable
 from graphflow.framework.dtypes import FLOATS, NUMERIC, bool_, int32, int64
 from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
 from graphflow.framework.kinds import Composite, ExpandContext, Host, TensorType
@@ -15,6 +16,7 @@ from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, 
 from graphflow.framework.shapes import fresh_dim
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.axes import axis_values
+from graphflow.ops._define.deferred_types import open_shape
 from graphflow.ops._define.types import check_float, check_number
 from graphflow.ops.array.axis import PositionAttrs
 from graphflow.ops.math.reduce import ReduceAttrs
@@ -109,13 +111,15 @@ def _in_top_infer(ctx: InferContext, attrs: TopAttrs, predictions: TensorType, t
     check_float(ctx.op_name, "predictions", predictions.dtype)
     if targets.dtype not in (int32, int64):
         raise DTypeError(f"{ctx.op_name}: targets must be int32 or int64, not {targets.dtype.name}")
-    shape = targets.shape
+    shape = targets.shape or (None if predictions.shape is None else predictions.shape[:1])
     for name, t, rank in (("predictions", predictions, 2), ("targets", targets, 1)):
         if t.shape is not None and len(t.shape) != rank:
             raise ShapeError(
                 f"{ctx.op_name}: {name} must be {rank}-dimensional. Shape must be rank {rank} but is rank {len(t.shape)}"
             )
-    if predictions.shape is not None and shape is not None:
+    if shape is None:
+        shape = (fresh_dim(),)
+    if predictions.shape is not None:
         rows, given = predictions.shape[0], shape[0]
         message = (
             f"{ctx.op_name}: First dimension of predictions {rows} must match length of targets {given}. "
@@ -178,18 +182,22 @@ def in_top_k(predictions: Any, targets: Any, k: Any, name: str | None = None) ->
 
     Args:
         predictions: [batch, classes], floats. targets: [batch], class indices.
-        k: an int that is known while the graph is built.
+        k: an int, or a scalar tensor.
 
     Raises:
         ValueError: the shapes do not go together. TypeError: wrong dtypes.
     """
-    # An attribute, so it must be known now: the op expands to a comparison with a constant.
+    x = convert_to_tensor(predictions, name="predictions")
+    return _in_top_k(x, convert_to_tensor(targets, name="targets"), k, name or "InTopK")
+
+
+@deferrable(lambda a: [TensorType(bool_, open_shape(1))], "k")
+def _in_top_k(x: Tensor, t: Tensor, k: Any, name: str | None = None) -> Tensor:
+    # An attribute: the op expands to a comparison with a constant.
     count = axis_values(k, "InTopKV2")
     if count is None or len(count) != 1:
         raise ArgumentError(f"InTopKV2: k must be one int, got {k!r}")
-    x = convert_to_tensor(predictions, name="predictions")
-    t = convert_to_tensor(targets, name="targets")
-    return build(IN_TOP_K, (x, t), TopAttrs(count[0]), name or "InTopK")
+    return build(IN_TOP_K, (x, t), TopAttrs(count[0]), name)
 
 
 __all__ = ["TopKV2", "in_top_k", "top_k"]

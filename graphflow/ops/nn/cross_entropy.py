@@ -43,15 +43,16 @@ def _dense_infer(ctx: InferContext, attrs: AxisAttrs, logits: TensorType, labels
             f"Input 'labels' of '{ctx.op_name}' Op has type {labels.dtype.name} that does not match type "
             f"{logits.dtype.name} of argument 'features'."
         )
-    if logits.shape is None or labels.shape is None:
+    if logits.shape is None:
         return (TensorType(logits.dtype, None), TensorType(logits.dtype, None))
     try:
-        shape = ctx.broadcast(logits.shape, labels.shape)
+        # Labels of unknown shape have that of the logits, as in TensorFlow.
+        shape = logits.shape if labels.shape is None else ctx.broadcast(logits.shape, labels.shape)
     # The words of broadcasting first, then those that TensorFlow has for this op.
     except ShapeError as e:
         raise ShapeError(
             f"{e}. logits and labels must be broadcastable: logits_size={brackets(logits.shape)} "
-            f"labels_size={brackets(labels.shape)}"
+            f"labels_size={brackets(labels.shape or ())}"
         ) from None
     axis = class_axis(ctx.op_name, attrs.axis, len(shape))
     return (TensorType(logits.dtype, _without(shape, axis)), TensorType(logits.dtype, shape))

@@ -64,7 +64,13 @@ def dropout(
             scaled = realdiv(1, kept)
         noise = random_uniform(_noise_shape(t, noise_shape), seed=seed, dtype=t.base_dtype)
         # Mask and scale are one factor, because the gradient is a product with that factor again.
-        return multiply(t, where_v2(greater_equal(noise, dropped), scaled, 0), name=scope)
+        factor = where_v2(greater_equal(noise, dropped), scaled, 0)
+        result = multiply(t, factor, name=scope)
+        # A probability is a scalar, also where only a run knows its shape.
+        if factor._shape is None:
+            factor._shape = noise._shape
+            result._shape = t._shape
+        return result
 
 
 def _probability(value: Any, x: Tensor) -> Tensor:

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor
+from graphflow.framework.deferred import deferrable
 from graphflow.framework.dtypes import FLOATS
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.kinds import Composite, ExpandContext, TensorType
 from graphflow.framework.registry import InferContext, OpDef, Sample, register, undefined_gradient
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.axes import axis_values
+from graphflow.ops._define.deferred_types import like
 from graphflow.ops._define.elementwise import unary_op
 from graphflow.ops._define.half_precision import in_float32
 from graphflow.ops._define.types import check_float
@@ -144,14 +146,17 @@ def softmax(logits: Any, axis: Any = None, name: str | None = None, dim: Any = N
     Raises:
         ValueError: a scalar, or an axis that is not there. TypeError: not a float tensor.
     """
-    x = convert_to_tensor(logits, name="logits")
-    return build(SOFTMAX, (x,), AxisAttrs(one_axis("Softmax", axis, dim)), name)
+    return _softmax(SOFTMAX, convert_to_tensor(logits, name="logits"), axis, dim, name)
 
 
 def log_softmax(logits: Any, axis: Any = None, name: str | None = None, dim: Any = None) -> Tensor:
     """log(softmax(logits)), also where softmax underflows. Arguments and errors as of `softmax`."""
-    x = convert_to_tensor(logits, name="logits")
-    return build(LOG_SOFTMAX, (x,), AxisAttrs(one_axis("LogSoftmax", axis, dim)), name)
+    return _softmax(LOG_SOFTMAX, convert_to_tensor(logits, name="logits"), axis, dim, name)
+
+
+@deferrable(like("x"), "axis", "dim")
+def _softmax(op: OpDef, x: Tensor, axis: Any, dim: Any = None, name: str | None = None) -> Tensor:
+    return build(op, (x,), AxisAttrs(one_axis(op.name, axis, dim)), name)
 
 
 __all__ = ["log_softmax", "softmax"]

@@ -58,7 +58,9 @@ def multinomial(
         # NaN.
         drawn = random_uniform([rows, num_samples, classes], 2.0**-25, 1.0, dtype, seed)
         noise = negative(log(negative(log(minimum(drawn, 1.0 - 2.0**-24)))))
-        scores = add(expand_dims(x if x.base_dtype is dtype else _cast(x, dtype), 1), noise)
+        columns = expand_dims(x if x.base_dtype is dtype else _cast(x, dtype), 1)
+        columns.set_shape([None, 1, None])
+        scores = add(columns, noise)
         return argmax(scores, 2, name=scope, output_type=int64 if output_dtype is None else output_dtype)
 
 
