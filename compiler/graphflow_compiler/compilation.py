@@ -16,6 +16,7 @@ from graphflow.framework.records import record
 from graphflow_compiler import frontend
 from graphflow_compiler.codegen.llvm.llvm_text import Target, host_target
 from graphflow_compiler.frontend import CannotCompile as CannotCompile
+from graphflow_compiler.frontend import DependsOnData as DependsOnData
 from graphflow_compiler.frontend import Signature
 from graphflow_compiler.ir.program import VARIABLE_STATE, Node, Program, unknown_sizes
 from graphflow_compiler.planning import plan_cache
@@ -41,7 +42,7 @@ def compile(graph: Graph, signature: Signature, options: Options | None = None) 
 
     Raises:
         InvalidArgumentError: the fed shapes cannot go together; names the op and the user's line.
-        CannotCompile: a host op or a data-dependent shape; says which.
+        CannotCompile: a host op; says which. DependsOnData: a shape, or an axis, follows from data.
         CompileError: the compiler itself failed.
     """
     with _without_garbage_collection():
@@ -107,7 +108,7 @@ def _check_supported(program: Program) -> None:
     unknown = unknown_sizes(program)
     if unknown:
         first = next(n for n in program.nodes if any(_mentions(t, unknown) for t in n.types))
-        raise CannotCompile(f"the shape of {_named(first)} depends on data")
+        raise DependsOnData(f"the shape of {_named(first)} depends on data")
 
 
 def _named(n: Node) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from graphflow.framework.deferred import NotKnownYet, expansion
 from graphflow.framework.dtypes import bool_
 from graphflow.framework.errors import BuildError, InvalidArgumentError, UninitializedVariableError
+from graphflow.framework.folding import PURE
 from graphflow.framework.graph import Operation, Tensor
 from graphflow.framework.kinds import (
     Assertion,
@@ -35,8 +36,7 @@ from graphflow_compiler.ir.program import (
     Program,
     ProgramBuilder,
     Value,
-    constant_array,
-    is_constant,
+    folded_array,
     live_nodes,
     resolve_shape_value,
     shape_value_of,
@@ -45,6 +45,10 @@ from graphflow_compiler.ir.program import (
 
 class CannotCompile(Exception):
     """The program has something that native code does not do yet; the reference backend runs it instead."""
+
+
+class DependsOnData(CannotCompile):
+    """Sizes, or what an operation is to do, follow from values that the signature does not tell."""
 
 
 @record(frozen=True)
@@ -59,6 +63,7 @@ class Signature:
     feeds: tuple[Tensor, ...]
     feed_shapes: tuple[Shape, ...]
     variable_shapes: Mapping[str, tuple[int, ...]]  # of variables whose static shape is open
+    feed_values: tuple[TensorValue | None, ...] = ()  # of feeds for whose values this program is made; () is none
 
 
 def symbolize_shapes(feeds: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> tuple[Shape, ...]:
@@ -146,6 +151,23 @@ def is_placeholder(op: Operation) -> bool:
     return isinstance(op.op_def.kind, Source) and op.op_def.kind.what == "placeholder"
 
 
+def steering_feeds(fetches: Sequence[Tensor | Operation], feeds: Sequence[Tensor]) -> tuple[int, ...]:
+    """Which feeds have values that sizes may follow from, or what an operation is to do: a shape, an axis, paddings."""
+    position = {t: i for i, t in enumerate(feeds)}
+    todo: list[Tensor] = []
+    for op in needed_operations(fetches, feeds):
+        steering = op.attrs.steering if isinstance(op.op_def.kind, Deferred) else op.op_def.shape_operands
+        todo += [op.inputs[i] for i in steering if i < len(op.inputs)]
+    seen: set[Tensor] = set()
+    while todo:
+        t = todo.pop()
+        if t not in seen:
+            seen.add(t)
+            if t not in position and isinstance(t.op.op_def.kind, PURE):
+                todo += t.op.inputs
+    return tuple(sorted([position[t] for t in seen if t in position]))
+
+
 def random_operations(needed: Iterable[Operation]) -> tuple[str, ...]:
     """Names of the random ops that a run executes: those among the needed operations.
 
@@ -230,7 +252,8 @@ class _Build:
                     break
             node = self.builder.add(FEED, LeafAttrs(i, TensorType(t.base_dtype, final)), origin=(t.op.name,))
             feeds.append(node)
-            self.values[t] = node.out()
+            value = self.signature.feed_values[i] if self.signature.feed_values else None
+            self.values[t] = node.out() if value is None else self.builder.constant(value.array, (t.op.name,))
         for op in needed_operations(self.signature.fetches, self.signature.feeds):
             self.add(op)
         outputs = [self.fetch(f) for f in self.signature.fetches if isinstance(f, Tensor)]
@@ -322,13 +345,12 @@ class _Build:
         except BuildError as e:
             raise _refused(user, e) from None
         if any(t.shape is None for t in node.types):
-            raise CannotCompile(f"the rank of {node.op.name} ({user.name}) depends on data")
-        resolved = resolve_shape_value(self.builder, node)
-        if resolved is not None:
-            self.values.setdefault(op.outputs[0], resolved)
-            return
+            raise DependsOnData(f"the rank of {node.op.name} ({user.name}) depends on data")
         for i, t in enumerate(op.outputs):
-            self.values.setdefault(t, node.out(i))
+            resolved = resolve_shape_value(self.builder, node, i)
+            self.values.setdefault(t, node.out(i) if resolved is None else resolved)
+            if resolved is not None and len(op.outputs) == 1:
+                return
         if isinstance(kind, StateUpdate):
             for i, variable in enumerate(variables):
                 self.state[variable.name] = node.out(i)
@@ -341,16 +363,12 @@ class _Build:
         """Adds what a deferred operation becomes, now that the types of its operands are known."""
         inputs = [self.value(t) for t in op.inputs]
         steering = op.attrs.steering
-        values = tuple(
-            [
-                TensorValue(constant_array(v)) if i in steering and is_constant(v) else shape_value_of(v)
-                for i, v in enumerate(inputs)
-            ]
-        )
+        arrays = [folded_array(v) if i in steering else None for i, v in enumerate(inputs)]
+        values = tuple([shape_value_of(v) if a is None else TensorValue(a) for v, a in zip(inputs, arrays, strict=True)])
         try:
             made = expansion(kind.build, op.attrs, tuple([v.type for v in inputs]), values)
         except NotKnownYet as e:
-            raise CannotCompile(f"{op.name} depends on values that only a run knows: {e}") from None
+            raise DependsOnData(f"{op.type} ({op.name}) depends on data: {e}") from None
         except BuildError as e:
             raise _refused(op, e) from None
         # An expansion may serve several operations, so its tensors mean something here only.

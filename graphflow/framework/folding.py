@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 #: Operations looked at behind one tensor, and elements of one value: more is work for a run, not for inference.
-_MOST_STEPS, _MOST_ELEMENTS = 64, 1024
+MOST_STEPS, MOST_ELEMENTS = 64, 1024
 #: Shapes have at most 32 axes, so a longer vector is data.
 MOST_ENTRIES = 64
-_PURE = (Elementwise, Reduction, ArgReduction, View, IndexMap, Generate, Gather)
+PURE = (Elementwise, Reduction, ArgReduction, View, IndexMap, Generate, Gather)
 
 
 def folded_value(t: Tensor) -> ShapeValue | None:
     """The value of an integer scalar or vector that is computed from constants; None if it is not, or not small."""
-    if t.base_dtype.kind not in "iu" or t._shape is None or len(t._shape) > 1 or not _is_small(t._shape, MOST_ENTRIES):
+    if t.base_dtype.kind not in "iu" or t._shape is None or len(t._shape) > 1 or not is_small(t._shape, MOST_ENTRIES):
         return None
     values: dict[Tensor, Array] = {}
     for op in _steps_to(t.op, values):
@@ -64,8 +64,8 @@ def _steps_to(op: Operation, values: dict[Tensor, Array]) -> list[Operation]:
         op = todo.pop()
         if op in found:
             continue
-        shape = op.outputs[0]._shape if isinstance(op.op_def.kind, _PURE) and op.inputs else None
-        if shape is None or len(found) == _MOST_STEPS or not _is_small(shape, _MOST_ELEMENTS):
+        shape = op.outputs[0]._shape if isinstance(op.op_def.kind, PURE) and op.inputs else None
+        if shape is None or len(found) == MOST_STEPS or not is_small(shape, MOST_ELEMENTS):
             return []
         found.add(op)
         for t in op.inputs:
@@ -81,7 +81,7 @@ def _known(t: Tensor) -> Array | None:
     kind = t.op.op_def.kind
     if isinstance(kind, Source) and kind.what == "constant":
         array: Array = t.op.attrs.value.array
-        return array if array.size <= _MOST_ELEMENTS else None
+        return array if array.size <= MOST_ELEMENTS else None
     value = t._shape_value
     sizes = value if isinstance(value, tuple) else (value,)
     if value is None or not all(isinstance(d, int) for d in sizes):
@@ -89,7 +89,7 @@ def _known(t: Tensor) -> Array | None:
     return np.asarray(value, t.base_dtype.numpy_dtype)
 
 
-def _is_small(shape: Sequence[Any], most: int) -> bool:
+def is_small(shape: Sequence[Any], most: int) -> bool:
     known = static_shape(shape)
     return known is not None and int(np.prod(known, dtype=np.float64)) <= most
 

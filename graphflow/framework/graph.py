@@ -110,6 +110,9 @@ class Graph:
                     made._shape_value = _shape_value(op_def, attrs, types, values, outputs[0])
             else:
                 operation._outputs = tuple([Tensor(operation, i, t, is_ref) for i, t in enumerate(outputs)])
+                if op_def.shape_value is not None and outputs and outputs[0].dtype.kind in "iu":
+                    for i, t in enumerate(operation._outputs):
+                        t._shape_value = _shape_value(op_def, attrs, types, values, outputs[i], i)
             if self._colocation:
                 operation.colocation = self._colocation[-1]
             if self._gradient_overrides:
@@ -419,14 +422,15 @@ def _value_of(inputs: Sequence[Tensor], i: int) -> ShapeValue | None:
 
 
 def _shape_value(
-    op: OpDef, attrs: Any, types: Sequence[TensorType], values: Sequence[ShapeValue | None], out: TensorType
+    op: OpDef, attrs: Any, types: Sequence[TensorType], values: Sequence[ShapeValue | None], out: TensorType, index: int = 0
 ) -> ShapeValue | None:
     assert op.shape_value is not None
     vector = out.shape is not None and len(out.shape) == 1 and isinstance(out.shape[0], int) and out.shape[0] <= MOST_ENTRIES
     if vector and None in values:
         # In [n, 3] the 3 is known whatever n is: what is not known stands for itself.
         values = tuple([_open(t) if v is None else v for v, t in zip(values, types, strict=True)])
-    value = op.shape_value(attrs, types, values)
+    found = op.shape_value(attrs, types, values)
+    value = found[index] if isinstance(found, list) else found
     if isinstance(value, tuple):
         # Following the values of data would be work for nothing.
         return None if len(value) > MOST_ENTRIES or (vector and value and all(map(is_open, value))) else value

@@ -182,7 +182,8 @@ class OpDef:
     grad: ``(op, *grads) -> one gradient or None per input``, built with user-level functions, or not_differentiable(...) or
         undefined_gradient(...). None for the library's own ops that have one: they have a rule in `graphflow/autodiff/rules/`.
     shape_operands: positions of inputs of which only the (symbolic) value matters; where it is known no kernel reads them.
-    shape_value: ``(attrs, input types, input values) -> ShapeValue | None``: the symbolic value of output 0, for ops on sizes.
+    shape_value: ``(attrs, input types, input values) -> ShapeValue | None``: the symbolic value of the output, for ops on
+        sizes; of ops with several outputs a list.
     dtypes: element types of the main inputs the op takes; the generated tests sweep them.
     """
 
@@ -195,7 +196,7 @@ class OpDef:
     attrs: type = NoAttrs
     version: int = 1
     shape_operands: tuple[int, ...] = ()
-    shape_value: Callable[..., ShapeValue | None] | None = None
+    shape_value: Callable[..., ShapeValue | list[ShapeValue | None] | None] | None = None
     dtypes: tuple[DType, ...] = ()
     algebra: Algebra = NO_ALGEBRA
     onnx: str | None = None

@@ -11,7 +11,7 @@ FAMILIES: dict[str, str] = {
     "array.fill": "Fill",
     "array.gather": "GatherV2",
     "array.identity": "Identity IdentityN PreventGradient StopGradient",
-    "array.movement": "BroadcastTo ReverseV2 Tile Transpose",
+    "array.movement": "BroadcastTo ReverseV2 Roll Tile Transpose",
     "array.one_hot_where_unique": "OneHot Unique UniqueWithCounts Where",
     "array.pad": "PadV2",
     "array.range": "Range",
@@ -25,6 +25,7 @@ FAMILIES: dict[str, str] = {
     "array.split": "Part Split Unpack",
     "array.strided_slice": "StridedSlice",
     "control_flow.control": "Assert CheckNumerics NoOp Print PyFunc RefuseInf RefuseNaN",
+    "control_flow.deferred": "Deferred",
     "math.add_n": "AddN",
     "math.argmax": "ArgMax ArgMin",
     "math.binary": """

@@ -17,6 +17,7 @@ import numpy as np
 
 from graphflow.framework.dtypes import DType, as_dtype, uint64
 from graphflow.framework.errors import CompileError
+from graphflow.framework.folding import MOST_ELEMENTS, MOST_ENTRIES, MOST_STEPS, PURE, computed, is_small
 from graphflow.framework.kinds import Assertion, Elementwise, Host, ShapeOf, ShapeValue, Source, TensorType
 from graphflow.framework.provenance import merge
 from graphflow.framework.records import record
@@ -230,6 +231,9 @@ class ProgramBuilder:
         # Only operands that steer shapes are remembered by value; they stop being data.
         kept: list[ShapeValue | None] = [None] * len(inputs)
         data = list(inputs)
+        if values is None and None in known and op.shape_operands:
+            known = tuple([folded_value(v) if k is None and i in op.shape_operands else k
+                           for i, (v, k) in enumerate(zip(inputs, known, strict=True))])  # fmt: skip
         for i in op.shape_operands:
             if i < len(inputs) and known[i] is not None:
                 kept[i], data[i] = known[i], None
@@ -310,16 +314,52 @@ def shape_value_of(v: Value) -> ShapeValue | None:
     return None
 
 
-def resolve_shape_value(builder: ProgramBuilder, node: Node) -> Value | None:
-    """If the node's output is integers known from sizes alone: the `_Dims` (or constant) that replaces it."""
+def folded_value(v: Value | None) -> ShapeValue | None:
+    """The value of a small integer value that is computed from constants; None if it is not."""
+    if v is None or not v.dtype.is_integer or len(v.shape) > 1 or not is_small(v.shape, MOST_ENTRIES):
+        return None
+    array = folded_array(v)
+    if array is None:
+        return None
+    return int(array) if array.ndim == 0 else tuple([int(x) for x in array])
+
+
+def folded_array(v: Value) -> np.ndarray[Any, Any] | None:
+    """What a small value is that is computed from constants; None if it is not."""
+    steps: dict[Node, None] = {}
+    todo = [v.node]
+    while todo:
+        node = todo.pop()
+        if is_constant(node.out()) or node in steps:
+            continue
+        small = all(t.shape is not None and is_small(t.shape, MOST_ELEMENTS) for t in node.types)
+        if len(steps) == MOST_STEPS or not isinstance(node.op.kind, PURE) or not node.inputs or not small:
+            return None
+        steps[node] = None
+        todo += [x.node for x in node.data_inputs]
+    found: dict[Node, np.ndarray[Any, Any]] = {}
+    for node in sorted(steps, key=lambda n: n.id):
+        arrays = []
+        for x, value in zip(node.inputs, node.values, strict=True):
+            if x is None and static_shape(value if isinstance(value, tuple) else (value,)) is None:  # type: ignore[arg-type]
+                return None
+            arrays.append(np.asarray(value) if x is None else constant_array(x) if is_constant(x) else found[x.node])
+        array = computed(node.op, node.attrs, arrays, node.types[0])
+        if array is None:
+            return None
+        found[node] = array
+    return constant_array(v) if is_constant(v) else found[v.node]
+
+
+def resolve_shape_value(builder: ProgramBuilder, node: Node, output: int = 0) -> Value | None:
+    """If an output of the node is integers known from sizes alone: the `_Dims` (or constant) that replaces it."""
     if node.op.shape_value is None or not node.types[0].dtype.is_integer or node.op is DIMS or is_constant(node.out()):
         return None
     types = tuple(v.type if v is not None else _type_of_shape_operand(node.values[i]) for i, v in enumerate(node.inputs))
     values = tuple(node.values[i] if v is None else shape_value_of(v) for i, v in enumerate(node.inputs))
-    value = node.op.shape_value(node.attrs, types, values)
-    if value is None:
-        return None
-    return builder.dims(value, node.types[0].dtype, node.origin)
+    found = node.op.shape_value(node.attrs, types, values)
+    value = found[output] if isinstance(found, list) else found
+    return None if value is None else builder.dims(value, node.types[output].dtype, node.origin)
 
 
 def live_nodes(nodes: Iterable[Node], roots: Iterable[Value], effects: Iterable[Node]) -> tuple[Node, ...]:

@@ -11,7 +11,7 @@ from graphflow.framework.build import build_op, convert_to_tensor, is_tensor_lik
 from graphflow.framework.deferred import Arguments, NotKnownYet, deferrable
 from graphflow.framework.dtypes import ALL
 from graphflow.framework.errors import ArgumentError, ShapeError
-from graphflow.framework.kinds import Composite, IndexMap, LowerContext, Piece, TensorType
+from graphflow.framework.kinds import Composite, IndexMap, LowerContext, Piece, ShapeValue, TensorType
 from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, register, undefined_gradient
 from graphflow.framework.shapes import Dim, Shape, fresh_dim
@@ -129,6 +129,15 @@ def _split_reference(attrs: SplitAttrs, x: Any) -> Any:
     return tuple(np.array(part) for part in np.split(x, boundaries, attrs.axis))
 
 
+def _split_value(attrs: SplitAttrs, types: Any, values: Sequence[ShapeValue | None]) -> list[ShapeValue | None] | None:
+    """``batch, rest = tf.split(tf.shape(x), [1, 2])``: sizes like any other."""
+    x = values[0]
+    if not isinstance(x, tuple) or (not attrs.sizes and len(x) % attrs.num):
+        return None
+    ends = np.cumsum(attrs.sizes or [len(x) // attrs.num] * attrs.num).tolist()
+    return [x[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)] if ends[-1] == len(x) else None
+
+
 SPLIT = register(
     OpDef(
         "Split",
@@ -142,6 +151,7 @@ SPLIT = register(
             Sample((_array(0, 4),), SplitAttrs(0, 2)),
         ],
         attrs=SplitAttrs,
+        shape_value=_split_value,
         dtypes=ALL,
         onnx="Split",
         doc="A tensor split into parts along an axis.",
@@ -255,6 +265,12 @@ def _unpack_expand(p: Any, x: Any) -> Any:
     return tuple(p.reshape(part, t.shape) for part, t in zip(parts, p.outputs, strict=True))
 
 
+def _unpack_value(attrs: UnpackAttrs, types: Any, values: Sequence[ShapeValue | None]) -> list[ShapeValue | None] | None:
+    """``batch, time = tf.unstack(tf.shape(x))``: sizes like any other."""
+    x = values[0]
+    return list(x) if isinstance(x, tuple) and len(x) == attrs.num else None
+
+
 UNPACK = register(
     OpDef(
         "Unpack",
@@ -268,6 +284,7 @@ UNPACK = register(
             Sample((_array(2, 0),), UnpackAttrs(0, 2)),
         ],
         attrs=UnpackAttrs,
+        shape_value=_unpack_value,
         dtypes=ALL,
         doc="The slices of a tensor along an axis, without that axis.",
     )

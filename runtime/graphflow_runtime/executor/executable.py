@@ -39,8 +39,10 @@ class Executable(Protocol):
         The caller holds the session's lock unless `values` is None.
         """
 
-    def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> Plan | None:
+    def prepare(self, shapes: tuple[tuple[int, ...], ...], feeds: Sequence[Any] | None) -> Plan | None:
         """Compiles for feeds of these shapes, without running: the native plan, or None if there is none.
+
+        `feeds` are the arrays, if they are there: where sizes follow from fed values, there is no plan without them.
 
         Raises:
             InvalidArgumentError: the shapes do not go together.

@@ -16,16 +16,16 @@ from graphflow.framework.errors import CompileError, InternalError, OutOfMemoryE
 from graphflow.framework.graph import Graph, Operation, Tensor
 from graphflow.framework.records import record
 from graphflow.framework.shapes import evaluate
-from graphflow_compiler.codegen.jit.engine import RefusedError
 from graphflow_compiler.codegen.jit.link import CompileAhead, LinkedPlan, link
-from graphflow_compiler.compilation import CannotCompile, Options, compile
-from graphflow_compiler.frontend import Signature, symbolize_shapes
+from graphflow_compiler.compilation import CannotCompile, DependsOnData, Options, compile
+from graphflow_compiler.frontend import Signature
 from graphflow_compiler.planning.plan import Plan, SizeMismatch
 from graphflow_compiler.planning.profile_entry import profile_entry_text
 from graphflow_compiler.planning.threaded_entry import LAUNCH_WORDS, PARALLEL, plan_nanoseconds, step_flags, threaded_entry_text
 from graphflow_runtime.executor.failures import uninitialized
 from graphflow_runtime.executor.launch_descriptor import LaunchDescriptor
-from graphflow_runtime.executor.native_failures import explained
+from graphflow_runtime.executor.native_failures import cannot_compile, explained
+from graphflow_runtime.executor.particular import Case, Particulars, Shapes
 from graphflow_runtime.executor.threads import Pool, is_being_made, pool, wanted_threads
 from graphflow_runtime.memory import aligned_bytes
 from graphflow_runtime.native_code.dispatch import MISMATCH, NO_MEMORY
@@ -53,7 +53,6 @@ _THREADS_WORK = 20_000
 _THREADS_AFTER = 100_000_000
 #: ... or at once, from this much in one run.
 _THREADS_NOW = 5_000_000
-Shapes = tuple[tuple[int, ...], ...]
 
 
 @record
@@ -285,22 +284,6 @@ def storage(dtype: DType) -> np.dtype[Any]:
     return np.dtype(np.uint16) if dtype is bfloat16 else dtype.numpy_dtype
 
 
-def _cannot_compile(e: CompileError | RecursionError, plan: Plan | None) -> CannotCompile:
-    """A fault of the compiler, which must not keep anybody from his results: the reference backend has them, too."""
-    reason = str(e)
-    if plan is not None:
-        refused = e.functions if isinstance(e, RefusedError) else ()
-        names = dict.fromkeys(name for step in plan.steps if step.function in refused for name in step.origin)
-        if names:
-            reason = f"no code for the kernel of {', '.join(list(names)[:8])}: {reason}"
-    _log.warning(
-        "%s\nThe reference backend (numpy) runs it instead. This is a fault of graphflow: please report it, with what "
-        "GRAPHFLOW_DUMP=<folder> writes there.",
-        reason,
-    )
-    return CannotCompile(reason)
-
-
 class _Failure(Exception):
     def __init__(self, status: int) -> None:
         self.status = status
@@ -333,8 +316,11 @@ class NativeExecutable:
         self.most_threads = most_threads  # 0: as many as there are
         self.reference = reference  # makes the slow correct executable
         self.plans: dict[Any, CompiledPlan] = {}
-        self.bound: OrderedDict[Shapes, BoundPlan] = OrderedDict()
+        self.particulars = Particulars(fetches, feeds)
+        self.bound: OrderedDict[Case, BoundPlan] = OrderedDict()
+        #: In numpy: what serves always (if it is not None), or where it does not pay to compile.
         self.fallback: Any = None
+        self.slow: Any = None
         self.fallback_reason = ""
         # Native calls would give bfloat16 results as their bits, so such runs always come to `run`, which converts.
         self.plain = not any(t.base_dtype is bfloat16 for t in (*feeds, *(f for f in fetches if isinstance(f, Tensor))))
@@ -367,12 +353,12 @@ class NativeExecutable:
     def run(self, feeds: Sequence[np.ndarray[Any, Any]], trace: Trace | None = None) -> list[Any]:
         """Results of the tensors among the fetches, for feeds that are contiguous arrays of the right dtype."""
         for _ in range(_TRIES):
-            bound = self.bound_to(tuple([a.shape for a in feeds])) if self.fallback is None else None
+            bound = self.bound_to(feeds) if self.fallback is None else None
             if bound is None:
                 self.statistics.host_fallbacks += 1
-                slow: list[Any] = self.fallback.run(feeds, trace)
+                slow: list[Any] = (self.fallback or self.in_numpy()).run(feeds, trace)
                 return slow
-            self.last = bound if self.plain else None
+            self.last = bound if self.plain and self.particulars.is_general else None
             views = [a.view(np.uint16) if t.base_dtype is bfloat16 else a for t, a in zip(self.feeds, feeds, strict=True)]
             try:
                 results = bound.run(views) if trace is None else trace.native(bound, views)
@@ -390,56 +376,77 @@ class NativeExecutable:
             ]
         raise InternalError(message="a variable has another shape than the plan that was just made for it")
 
-    def bound_to(self, shapes: Shapes) -> BoundPlan | None:
-        """The bound plan for these sizes; None if there can be none, and the reference back end serves from now on."""
-        bound = self.bound.get(shapes)
-        if bound is not None and not bound.is_overdue:
-            self.bound.move_to_end(shapes)
-            return bound
-        self.bound.pop(shapes, None)
-        return self.bind(shapes)
+    def bound_to(self, feeds: Sequence[np.ndarray[Any, Any]]) -> BoundPlan | None:
+        """The bound plan for these feeds; None if the reference back end is to run them."""
+        case = self.particulars.case_of(tuple([a.shape for a in feeds]), feeds)
+        bound = None if case is None else self.bound.get(case)
+        if case is not None and bound is not None:
+            if not bound.is_overdue:
+                self.bound.move_to_end(case)
+                return bound
+            self.bound.pop(case, None)
+        return self.bind(feeds)
 
-    # ------------------------------------------------------------------ slow path: new sizes
-    def bind(self, shapes: Shapes) -> BoundPlan | None:
+    # ------------------------------------------------------------------ slow path: new sizes, or new values
+    def bind(self, feeds: Sequence[np.ndarray[Any, Any]]) -> BoundPlan | None:
+        shapes = tuple([a.shape for a in feeds])
         with self.lock:
-            found = self.bound.get(shapes)
-            if found is not None:
-                return found
-            try:
-                bound = BoundPlan(self.compiled_for(shapes), shapes, self.store, self.most_threads, self.random_ops)
-            except CannotCompile as e:
-                _log.info("runs on the reference backend: %s", e)
-                self.fall_back(e)
-                return None
+            while True:
+                case = self.particulars.case_of(shapes, feeds)
+                if case is None:
+                    return None
+                found = self.bound.get(case)
+                if found is not None:
+                    return found
+                if not self.particulars.is_worth_compiling(case):
+                    return None
+                compiled = self.compiled_or_refined(case)
+                if compiled is not None:
+                    break
+                if self.fallback is not None:
+                    return None
+            bound = BoundPlan(compiled, shapes, self.store, self.most_threads, self.random_ops)
             self.statistics.bound_sizes += 1
-            self.bound[shapes] = bound
+            self.bound[case] = bound
             while len(self.bound) > MAX_BOUND:
                 self.bound.popitem(last=False)
             return bound
 
-    def compiled_for(self, shapes: Shapes) -> CompiledPlan:
-        found = self.compiled(symbolize_shapes(self.feeds, shapes))
+    def compiled_or_refined(self, case: Case) -> CompiledPlan | None:
+        """The plan of a case; None if there can be none: then either cases tell more from now on, or numpy serves."""
         try:
-            found.plan.sizes(shapes)
+            return self.compiled_for(case)
+        except CannotCompile as e:
+            if not (isinstance(e, DependsOnData) and self.particulars.refine()):
+                _log.info("runs on the reference backend: %s", e)
+                self.fall_back(e)
+            elif not self.fallback_reason:
+                self.fallback_reason = str(e)
+            return None
+
+    def compiled_for(self, case: Case) -> CompiledPlan:
+        found = self.compiled(self.particulars.signature_shapes(case.shapes), case.values)
+        try:
+            found.plan.sizes(case.shapes)
         except SizeMismatch:
             # These sizes do not go together as the general plan assumes; with all of them fixed, inference says either
             # how they do (a broadcast) or what is wrong, in the user's terms.
-            return self.compiled(shapes)
+            return self.compiled(case.shapes, case.values)
         return found
 
-    def compiled(self, general: Any) -> CompiledPlan:
+    def compiled(self, general: Any, values: tuple[Any, ...]) -> CompiledPlan:
         variable_shapes = self.store.open_shapes(self.graph)
-        key = (general, tuple(sorted(variable_shapes.items())))
+        key = (general, values, tuple(sorted(variable_shapes.items())))
         found = self.plans.get(key)
         if found is None:
-            signature = Signature(self.fetches, self.feeds, general, variable_shapes)
+            signature = Signature(self.fetches, self.feeds, general, variable_shapes, values)
             with CompileAhead() as ahead:
                 plan: Plan | None = None
                 try:
                     plan = compile(self.graph, signature, Options(on_kernel=ahead.add, keep=True))
                     found = self.plans[key] = CompiledPlan(plan, ahead)
                 except (CompileError, RecursionError) as e:  # sums of very many sizes are expressions as deep
-                    raise _cannot_compile(e, plan) from e
+                    raise cannot_compile(e, plan) from e
             while len(self.plans) > MAX_PLANS:  # bound plans keep theirs alive for as long as they are used
                 del self.plans[next(iter(self.plans))]
             self.statistics.plans_compiled += 1
@@ -447,20 +454,26 @@ class NativeExecutable:
             self.statistics.kernels_from_disk += found.code.found
         return found
 
-    def prepare(self, shapes: Shapes) -> Plan | None:
+    def prepare(self, shapes: Shapes, feeds: Sequence[np.ndarray[Any, Any]] | None) -> Plan | None:
         """Compiles for feeds of these shapes without running; what cannot be compiled is left to the reference backend."""
         with self.lock:
-            if self.fallback is not None:
-                return None
-            try:
-                return self.compiled_for(shapes).plan
-            except CannotCompile as e:
-                self.fall_back(e)
-                return None
+            while self.fallback is None:
+                case = self.particulars.case_of(shapes, feeds)
+                compiled = None if case is None else self.compiled_or_refined(case)
+                if compiled is not None:
+                    return compiled.plan
+                if case is None:
+                    break
+            return None
+
+    def in_numpy(self) -> Any:
+        if self.slow is None:
+            self.slow = self.reference(self.graph, self.fetches, self.feeds, self.store)
+        return self.slow
 
     def fall_back(self, reason: CannotCompile) -> None:
         self.fallback_reason = str(reason)
-        self.fallback = self.reference(self.graph, self.fetches, self.feeds, self.store)
+        self.fallback = self.in_numpy()
 
     def after_fork(self) -> None:
         self.lock = threading.RLock()
@@ -469,6 +482,8 @@ class NativeExecutable:
         if self.fallback is not None:
             profile = self.fallback.profile
             return f"reference backend (numpy): {self.fallback_reason}\n{'' if profile is None else profile()}"
+        if not self.plans and self.fallback_reason:
+            return f"compiled for each value that is fed: {self.fallback_reason}\n"
         return "\n".join(c.plan.explanation if c.profile is None else c.profile() for c in self.plans.values())
 
     def profiled(self, plan: Plan | None, explain: Callable[[], str]) -> None:

@@ -1,4 +1,4 @@
-"""What went wrong in a native run: the check that failed, and the values that it failed for.
+"""What went wrong in a native run: the check that failed, and the values that it failed for; and what kept one from being made.
 
 A kernel reports only which check failed. Which index, which label, or what data an assertion was to show is found by doing
 the run once more in numpy: a run that fails leaves all variables as they were.
@@ -7,18 +7,23 @@ the run once more in numpy: a run that fails leaves all variables as they were.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphflow.framework.errors import InvalidArgumentError, NumericError, OpError, OutOfRangeError
+from graphflow.framework.errors import CompileError, InvalidArgumentError, NumericError, OpError, OutOfRangeError
 from graphflow.framework.graph import Graph, Operation
+from graphflow_compiler.codegen.jit.engine import RefusedError
+from graphflow_compiler.compilation import CannotCompile
 from graphflow_compiler.planning.plan import Plan
 from graphflow_runtime.executor.failures import describe, with_kernel
 
 if TYPE_CHECKING:
     from graphflow_runtime.executor.reference import ReferenceExecutable
+
+_log = logging.getLogger("graphflow")
 
 
 def explained(graph: Graph, plan: Plan, status: int, again: ReferenceExecutable, values: Sequence[Any] | None) -> OpError:
@@ -55,3 +60,19 @@ def _second_error(again: ReferenceExecutable, values: Sequence[Any]) -> OpError 
         return None
     # Not what only the second run met, such as too little memory.
     return error if isinstance(error, (InvalidArgumentError, OutOfRangeError)) and error.op is not None else None
+
+
+def cannot_compile(e: CompileError | RecursionError, plan: Plan | None) -> CannotCompile:
+    """A fault of the compiler, which must not keep anybody from his results: the reference backend has them, too."""
+    reason = str(e)
+    if plan is not None:
+        refused = e.functions if isinstance(e, RefusedError) else ()
+        names = dict.fromkeys(name for step in plan.steps if step.function in refused for name in step.origin)
+        if names:
+            reason = f"no code for the kernel of {', '.join(list(names)[:8])}: {reason}"
+    _log.warning(
+        "%s\nThe reference backend (numpy) runs it instead. This is a fault of graphflow: please report it, with what "
+        "GRAPHFLOW_DUMP=<folder> writes there.",
+        reason,
+    )
+    return CannotCompile(reason)

@@ -94,7 +94,7 @@ class ReferenceExecutable:
             return e
         return None
 
-    def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
+    def prepare(self, shapes: tuple[tuple[int, ...], ...], feeds: Sequence[Array] | None) -> None:
         """There is nothing to compile."""
 
     def after_fork(self) -> None:

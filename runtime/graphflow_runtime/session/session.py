@@ -352,14 +352,16 @@ class BaseSession:
 
         Returns the executable, its native plan (if any), the elements that it computes, and the fed tensors with their shapes.
         """
+        values = flatten_feeds(self._graph, feed_dict or {})
         shapes = {feed_tensor(self._graph, k): tuple(v) for k, v in (feed_shapes or {}).items()}
-        shapes.update({t: np.shape(v) for t, v in flatten_feeds(self._graph, feed_dict or {}).items()})
+        shapes.update({t: np.shape(v) for t, v in values.items()})
         with self._lock:
             self._check_usable()
             feeds = canonical(tuple(shapes))
             elements = canonical(unfed_part(FetchStructure(self._graph, fetches).elements, shapes))
             executable = self._executable(elements, feeds)
-            plan = executable.prepare(tuple(shapes[t] for t in feeds))
+            arrays = [FeedConverter(t)(values[t]) for t in feeds] if len(values) == len(feeds) else None
+            plan = executable.prepare(tuple(shapes[t] for t in feeds), arrays)
             return executable, plan, elements, {t: shapes[t] for t in feeds}
 
     def _load_variables(self, values: Mapping[Any, Any]) -> None:
