@@ -15,10 +15,10 @@ from graphflow.framework.kinds import Host, TensorType
 from graphflow.framework.records import record
 from graphflow_compiler import frontend
 from graphflow_compiler.codegen.llvm.llvm_text import Target, host_target
-from graphflow_compiler.frontend import CannotCompile as CannotCompile
 from graphflow_compiler.frontend import DependsOnData as DependsOnData
 from graphflow_compiler.frontend import Signature
 from graphflow_compiler.ir.program import VARIABLE_STATE, Node, Program, unknown_sizes
+from graphflow_compiler.ir.program import CannotCompile as CannotCompile
 from graphflow_compiler.planning import plan_cache
 from graphflow_compiler.planning.plan import Plan
 
@@ -42,7 +42,8 @@ def compile(graph: Graph, signature: Signature, options: Options | None = None) 
 
     Raises:
         InvalidArgumentError: the fed shapes cannot go together; names the op and the user's line.
-        CannotCompile: a host op; says which. DependsOnData: a shape, or an axis, follows from data.
+        CannotCompile: a host op, or an op of the user's that refuses its constants; says which. DependsOnData: a shape, or an
+            axis, follows from data.
         CompileError: the compiler itself failed.
     """
     with _without_garbage_collection():

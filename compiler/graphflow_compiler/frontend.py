@@ -30,6 +30,7 @@ from graphflow_compiler.ir.program import (
     FEED,
     IS_INITIALIZED,
     VARIABLE_STATE,
+    CannotCompile,
     Constraint,
     LeafAttrs,
     Node,
@@ -41,10 +42,6 @@ from graphflow_compiler.ir.program import (
     resolve_shape_value,
     shape_value_of,
 )
-
-
-class CannotCompile(Exception):
-    """The program has something that native code does not do yet; the reference backend runs it instead."""
 
 
 class DependsOnData(CannotCompile):

@@ -25,6 +25,10 @@ from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, TensorVa
 from graphflow.framework.shapes import Dim, DimPolicy, Shape, SymDim, format_shape, static_shape
 
 
+class CannotCompile(Exception):
+    """The program has something that native code does not do yet; the reference backend runs it instead."""
+
+
 @record(frozen=True, slots=True, eq=False)
 class Node:
     """One operation. `inputs[i]` is None where operand i only steers shapes; then `values[i]` holds its value.

@@ -14,7 +14,7 @@ from graphflow.framework.dtypes import HALVES, float32
 from graphflow.framework.kinds import Elementwise, IndexMap, Reduction, View
 from graphflow.framework.registry import lookup
 from graphflow.framework.shapes import static_shape
-from graphflow_compiler.ir.program import Node, Value, constant_array, is_constant, splat_of
+from graphflow_compiler.ir.program import CannotCompile, Node, Value, constant_array, is_constant, splat_of
 from graphflow_compiler.passes.patterns import Again, Constant, Input, P, Some
 from graphflow_compiler.passes.rewrite import Match, Replacement, rule
 
@@ -68,8 +68,12 @@ def _computed(node: Node, operands: Sequence[Array]) -> Array | None:
         arrays.append(np.asarray(value, np.int64) if v is None else next(data))
     assert node.op.reference is not None
     # Kernels say nothing of infinities and NaNs, so folding must not warn of them either.
-    with np.errstate(all="ignore"):
-        result = node.op.reference(node.attrs, *arrays)
+    try:
+        with np.errstate(all="ignore"):
+            result = node.op.reference(node.attrs, *arrays)
+    except Exception as e:  # of a user's op, which may refuse its operands: that is for the run to tell
+        name = f"{node.op.name} ({node.origin[-1]})" if node.origin else node.op.name
+        raise CannotCompile(f"{name} refuses its constant operands: {e}") from e
     out = node.types[0]
     array = np.asarray(result, out.dtype.numpy_dtype)
     return array if array.shape == out.shape else None
