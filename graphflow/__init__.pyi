@@ -106,9 +106,9 @@ from graphflow.ops.array.gather import (
 from graphflow.ops.array.one_hot_where_unique import (
     one_hot as one_hot, sequence_mask as sequence_mask, unique as unique, unique_with_counts as unique_with_counts,
 )
+from graphflow.ops.array.ordered_ids import invert_permutation as invert_permutation, segment_sum as segment_sum
 from graphflow.ops.array.scatter import (
-    invert_permutation as invert_permutation, scatter_nd as scatter_nd, segment_sum as segment_sum,
-    tensor_scatter_add as tensor_scatter_add, tensor_scatter_sub as tensor_scatter_sub,
+    scatter_nd as scatter_nd, tensor_scatter_add as tensor_scatter_add, tensor_scatter_sub as tensor_scatter_sub,
     tensor_scatter_update as tensor_scatter_update, unsorted_segment_sum as unsorted_segment_sum,
 )
 from graphflow.ops.random.sampling import (

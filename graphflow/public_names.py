@@ -74,8 +74,9 @@ PUBLIC: dict[str, dict[str, str]] = {
         "graphflow.ops.array.slicing": "slice=slice_",
         "graphflow.ops.array.gather": "batch_gather boolean_mask gather gather_nd",
         "graphflow.ops.array.one_hot_where_unique": "one_hot sequence_mask unique unique_with_counts",
+        "graphflow.ops.array.ordered_ids": "invert_permutation segment_sum",
         "graphflow.ops.array.scatter": """
-            invert_permutation scatter_nd segment_sum tensor_scatter_add tensor_scatter_sub
+            scatter_nd tensor_scatter_add tensor_scatter_sub
             tensor_scatter_update unsorted_segment_sum
         """,
         "graphflow.ops.random.sampling": """
@@ -232,7 +233,8 @@ PUBLIC: dict[str, dict[str, str]] = {
         "graphflow.ops.math.statistics": """
             count_nonzero reduce_euclidean_norm reduce_logsumexp reduce_std reduce_variance zero_fraction
         """,
-        "graphflow.ops.array.scatter": "invert_permutation segment_sum unsorted_segment_sum",
+        "graphflow.ops.array.ordered_ids": "invert_permutation segment_sum",
+        "graphflow.ops.array.scatter": "unsorted_segment_sum",
         "graphflow.ops.control_flow.assertions": "is_non_decreasing is_strictly_increasing",
         "graphflow.ops.nn.normalization": "l2_normalize",
         "graphflow.ops.nn.activation": "log_sigmoid sigmoid softplus softsign tanh",

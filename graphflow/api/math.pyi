@@ -29,9 +29,8 @@ from graphflow.ops.math.statistics import (
     reduce_logsumexp as reduce_logsumexp, reduce_std as reduce_std, reduce_variance as reduce_variance,
     zero_fraction as zero_fraction,
 )
-from graphflow.ops.array.scatter import (
-    invert_permutation as invert_permutation, segment_sum as segment_sum, unsorted_segment_sum as unsorted_segment_sum,
-)
+from graphflow.ops.array.ordered_ids import invert_permutation as invert_permutation, segment_sum as segment_sum
+from graphflow.ops.array.scatter import unsorted_segment_sum as unsorted_segment_sum
 from graphflow.ops.control_flow.assertions import (
     is_non_decreasing as is_non_decreasing, is_strictly_increasing as is_strictly_increasing,
 )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework import context
-from graphflow.framework.dtypes import DType, as_dtype, bool_, float32, int32, int64, string
+from graphflow.framework.dtypes import DType, as_dtype, bool_, float32, int32, int64, string, uint64
 from graphflow.framework.errors import ArgumentError, DTypeError
 from graphflow.framework.graph import Graph
 from graphflow.framework.mapped_file import check_unchanged
@@ -47,13 +47,15 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray[Any, Any]:
         if array.dtype == object:
             array, found = _object_array(array, value)
         elif array.dtype.kind in "SU":
-            found = string
+            # Anew, because numpy's own strings lose the NULs at their end, and numbers beside them become text.
+            array, found = _object_array(np.asarray(_plain(value), object), value)
         # Python's numbers have no precision of their own and become float32 or int32, as in
         # TensorFlow. A list of numpy scalars keeps its 64 bits.
         elif array.dtype.kind == "f":
             found = float32 if not _has_numpy_float64(value) else as_dtype(np.float64)
         elif array.dtype.kind in "iu":
-            found = int32 if _fits(array, np.int32) and not _has_numpy_int64(value) else int64
+            small = _fits(array, np.int32) and not _has_numpy_int64(value)
+            found = int32 if small else int64 if _fits(array, np.int64) else uint64
         else:
             found = as_dtype(array.dtype)
             if array.size == 0 and dtype is None:
@@ -91,7 +93,12 @@ def _object_array(array: np.ndarray[Any, Any], value: Any) -> tuple[np.ndarray[A
     if flat.size and all(isinstance(v, (str, bytes)) for v in flat):
         return array, string
     if flat.size and all(isinstance(v, int) for v in flat):
-        raise DTypeError(f"{_brief(value)} does not fit into int64: it is out of range.")
+        raise DTypeError(f"{_brief(value)} does not fit into int64 or uint64: it is out of range.")
+    if any(isinstance(v, (str, bytes)) for v in flat):
+        other = next(v for v in flat if not isinstance(v, (str, bytes)))
+        raise DTypeError(
+            f"Expected string, got {_brief(other)} of type '{type(other).__name__}' beside strings: {_brief(value)}"
+        )
     if any(v is None for v in flat):
         raise DTypeError(f"None values not supported: {_brief(value)} cannot become a tensor.")
     raise DTypeError(
@@ -103,8 +110,14 @@ def _object_array(array: np.ndarray[Any, Any], value: Any) -> tuple[np.ndarray[A
 def _bytes_array(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     out = np.empty(array.shape, dtype=object)
     for i, v in np.ndenumerate(array):
+        if not isinstance(v, (str, bytes, bytearray)):  # of an int, `bytes` would make so many NULs
+            raise _no_string(v)
         out[i] = v.encode() if isinstance(v, str) else bytes(v)
     return out
+
+
+def _no_string(value: Any) -> DTypeError:
+    return DTypeError(f"Expected string, got {_brief(value)} of type '{type(value).__name__}' instead.")
 
 
 def _fits(array: np.ndarray[Any, Any], numpy_dtype: Any) -> bool:

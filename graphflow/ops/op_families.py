@@ -11,16 +11,19 @@ FAMILIES: dict[str, str] = {
     "array.fill": "Fill",
     "array.gather": "GatherV2",
     "array.identity": "Identity IdentityN PreventGradient StopGradient",
+    "array.indexing": "IndexFromFront",
     "array.movement": "BroadcastTo ReverseV2 Roll Tile Transpose",
     "array.one_hot_where_unique": "OneHot Unique UniqueWithCounts Where",
-    "array.pad": "PadV2",
+    "array.ordered_ids": "CheckedOnce CheckedOrder InvertPermutation PreviousElement SortedSegmentIds",
+    "array.pad": "Mirrored PadV2",
     "array.range": "Range",
     "array.reshape": "ExpandDims Reshape Squeeze",
+    "array.row_positions": "BatchRowPositions CheckedIndex RowPositions",
     "array.row_updates": "RowsAdd RowsDiv RowsMax RowsMin RowsMul RowsSub RowsUpdate",
     "array.scatter": "SegmentAdd UnsortedSegmentSum",
     "array.shape": "Rank Shape Size",
     "array.slice_gradient": "SliceScatter StridedSliceGrad",
-    "array.slicing": "Slice",
+    "array.slicing": "CheckedBegin Slice",
     "array.source": "Const Placeholder PlaceholderWithDefault",
     "array.split": "Part Split Unpack",
     "array.strided_slice": "StridedSlice",
@@ -65,8 +68,8 @@ FAMILIES: dict[str, str] = {
         SparseApplyFtrlV2 SparseApplyMomentum SparseApplyRMSProp
     """,
     "state.rows": """
-        CheckedCoordinates ScatterAdd ScatterDiv ScatterMax ScatterMin ScatterMul ScatterNdAdd ScatterNdSub
-        ScatterNdUpdate ScatterSub ScatterUpdate
+        ScatterAdd ScatterDiv ScatterMax ScatterMin ScatterMul ScatterNdAdd ScatterNdSub ScatterNdUpdate
+        ScatterSub ScatterUpdate
     """,
     "state.variable": "Assign AssignAdd AssignSub CountUpTo IncrementBelow IsVariableInitialized VariableV2",
 }

@@ -190,6 +190,8 @@ def eye(
     """The identity matrix, also not square, also a batch of them. Sizes may be tensors."""
     want = as_dtype(dtype).base_dtype
     sizes = static_sizes([num_rows, num_rows if num_columns is None else num_columns])
+    if sizes is not None and min(sizes) < 0:
+        raise ShapeError(f"eye: Dimension {min(sizes)} must be >= 0")
     if sizes is not None and batch_shape is None and sizes[0] * sizes[1] <= _CONSTANT_SIZE:
         return constant(np.eye(sizes[0], sizes[1]).astype(want.numpy_dtype), name=name or "eye")
     with name_scope(name, "eye") as scope:

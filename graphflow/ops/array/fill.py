@@ -29,8 +29,17 @@ def _fill_infer(ctx: InferContext, attrs: Any, dims: TensorType, value: TensorTy
         rank = dims.shape[0] if dims.shape else None
         return (TensorType(value.dtype, tuple(fresh_dim() for _ in builtins.range(rank)) if isinstance(rank, int) else None),)
     if any(isinstance(d, int) and d < 0 for d in wanted):
-        raise ShapeError(f"Fill: dims must be non-negative: Dimension {min(d for d in wanted if isinstance(d, int))} < 0")
+        raise ShapeError(
+            f"Fill: dims must be non-negative: Dimension {min(d for d in wanted if isinstance(d, int))} must be >= 0"
+        )
     return (TensorType(value.dtype, wanted),)
+
+
+def _fill_reference(attrs: Any, dims: Any, value: Any) -> Any:
+    sizes = tuple(int(d) for d in np.atleast_1d(dims))
+    if min(sizes, default=0) < 0:
+        raise ShapeError(f"Fill: dims must be non-negative: Dimension {min(sizes)} must be >= 0")
+    return np.full(sizes, value, np.asarray(value).dtype)
 
 
 FILL = register(
@@ -38,7 +47,7 @@ FILL = register(
         "Fill",
         IndexMap(lambda ix, ctx, index: [Piece(1, ())]),
         _fill_infer,
-        lambda attrs, dims, value: np.full(tuple(int(d) for d in np.atleast_1d(dims)), value, np.asarray(value).dtype),
+        _fill_reference,
         lambda: [Sample((np.array(d, np.int32), np.array(1.5, np.float32))) for d in ((), (0,), (3,), (2, 3))],
         shape_operands=(0,),
         dtypes=ALL,

@@ -17,18 +17,15 @@ from graphflow.framework.registry import InferContext, OpDef, Sample, register
 from graphflow.framework.shapes import format_shape
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import known_rank, normal_axis, static_int
+from graphflow.ops._define.bad_elements import refuse_rows
 from graphflow.ops._define.deferred_types import any_shape, open_shape, rank_of
 from graphflow.ops.array.concat import concat
 from graphflow.ops.array.movement import broadcast_to, transpose
 from graphflow.ops.array.one_hot_where_unique import where_indices
-from graphflow.ops.array.range import range as range_
 from graphflow.ops.array.reshape import reshape, squeeze
-from graphflow.ops.array.row_positions import merged_shape, row_positions
+from graphflow.ops.array.row_positions import batch_row_positions, merged_shape, row_positions
 from graphflow.ops.array.shape import shape_tensor
-from graphflow.ops.array.split import unstack
 from graphflow.ops.array.strided_slice import slice_axis
-from graphflow.ops.math.cast import cast
-from graphflow.ops.math.reduce import reduce_prod
 
 
 @record(frozen=True, slots=True)
@@ -54,14 +51,8 @@ def _infer(ctx: InferContext, attrs: GatherAttrs, params: TensorType, indices: T
 
 
 def _reference(attrs: GatherAttrs, params: Any, indices: Any) -> Any:
-    limit = params.shape[attrs.axis]
-    found = np.asarray(indices)
-    bad = (found < 0) | (found >= limit)
-    if np.any(bad):
-        where = tuple(np.argwhere(bad)[0])
-        at = ",".join(map(str, where))
-        raise ValueError(f"indices[{at}] = {found[where]} is not in [0, {limit})")
-    return np.take(params, found, attrs.axis)
+    refuse_rows("indices", indices, params.shape[attrs.axis])
+    return np.take(params, np.asarray(indices), attrs.axis)
 
 
 def _samples() -> list[Sample]:
@@ -158,11 +149,7 @@ def _batched(p: Tensor, i: Tensor, axis: int, batch_dims: int, name: str | None)
         # The gathered axis moves to just behind the batch axes; afterwards the `kept` axes that it became move back.
         between = axis - batch_dims
         p = transpose(p, [*range(batch_dims), axis, *range(batch_dims, axis), *range(axis + 1, rank)]) if between else p
-        sizes = shape_tensor(p)
-        batch = slice_axis(sizes, 0, 0, batch_dims)
-        first = reshape(range_(reduce_prod(batch)), concat([batch, [1] * kept], 0))
-        size = cast(sizes[batch_dims], i.base_dtype)
-        rows = row_positions([cast(first, i.base_dtype), i], [None, size])
+        rows = batch_row_positions(i, p, batch_dims)
         flat = reshape(p, merged_shape(p, 0, batch_dims + 1))
         if not between:
             return build(GATHER, (flat, rows), GatherAttrs(0), scope)
@@ -217,12 +204,10 @@ def _gather_nd(p: Tensor, i: Tensor, name: str | None = None) -> Tensor:
     if depth > rank:
         raise ShapeError(f"index innermost dimension length must be <= params rank; saw: {depth} vs. {rank}")
     with name_scope(name, "GatherNd", [p]) as scope:
-        sizes = shape_tensor(p)
         # A position without coordinates means the whole tensor, once for each.
         if depth == 0:
-            return broadcast_to(p, concat([slice_axis(shape_tensor(i), 0, 0, outer), sizes], 0), name=scope)
-        limits = cast(sizes, i.base_dtype)
-        rows = row_positions(unstack(i, depth, axis=-1), [limits[k] for k in range(depth)])
+            return broadcast_to(p, concat([slice_axis(shape_tensor(i), 0, 0, outer), shape_tensor(p)], 0), name=scope)
+        rows = row_positions(i, p, depth, "param shape")
         # With a dense gradient: rows of the merged axes are no rows of params, so IndexedSlices would not fit them.
         return build(GATHER, (reshape(p, merged_shape(p, 0, depth)), rows), GatherAttrs(0, True), scope)
 

@@ -6,21 +6,48 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.framework.build import convert_to_tensor, is_tensor_like, name_scope
+from graphflow.framework.build import build, convert_to_tensor, is_tensor_like, name_scope
 from graphflow.framework.dtypes import int32, int64
 from graphflow.framework.errors import ArgumentError
+from graphflow.framework.kinds import Elementwise
+from graphflow.framework.registry import OpDef, Sample, not_differentiable, register
 from graphflow.framework.shapes import Dimension
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import whole
+from graphflow.ops.array.axis import AxisAttrs
 from graphflow.ops.array.concat import stack
 from graphflow.ops.array.gather import gather_dense
 from graphflow.ops.array.shape import shape
 from graphflow.ops.array.strided_slice import StridedSliceAttrs, sliced
 from graphflow.ops.math.cast import cast
-from graphflow.ops.math.compare import less
-from graphflow.ops.math.select import where_v2
 
 _WHOLE = slice(None)
+
+
+def _from_front_reference(attrs: AxisAttrs, index: Any, size: Any) -> Any:
+    bad = (index < -size) | (index >= size)
+    if np.any(bad):
+        raise ValueError(f"slice index {np.asarray(index)[bad].ravel()[0]} of dimension {attrs.axis} out of bounds.")
+    return np.where(index < 0, index + size, index).astype(index.dtype)
+
+
+INDEX_FROM_FRONT = register(
+    OpDef(
+        "IndexFromFront",
+        Elementwise(
+            lambda b, attrs, index, size: b.select(b.lt(index, 0), b.add(index, size), index),
+            check=lambda b, attrs, index, size: b.or_(b.lt(index, b.neg(size)), b.ge(index, size)),
+            check_message=lambda attrs: f"slice index of dimension {attrs.axis} out of bounds.",
+        ),
+        lambda ctx, attrs, index, size: (index,),
+        _from_front_reference,
+        lambda: [Sample((np.asarray(i, np.int32), np.asarray(3, np.int32)), AxisAttrs(0), gradient=False) for i in (1, -1)],
+        grad=not_differentiable("integers"),
+        attrs=AxisAttrs,
+        dtypes=(int32, int64),
+        doc="An index counted from the front; the run fails if the axis has none such.",
+    )
+)
 
 
 def getitem(x: Tensor, key: Any) -> Tensor:
@@ -139,7 +166,7 @@ def _picked(x: Tensor, items: list[Any], scope: str) -> Tensor:
         t = convert_to_tensor(items[k])
         size = shape(x, out_type=t.base_dtype)[axis]
         # A gather takes no negative index, and the sign is known only in the run.
-        from_front = where_v2(less(t, 0), t + size, t)
+        from_front = build(INDEX_FROM_FRONT, (t, size), AxisAttrs(axis))
         x = gather_dense(x, from_front, axis, scope if last and k == picks[0] else None)
     return x if last else getitem(x, tuple(rest))
 

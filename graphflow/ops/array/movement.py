@@ -179,7 +179,8 @@ def _tile_infer(ctx: InferContext, attrs: Any, x: TensorType, multiples: TensorT
     if len(times) != len(x.shape):
         raise ShapeError(f"Expected multiples argument to be a vector of length {len(x.shape)} but got length {len(times)}")
     if any(isinstance(t, int) and t < 0 for t in times):
-        raise ShapeError(f"tile: Expected multiples to be non-negative, got {list(times)}")
+        k = next(k for k, t in enumerate(times) if isinstance(t, int) and t < 0)
+        raise ShapeError(f"tile: Expected multiples to be non-negative: multiples[{k}] >= 0, but got {times[k]}")
     return (TensorType(x.dtype, tuple(d * t for d, t in zip(x.shape, times, strict=True))),)
 
 

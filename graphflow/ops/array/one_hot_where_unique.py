@@ -18,6 +18,7 @@ from graphflow.ops._define.arguments import normal_axis, static_int
 from graphflow.ops.array.axis import PositionAttrs
 from graphflow.ops.array.range import range as range_
 from graphflow.ops.array.reshape import expand_dims
+from graphflow.ops.math.binary import maximum
 from graphflow.ops.math.cast import CastAttrs, cast
 from graphflow.ops.math.compare import less
 from graphflow.ops.math.reduce import reduce_max
@@ -129,7 +130,7 @@ def sequence_mask(lengths: Any, maxlen: Any = None, dtype: Any = bool_, name: st
     """A new last axis of size `maxlen` (the longest length), true at the first ``lengths[i]`` positions."""
     with name_scope(name, "SequenceMask") as scope:
         n = convert_to_tensor(lengths)
-        longest = reduce_max(n) if maxlen is None else maxlen
+        longest = maximum(reduce_max(n), 0) if maxlen is None else maxlen  # no lengths have no longest, but a mask
         steps = range_(longest, dtype=n.base_dtype)
         want = as_dtype(dtype).base_dtype
         if want is bool_:

@@ -9,12 +9,12 @@ import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor, is_tensor_like, name_scope
 from graphflow.framework.deferred import Arguments, NotKnownYet, deferrable
-from graphflow.framework.dtypes import FLOATS, INTEGERS
-from graphflow.framework.errors import ArgumentError, ShapeError
-from graphflow.framework.kinds import IndexMap, LowerContext, Piece, TensorType
+from graphflow.framework.dtypes import ALL, FLOATS, INTEGERS, string
+from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
+from graphflow.framework.kinds import IndexMap, LowerContext, Piece, TensorType, View
 from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, register
-from graphflow.framework.shapes import Dim, format_shape, fresh_dim
+from graphflow.framework.shapes import Dim, format_shape, fresh_dim, minimum
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import known_rank, whole
 from graphflow.ops._define.deferred_types import length_of, open_shape, rank_of
@@ -109,8 +109,10 @@ def _pad(x: Tensor, paddings: Any, kind: str, constant_values: Any, name: str | 
         raise ArgumentError(f"pad: Paddings must be non-negative: {pairs}")
     fixed = tuple((a, b) for a, b in pairs if isinstance(a, int) and isinstance(b, int))
     # The common case is one op with attributes. What only a run knows is made of other ops below.
-    if kind == "CONSTANT" and len(fixed) == len(pairs) and not is_tensor_like(constant_values):
+    if kind == "CONSTANT" and len(fixed) == len(pairs) and not is_tensor_like(constant_values) and x.base_dtype is not string:
         number = constant_values.item() if isinstance(constant_values, (np.ndarray, np.generic)) else constant_values
+        if x.base_dtype.is_integer and isinstance(number, float):
+            raise DTypeError(f"pad: Expected {x.base_dtype.name} for constant_values, got {number} of type 'float' instead.")
         return build(PAD, (x,), PadAttrs(fixed, number), name or "Pad")
     known_rank("pad", x)
     _check_count(len(pairs), x._shape or ())
@@ -151,6 +153,8 @@ def _folded(n: Any) -> Any:
 
 
 def _widened(x: Tensor, pairs: list[tuple[Any, Any]], value: Any, scope: str) -> Tensor:
+    if x.base_dtype is string and not is_tensor_like(value) and value == 0:
+        value = b""  # what 0 is among strings
     value = convert_to_tensor(value, x.base_dtype, name="constant_values")
     for axis, pair in enumerate(pairs):
         if all(isinstance(n, int) and n == 0 for n in pair):
@@ -162,12 +166,45 @@ def _widened(x: Tensor, pairs: list[tuple[Any, Any]], value: Any, scope: str) ->
     return identity(x, name=scope)
 
 
-def _mirrored(x: Tensor, pairs: Sequence[tuple[int, int]], skip: int, scope: str) -> Tensor:
+@record(frozen=True, slots=True)
+class MirrorAttrs:
+    """`skip`: 1 if the border is no part of the mirror image, else 0."""
+
+    paddings: tuple[tuple[int, int], ...]
+    skip: int
+
+
+def _mirror_infer(ctx: InferContext, attrs: MirrorAttrs, x: TensorType) -> tuple[TensorType, ...]:
+    for d, (before, after) in zip(x.shape or (), attrs.paddings, strict=False):
+        words = ("less than", "not less than") if attrs.skip else ("no greater than", "greater than")
+        widest = max(before, after)
+        # widest <= d - skip, as an equation of sizes, so that it holds also where only a run knows d.
+        ctx.unify(
+            widest,
+            minimum(d - attrs.skip, widest),
+            f"pad: paddings must be {words[0]} the dimension size: {before}, {after} {words[1]} {d}",
+        )
+    return (x,)
+
+
+MIRRORED = register(
+    OpDef(
+        "Mirrored",
+        View(),
+        _mirror_infer,
+        lambda attrs, x: x,
+        lambda: [Sample(normal_arrays((3, 2)), MirrorAttrs(((2, 1), (0, 1)), 1))],
+        attrs=MirrorAttrs,
+        dtypes=ALL,
+        doc="Its input, which must be large enough for a mirror image as wide as the paddings.",
+    )
+)
+
+
+def _mirrored(x: Tensor, pairs: tuple[tuple[int, int], ...], skip: int, scope: str) -> Tensor:
+    x = build(MIRRORED, (x,), MirrorAttrs(pairs, skip))
     # Axis by axis: corners are mirrored twice.
     for axis, (before, after) in enumerate(pairs):
-        d = (x._shape or ())[axis]
-        if isinstance(d, int) and max(before, after) > d - skip:
-            raise ShapeError(f"pad: paddings must be less than the dimension size: {before}, {after} not less than {d}")
         parts = [reverse(slice_axis(x, axis, skip, skip + before), axis)] if before else []
         parts.append(x)
         if after:

@@ -35,7 +35,20 @@ def _range_infer(
     if first is None or end is None or isinstance(first, tuple) or isinstance(end, tuple) or not isinstance(step, int):
         return (TensorType(start.dtype, (fresh_dim(),)),)
     span: Dim = end - first if step > 0 else first - end
+    ctx.unify(span, maximum(span, 0), f"range: {_order(first, end, step)}")
     return (TensorType(start.dtype, (maximum((span + (abs(step) - 1)) // abs(step), 0),)),)
+
+
+def _order(start: Any, limit: Any, delta: Any) -> str:
+    return f"Requires start {'<=' if delta > 0 else '>='} limit when delta {'>' if delta > 0 else '<'} 0: {start}/{limit}"
+
+
+def _range_reference(attrs: Any, start: Any, limit: Any, delta: Any) -> Any:
+    if delta == 0:
+        raise ArgumentError("range: Requires delta != 0: 0")
+    if limit != start and (limit > start) != (delta > 0):
+        raise ArgumentError(f"range: {_order(start, limit, delta)}")
+    return np.arange(start, limit, delta, dtype=np.asarray(start).dtype)
 
 
 def _range_value(attrs: Any, types: Any, values: Sequence[ShapeValue | None]) -> ShapeValue | None:
@@ -57,7 +70,7 @@ RANGE = register(
         "Range",
         Generate(_range_rule),
         _range_infer,
-        lambda attrs, start, limit, delta: np.arange(start, limit, delta, dtype=np.asarray(start).dtype),
+        _range_reference,
         lambda: [
             Sample((np.array(a, np.int32), np.array(b, np.int32), np.array(c, np.int32)), gradient=False)
             for a, b, c in ((0, 5, 1), (3, 3, 1), (2, 11, 3), (5, 0, -2), (0, 100, 1))
@@ -76,7 +89,7 @@ def range(start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None, name
     """start, start + delta, ... below (above, for a negative delta) limit; with one argument it counts from 0.
 
     Raises:
-        ArgumentError: delta is 0.
+        ArgumentError: delta is 0, or leads away from limit.
     """
     if limit is None:
         start, limit = 0, start
@@ -91,6 +104,8 @@ def range(start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None, name
         first, end, step = (as_array(p).item() for p in parts.values())
         if step == 0:
             raise ArgumentError("range: Requires delta != 0: 0")
+        if end != first and (end > first) != (step > 0):
+            raise ArgumentError(f"range: {_order(first, end, step)}")
         # Floats that are all known: numpy decides how many there are, and the length is static.
         return constant(np.arange(first, end, step).astype(want.numpy_dtype), name=name or "range")
     with name_scope(name, "range", [p for p in parts.values() if isinstance(p, Tensor)]) as scope:

@@ -10,6 +10,7 @@ import numpy as np
 from graphflow.framework.dtypes import ALL, FLOATS, NUMERIC
 from graphflow.framework.kinds import ExpandContext, Scatter
 from graphflow.framework.registry import OpDef, Sample, register, undefined_gradient
+from graphflow.ops._define.bad_elements import refuse_rows
 from graphflow.ops._define.updates import rows_infer
 
 #: combine -> how one row is combined with the row of an update (None: replaced by it)
@@ -24,6 +25,7 @@ def rows_reference(combine: str) -> Callable[..., Any]:
 
     def reference(attrs: Any, ref: Any, indices: Any, updates: Any) -> Any:
         out = np.array(ref)
+        refuse_rows("indices", indices, out.shape[0])
         flat = np.asarray(indices).reshape(-1)
         rows = np.broadcast_to(updates, np.shape(indices) + out.shape[1:]).reshape((flat.size, *out.shape[1:]))
         with np.errstate(all="ignore"):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor, name_scope
-from graphflow.framework.dtypes import FLOATS, INTEGERS, int32
+from graphflow.framework.dtypes import FLOATS, INTEGERS
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.indexed_slices import IndexedSlices
 from graphflow.framework.kinds import Composite, Scatter, TensorType
@@ -16,17 +16,14 @@ from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, 
 from graphflow.framework.shapes import Dim, format_shape, fresh_dim, product
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import shape_operand
+from graphflow.ops._define.bad_elements import first
 from graphflow.ops.array.concat import concat
 from graphflow.ops.array.fill import zeros
-from graphflow.ops.array.range import range as range_
 from graphflow.ops.array.reshape import reshape
 from graphflow.ops.array.row_positions import merged_shape, row_positions
 from graphflow.ops.array.row_updates import ROWS_UPDATE
-from graphflow.ops.array.shape import shape, shape_tensor
-from graphflow.ops.array.split import unstack
+from graphflow.ops.array.shape import shape_tensor
 from graphflow.ops.array.strided_slice import slice_axis
-from graphflow.ops.math.cast import cast
-from graphflow.ops.math.reduce import reduce_max
 
 
 @record(frozen=True, slots=True)
@@ -48,8 +45,7 @@ def _add_reference(attrs: SegmentAddAttrs, base: Any, indices: Any, updates: Any
     keep = found >= 0 if attrs.drop_negative else np.ones(found.shape, bool)
     bad = keep & ((found < 0) | (found >= limit))
     if np.any(bad):
-        where = tuple(np.argwhere(bad)[0])
-        raise ValueError(f"segment_ids[{','.join(map(str, where))}] = {found[where]} is out of range [0, {limit})")
+        raise ValueError(f"{first('segment_ids', found, bad)} is out of range [0, {limit})")
     # Unlike `result[found] += ...`, which adds repeated rows once only.
     np.add.at(result, found[keep], np.asarray(updates)[keep])
     return result
@@ -106,7 +102,8 @@ def _segment_expand(p: Any, data: Any, ids: Any, number: Any) -> Any:
 def _segment_reference(attrs: Any, data: Any, ids: Any, number: Any) -> Any:
     ids = np.asarray(ids)
     zero = np.zeros((int(number), *data.shape[ids.ndim :]), data.dtype)
-    return _add_reference(SegmentAddAttrs(True), zero, ids.reshape(-1), data.reshape(-1, *data.shape[ids.ndim :]))
+    # Not -1: rows may be of no elements.
+    return _add_reference(SegmentAddAttrs(True), zero, ids.reshape(-1), data.reshape(ids.size, *data.shape[ids.ndim :]))
 
 
 def _segment_samples() -> list[Sample]:
@@ -147,18 +144,6 @@ def unsorted_segment_sum(data: Any, segment_ids: Any, num_segments: Any, name: s
     return build(UNSORTED_SEGMENT_SUM, (d, i, count), NO_ATTRS, name)
 
 
-def segment_sum(data: Any, segment_ids: Any, name: str | None = None) -> Tensor:
-    """As `unsorted_segment_sum` with ids in ascending order; there are as many segments as the last id says."""
-    d, i = convert_to_tensor(data), convert_to_tensor(segment_ids)
-    with name_scope(name, "SegmentSum", [d]) as scope:
-        # Ids that are known give a static number of segments; else the run finds the largest id.
-        known = i.static_value()
-        count: Any = reduce_max(i) + 1
-        if isinstance(known, tuple) and known and all(isinstance(k, int) for k in known):
-            count = max(k for k in known if isinstance(k, int)) + 1
-        return unsorted_segment_sum(d, i, count, name=scope)
-
-
 def densify(value: IndexedSlices, name: str | None) -> Tensor:
     """Slices as the tensor that they stand for, in which rows that no slice names are 0."""
     if value.dense_shape is None:
@@ -174,11 +159,8 @@ def _rows_at(base: Tensor, indices: Tensor, updates: Tensor, what: str) -> tuple
     depth = indices._shape[-1]
     if base._shape is not None and depth > len(base._shape):
         raise ShapeError(f"{what}: indices of depth {depth} into a tensor of shape {format_shape(base._shape)}")
-    sizes = shape_tensor(base)
-    limits = cast(sizes, indices.base_dtype)
-    rows = row_positions(unstack(indices, depth, axis=-1), [limits[k] for k in range(depth)])
-    flat = reshape(rows, [-1])
-    row = slice_axis(sizes, 0, depth, None)
+    flat = reshape(row_positions(indices, base, depth), [-1])
+    row = slice_axis(shape_tensor(base), 0, depth, None)
     return reshape(base, merged_shape(base, 0, depth)), flat, reshape(updates, concat([shape_tensor(flat), row], 0))
 
 
@@ -217,14 +199,3 @@ def _tensor_scatter(op: OpDef, attrs: Any, tensor: Any, indices: Any, updates: A
     with name_scope(name, default, [x]) as scope:
         rows = build(op, _rows_at(x, i, u, default), attrs)
         return reshape(rows, shape_tensor(x), name=scope)
-
-
-def invert_permutation(x: Any, name: str | None = None) -> Tensor:
-    """The permutation that undoes x. InvalidArgumentError (in a run) where an entry is out of range."""
-    t = convert_to_tensor(x)
-    if t._shape is not None and len(t._shape) != 1:
-        raise ShapeError(f"invert_permutation expects a 1D vector: Shape must be rank 1 but is rank {len(t._shape)}")
-    with name_scope(name, "InvertPermutation", [t]) as scope:
-        count = shape(t)[0]
-        # Position k is added into row x[k], which is where the inverse has it.
-        return unsorted_segment_sum(cast(range_(count), t.base_dtype), t, cast(count, int32), name=scope)

@@ -8,17 +8,23 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor, is_tensor_like, name_scope
-from graphflow.framework.dtypes import ALL
+from graphflow.framework.dtypes import ALL, int32, int64
 from graphflow.framework.errors import ArgumentError, ShapeError
-from graphflow.framework.kinds import IndexMap, LowerContext, Piece, ShapeValue, TensorType
-from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, register
+from graphflow.framework.kinds import Elementwise, IndexMap, LowerContext, Piece, ShapeValue, TensorType
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.framework.shapes import Dim, format_shape, fresh_dim, maximum, minimum
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import shape_operand, static_int
+from graphflow.ops.array.axis import AxisAttrs
 from graphflow.ops.array.gather import gather_dense
 from graphflow.ops.array.identity import identity
 from graphflow.ops.array.range import range as range_
 from graphflow.ops.array.shape import shape_tensor
+from graphflow.ops.math.cast import cast
+
+
+def _outside(what: str, axis: int, limit: Any, got: Any) -> str:
+    return f"slice: Expected {what}[{axis}] in [0, {limit}], but got {got}"
 
 
 def _slice_infer(ctx: InferContext, attrs: Any, x: TensorType, begin: TensorType, size: TensorType) -> tuple[TensorType, ...]:
@@ -42,10 +48,12 @@ def _slice_infer(ctx: InferContext, attrs: Any, x: TensorType, begin: TensorType
             continue
         # A size of -1 takes the rest of the axis.
         taken = d - b if s == -1 else s
-        outside = f"slice: Expected begin[{k}] and size[{k}] in [0, {d}], but got {b} and {taken}"
-        # 0 <= begin, 0 <= size and begin + size <= d, as equations of sizes.
-        for value, inside in ((b, maximum(b, 0)), (taken, maximum(taken, 0)), (b + taken, minimum(b + taken, d))):
-            ctx.unify(value, inside, outside)
+        # As equations of sizes: 0 <= begin <= d, 0 <= size and begin + size <= d.
+        begins = (b, maximum(b, 0)), (b, minimum(b, d))
+        takes = (taken, maximum(taken, 0)), (b + taken, minimum(b + taken, d))
+        for pairs, message in ((begins, _outside("begin", k, d, b)), (takes, _outside("size", k, d - b, s))):
+            for value, inside in pairs:
+                ctx.unify(value, inside, message)
         out.append(taken)
     return (TensorType(x.dtype, tuple(out)),)
 
@@ -60,8 +68,10 @@ def _slice_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Pi
 def _slice_reference(attrs: Any, x: Any, begin: Any, size: Any) -> Any:
     taken = [int(d) - int(b) if s == -1 else int(s) for d, b, s in zip(x.shape, begin, size, strict=True)]
     for k, (d, b, s) in enumerate(zip(x.shape, begin, taken, strict=True)):
-        if not (0 <= b <= d and 0 <= s <= d - b):
-            raise ValueError(f"slice: Expected begin[{k}] and size[{k}] in [0, {d}], but got {b} and {s}")
+        if not 0 <= b <= d:
+            raise ValueError(_outside("begin", k, d, b))
+        if not 0 <= s <= d - b:
+            raise ValueError(_outside("size", k, d - b, size[k]))
     return np.array(x[tuple(slice(int(b), int(b) + s) for b, s in zip(begin, taken, strict=True))])
 
 
@@ -99,6 +109,33 @@ def _slice_value(values: Sequence[ShapeValue | None]) -> ShapeValue | None:
     return x[b:] if s == -1 else x[b : b + s]
 
 
+def _begin_reference(attrs: AxisAttrs, begin: Any, size: Any, taken: Any) -> Any:
+    if not 0 <= begin <= size:
+        raise ValueError(_outside("begin", attrs.axis, size, begin))
+    if begin + taken > size:
+        raise ValueError(_outside("size", attrs.axis, size - begin, taken))
+    return begin
+
+
+CHECKED_BEGIN = register(
+    OpDef(
+        "CheckedBegin",
+        Elementwise(
+            lambda b, attrs, begin, size, taken: begin,
+            check=lambda b, attrs, begin, size, taken: b.or_(b.lt(begin, 0), b.gt(begin, b.sub(size, taken))),
+            check_message=lambda attrs: f"slice: begin[{attrs.axis}] and size[{attrs.axis}] lead out of the tensor",
+        ),
+        lambda ctx, attrs, begin, size, taken: (begin,),
+        _begin_reference,
+        lambda: [Sample(tuple(np.asarray(n, np.int32) for n in (1, 4, 3)), AxisAttrs(0), gradient=False)],
+        grad=not_differentiable("integers"),
+        attrs=AxisAttrs,
+        dtypes=(int32, int64),
+        doc="Where a part of an axis begins; the run fails unless the axis has so many elements from there.",
+    )
+)
+
+
 def slice_(input_: Any, begin: Any, size: Any, name: str | None = None) -> Tensor:
     """``size[k]`` elements from ``begin[k]`` of each axis; a size of -1 takes the rest.
 
@@ -124,6 +161,9 @@ def _moving_window(x: Tensor, begin: Any, starts: Tensor, sizes: Tensor, scope: 
             return None
         if fixed and static_int(b, "begin") == 0 and (s == -1 or s == x._shape[axis]):
             continue
-        at = range_(shape_tensor(x)[axis] - b if s == -1 else sizes[axis], dtype=starts.base_dtype) + b
-        x = gather_dense(x, at, axis)
+        count = shape_tensor(x)[axis] - b if s == -1 else sizes[axis]
+        if not fixed:
+            size = cast(shape_tensor(x)[axis], starts.base_dtype)
+            b = build(CHECKED_BEGIN, (b, size, cast(count, starts.base_dtype)), AxisAttrs(axis))
+        x = gather_dense(x, range_(count, dtype=starts.base_dtype) + b, axis)
     return identity(x, name=scope)

@@ -121,7 +121,8 @@ def assert_near(
         relative = convert_to_tensor(eps if rtol is None else rtol, a.base_dtype)
         absolute = convert_to_tensor(eps if atol is None else atol, a.base_dtype)
         close = compare.less_equal(abs(subtract(a, b)), add(absolute, multiply(relative, abs(b))))
-        shown = [f"x and y not equal to tolerance rtol = {rtol}, atol = {atol}", "x = ", a, "y = ", b]
+        limits = f"rtol = {eps if rtol is None else rtol}, atol = {eps if atol is None else atol}"
+        shown = [f"x and y not equal to tolerance {limits}", f"x ({a.name}) = ", a, f"y ({b.name}) = ", b]
         return _assert(close, None, [message or "", *(shown if data is None else data)], summarize, scope)
 
 

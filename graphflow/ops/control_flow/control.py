@@ -385,7 +385,7 @@ def _py_func_reference(attrs: PyFuncAttrs, *arrays: Any) -> Any:
 
 def _py_result(attrs: PyFuncAttrs, i: int, value: Any) -> Any:
     want = attrs.output_types[i]
-    array = np.asarray(value)
+    array = as_array(value) if isinstance(value, (str, bytes, list, builtins.tuple)) and want is string else np.asarray(value)
     if isinstance(value, (float, int)) and not isinstance(value, (bool, np.generic)) and not want.is_bool:
         array = array.astype(want.numpy_dtype)  # Python's numbers have no dtype of their own, so they take the promised one
     found = as_dtype(array.dtype)

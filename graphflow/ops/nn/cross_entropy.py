@@ -27,6 +27,8 @@ from graphflow.ops.math.reduce import ReduceAttrs
 from graphflow.ops.nn.softmax import class_axis, normalised, one_axis, reference_softmax, shifted
 
 _LABEL_TYPES = (int32, int64)
+#: Labels that an error shows beside the one that is wrong.
+_SHOWN_LABELS = 32
 
 
 def _without(shape: Shape, axis: int) -> Shape:
@@ -125,7 +127,11 @@ def _checked_reference(attrs: Any, labels: Any, classes: Any) -> Any:
     labels = np.asarray(labels)
     bad = labels[(labels < 0) | (labels >= classes)]
     if bad.size:
-        raise ArgumentError(f"Received a label value of {int(bad[0])} which is outside the valid range of [0, {int(classes)}).")
+        shown = " ".join(map(str, labels.ravel()[:_SHOWN_LABELS].tolist())) + ("..." if labels.size > _SHOWN_LABELS else "")
+        raise ArgumentError(
+            f"Received a label value of {int(bad[0])} which is outside the valid range of [0, {int(classes)}).  "
+            f"Label values: {shown}"
+        )
     return labels
 
 

@@ -226,6 +226,11 @@ RANDOM_UNIFORM_INT = register(
 
 
 def _bound_reference(attrs: Any, low: Any, high: Any) -> Any:
+    bad = np.asarray(low) >= np.asarray(high)
+    if np.any(bad):
+        raise ArgumentError(
+            f"Need minval < maxval, got {np.asarray(low)[bad].ravel()[0]} >= {np.asarray(high)[bad].ravel()[0]}"
+        )
     return np.asarray(high)
 
 

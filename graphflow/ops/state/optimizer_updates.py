@@ -16,6 +16,7 @@ from graphflow.framework.errors import ShapeError
 from graphflow.framework.kinds import ExpandContext, StateUpdate, TensorType
 from graphflow.framework.records import record
 from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, register, undefined_gradient
+from graphflow.ops._define.bad_elements import refuse_rows
 from graphflow.ops._define.types import brackets
 from graphflow.ops._define.updates import check_dtype, merge_shapes, rows_infer
 from graphflow.ops.array.row_updates import ROWS_ADD, ROWS_UPDATE
@@ -255,6 +256,7 @@ def _sparse_reference(formula: Formula, n: int, every_row: bool) -> Callable[...
     dense_reference = _reference(formula)
 
     def reference(attrs: Any, *arrays: Any) -> tuple[Any, ...]:
+        refuse_rows("indices", arrays[-1], arrays[0].shape[0])
         dense = np.zeros_like(arrays[0])
         np.add.at(dense, arrays[-1], arrays[-2])
         new = dense_reference(attrs, *arrays[:-2], dense)

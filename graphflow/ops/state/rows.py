@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor
-from graphflow.framework.dtypes import ALL, NUMERIC, DType, int32, int64
+from graphflow.framework.dtypes import ALL, NUMERIC, DType
 from graphflow.framework.errors import ArgumentError, ShapeError
-from graphflow.framework.kinds import Elementwise, ExpandContext, StateUpdate, TensorType
+from graphflow.framework.kinds import ExpandContext, StateUpdate, TensorType
 from graphflow.framework.registry import InferContext, NoAttrs, OpDef, Sample, not_differentiable, register, undefined_gradient
 from graphflow.framework.tensor import Tensor
+from graphflow.ops._define.bad_elements import refuse_positions
 from graphflow.ops._define.types import brackets
 from graphflow.ops._define.updates import check_dtype, check_indices, merge_shapes, rows_infer
+from graphflow.ops.array.row_positions import ROW_POSITIONS, RowPositionsAttrs
 from graphflow.ops.array.row_updates import (
     ROWS_ADD,
     ROWS_DIV,
@@ -28,8 +30,6 @@ from graphflow.ops.array.row_updates import (
     rows_reference,
     rows_samples,
 )
-from graphflow.ops.math.cast import CAST, CastAttrs
-from graphflow.ops.math.reduce import ReduceAttrs
 from graphflow.ops.state.variable import mutable
 
 _ASSIGNED = "an assignment changes a variable; it is no function of it"
@@ -142,40 +142,16 @@ def _nd_infer(
     return (ref,)
 
 
-CHECKED_COORDINATES = register(
-    OpDef(
-        "CheckedCoordinates",
-        Elementwise(
-            lambda b, attrs, index, size: index,
-            check=lambda b, attrs, index, size: b.or_(b.lt(index, 0), b.ge(index, size)),
-            check_message="scatter_nd: an index does not index into the variable's shape",
-        ),
-        lambda ctx, attrs, index, size: (index,),
-        lambda attrs, index, size: index,
-        lambda: [Sample((np.array([[1, 2], [0, 0]], np.int32), np.array([2, 3], np.int32)), gradient=False)],
-        grad=not_differentiable("integers"),
-        dtypes=(int32, int64),
-        doc="Coordinates [k..., depth], unchanged; the run fails unless each is at least 0 and below its size [depth].",
-    )
-)
-
-
 def _nd_expand(row_op: OpDef) -> Callable[..., Any]:
     """Coordinates become row numbers of the variable with its first `depth` dimensions flattened."""
 
     def expand(p: ExpandContext, ref: Any, indices: Any, updates: Any) -> Any:
-        shape, index_shape = p.type(ref).shape, p.type(indices).shape
-        assert shape is not None and index_shape is not None
+        shape = p.type(ref).shape
+        assert shape is not None
         depth = _depth(p.type(indices))
         sizes = [d for d in shape[:depth] if isinstance(d, int)]
         assert len(sizes) == depth  # a variable's sizes are known by now
-        strides = [math.prod(sizes[i + 1 :]) for i in range(depth)]
-        # Row numbers in int64: the product of several sizes may exceed int32.
-        wide = p.op(CAST.name, indices, attrs=CastAttrs(int64))
-        # Coordinate by coordinate, before they are merged: one out of range may give a row number within.
-        checked = p.op(CHECKED_COORDINATES.name, wide, p.const(sizes, int64))
-        terms = p.op("Mul", checked, p.const(strides, int64))
-        rows = p.op("Sum", terms, attrs=ReduceAttrs((len(index_shape) - 1,), False))
+        rows = p.op(ROW_POSITIONS.name, indices, ref, attrs=RowPositionsAttrs(depth))
         flat = p.reshape(ref, (math.prod(sizes), *shape[depth:]))
         return p.reshape(p.op(row_op.name, flat, rows, updates), shape)
 
@@ -185,6 +161,7 @@ def _nd_expand(row_op: OpDef) -> Callable[..., Any]:
 def _nd_reference(function: Callable[[Any, Any], Any] | None) -> Callable[..., Any]:
     def reference(attrs: Any, ref: Any, indices: Any, updates: Any) -> tuple[Any, ...]:
         out = np.array(ref)
+        refuse_positions(indices, out.shape, "shape")
         for place in np.ndindex(indices.shape[:-1]):
             at = tuple(indices[place])
             out[at] = updates[place] if function is None else function(out[at], updates[place])

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor
 from graphflow.framework.dtypes import ALL, NUMERIC, DType, as_dtype, bool_, int32, int64
-from graphflow.framework.errors import DTypeError
+from graphflow.framework.errors import DTypeError, OutOfRangeError
 from graphflow.framework.kinds import Elementwise, Source, StateUpdate, TensorType, VariableIsInitialized
 from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, NoAttrs, OpDef, Sample, not_differentiable, register
@@ -198,7 +198,7 @@ INCREMENT_BELOW = register(
         Elementwise(
             lambda b, attrs, x: b.add(x, 1),
             check=lambda b, attrs, x: b.ge(x, attrs.limit),
-            check_message="Reached limit",
+            check_message=lambda attrs: f"Reached limit of {attrs.limit}",
         ),
         lambda ctx, attrs, x: (x,),
         lambda attrs, x: (x + 1).astype(x.dtype),
@@ -210,12 +210,19 @@ INCREMENT_BELOW = register(
     )
 )
 
+
+def _count_reference(attrs: CountAttrs, ref: Any) -> tuple[Any]:
+    if np.any(ref >= attrs.limit):
+        raise OutOfRangeError(message=f"Reached limit of {attrs.limit}")
+    return ((ref + 1).astype(ref.dtype),)
+
+
 COUNT_UP_TO = register(
     OpDef(
         "CountUpTo",
         StateUpdate((0,), lambda p, ref: p.op("IncrementBelow", ref, attrs=p.attrs), checks=True),
         lambda ctx, attrs, ref: (ref,),
-        lambda attrs, ref: ((ref + 1).astype(ref.dtype),),
+        _count_reference,
         lambda: [Sample((np.int32(3),), CountAttrs(5), gradient=False)],
         grad=not_differentiable(_ASSIGNED),
         attrs=CountAttrs,
@@ -226,7 +233,7 @@ COUNT_UP_TO = register(
 
 
 def count_up_to(ref: Any, limit: int, name: str | None = None) -> Tensor:
-    """Adds 1 to the scalar integer variable `ref`; yields its value before. The run fails once it is `limit`."""
+    """Adds 1 to the scalar integer variable `ref`; yields its value before. OutOfRangeError (in a run) once it is `limit`."""
     counted = build(COUNT_UP_TO, (mutable(ref, "CountUpTo"),), CountAttrs(int(limit)), name)
     # As in TensorFlow the result is the value before, which an assignment does not yield.
     return subtract(counted, 1)

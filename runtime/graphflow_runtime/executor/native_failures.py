@@ -47,8 +47,9 @@ def explained(graph: Graph, plan: Plan, status: int, again: ReferenceExecutable,
         if found.op is op:
             found = type(found)(op=op, node_def=op, message=with_kernel(found.message, kernel))
         return found
-    # Only the message tells a check of numbers (NaN, infinity) from other checks.
-    error = NumericError if "Tensor had" in message else InvalidArgumentError
+    # Only the message tells what kind of check it was.
+    classes: dict[str, type[OpError]] = {"Tensor had": NumericError, "Reached limit": OutOfRangeError}
+    error = next((c for words, c in classes.items() if words in message), InvalidArgumentError)
     return error(op=op, node_def=op, message=describe(op, message, kernel) if op is not None else f"{message}{kernel}")
 
 

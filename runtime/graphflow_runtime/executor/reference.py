@@ -16,6 +16,7 @@ from graphflow.framework.errors import (
     OpError,
     OutOfMemoryError,
     OutOfRangeError,
+    ShapeError,
     UnimplementedError,
     UninitializedVariableError,
     UnknownError,
@@ -188,15 +189,14 @@ class _Run:
         _check_types(op, inputs)
         if isinstance(kind, Random):
             return [self.random(op, kind, inputs)]
-        if isinstance(kind, Elementwise) and kind.check is not None:
-            failed = kind.check(NumpyBuilder(), op.attrs, *np.broadcast_arrays(*inputs))
-            if bool(np.any(failed)):
-                raise InvalidArgumentError(op=op, node_def=op, message=describe(op, kind.failure(op.attrs)))
         assert op.op_def.reference is not None, f"{op.type} has no reference"
         # Products, and host functions of ours that may multiply: not the user's own functions, whose BLAS is theirs to set.
         ours = isinstance(kind, Contraction) or (isinstance(kind, Host) and not kind.stateful)
         with one_blas_thread() if ours and has_pool() else nullcontext():
             result = op.op_def.reference(op.attrs, *inputs)
+        # After the reference, which may itself refuse its operands, and say which of their elements.
+        if isinstance(kind, Elementwise) and kind.check is not None and _is_refused(op, kind.check, inputs):
+            raise InvalidArgumentError(op=op, node_def=op, message=describe(op, kind.failure(op.attrs)))
         return list(result) if isinstance(result, (tuple, list)) else [result]
 
     def update(self, op: Operation, kind: StateUpdate) -> Sequence[Array]:
@@ -227,6 +227,8 @@ class _Run:
         types = tuple(TensorType(t.base_dtype, a.shape) for t, a in zip(op.inputs, inputs, strict=True))
         operands = op.op_def.shape_operands
         shape = tuple(int(d) for d in np.asarray(inputs[operands[0]]).ravel()) if operands else inputs[0].shape
+        if min(shape, default=0) < 0:
+            raise ShapeError(f"{op.type}: Dimension {min(shape)} must be >= 0 in shape {list(shape)}")
         out = TensorType(op.outputs[0].base_dtype, shape)
         values = tuple(
             tuple(int(d) for d in a.ravel()) if i in operands and a.ndim else int(a) if i in operands else None
@@ -239,6 +241,10 @@ class _Run:
         scalars = [a for i, a in enumerate(inputs) if i not in operands]
         result: Array = np.broadcast_to(kind.rule(b, LowerContext(op.attrs, types, (out,), values), draw, *scalars), shape)
         return result
+
+
+def _is_refused(op: Operation, check: Callable[..., Any], inputs: Sequence[Array]) -> bool:
+    return bool(np.any(check(NumpyBuilder(), op.attrs, *np.broadcast_arrays(*inputs))))
 
 
 def _check_types(op: Operation, inputs: Sequence[Array]) -> None:

@@ -66,7 +66,8 @@ class FeedConverter:
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
         self.dtype = tensor.base_dtype.numpy_dtype
-        self.char = self.dtype.char
+        # Arrays of objects are never taken as they are: they may hold str, or what is no string at all.
+        self.char = "" if tensor.base_dtype.kind == "S" else self.dtype.char
         self.is_float = tensor.base_dtype.is_floating
         self.is_integer = tensor.base_dtype.is_integer
         self.is_string = tensor.base_dtype.kind == "S"

@@ -12,3 +12,8 @@ from graphflow.ops.array.slicing import slice_
 def _pad_grad(op: Operation, grad: Tensor) -> list[Tensor]:
     # The padding is constant, so only the box of the tensor itself passes on.
     return [slice_(grad, [a for a, _ in op.attrs.paddings], shape_tensor(op.inputs[0]))]
+
+
+@gradient_of("Mirrored")
+def _mirrored_grad(op: Operation, grad: Tensor) -> list[Tensor]:
+    return [grad]
