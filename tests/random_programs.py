@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import graphflow as gf
+from tests.native_ops import assert_native
 
 UNARY = [
     gf.tanh, gf.sigmoid, gf.nn.relu, gf.abs, gf.square, gf.negative, gf.nn.softplus, gf.sin, gf.cos, gf.nn.elu,
@@ -76,6 +77,8 @@ def run(seed: int) -> None:
             values = session.run(fetches, program.feed)
             session.run(update, program.feed)
             results.append([*values, *session.run([program.variable, program.bias])])
+            if backend == "native":
+                assert_native(session, f"random program, seed {seed}", (), fetches, program.feed)
     for i, (native, reference) in enumerate(zip(*results, strict=True)):
         scale = 1.0 + float(np.max(np.abs(reference), initial=0.0))
         np.testing.assert_allclose(

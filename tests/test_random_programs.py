@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from tests.native_ops import refuse_to_compile
 from tests.random_programs import run
 
 COUNT = int(os.environ.get("GRAPHFLOW_RANDOM_PROGRAMS", "500"))
@@ -20,3 +21,10 @@ def test_random_programs(batch: int) -> None:
     print(f"seeds {seeds.start}..{seeds.stop} step {seeds.step}")
     for seed in seeds:
         run(seed)
+
+
+def test_without_the_compiler_no_program_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_to_compile(monkeypatch)
+    for seed in range(FIRST, FIRST + 5):
+        with pytest.raises(AssertionError, match=f"seed {seed}: .* runs were in numpy: .*nothing is compiled in this test"):
+            run(seed)

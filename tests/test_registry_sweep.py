@@ -16,6 +16,7 @@ from graphflow.framework.kinds import Elementwise, Host, Random, Source, StateUp
 from graphflow.framework.registry import OpDef, Sample, all_ops
 from graphflow_compiler.ir.loops import Const, Var
 from graphflow_compiler.ir.loops_build import LoopBuilder
+from tests.native_ops import NOT_NATIVE, assert_native, refuse_to_compile
 
 OPS = [
     op
@@ -83,10 +84,42 @@ def test_native_matches_reference(op: OpDef, open_dims: bool) -> None:
                     raise
                 continue  # a type that this op, with these attributes, refuses
             got = session.run(list(operation.outputs), feeds)
+            assert_native(session, f"{op.name} {sample} as {dtype}", [op.name], list(operation.outputs), feeds)
             for value, want, t in zip(got, expected(op, sample, arrays), operation.outputs, strict=True):
                 compare(value, want, t, sample, f"{op.name} {sample} as {dtype}")
             tried += 1
     assert tried
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if op.name not in NOT_NATIVE], ids=lambda op: op.name)
+def test_the_sweep_fails_without_the_compiler(op: OpDef, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_to_compile(monkeypatch)
+    with pytest.raises(AssertionError, match=r"1 of 1 runs were in numpy: .*nothing is compiled in this test"):
+        test_native_matches_reference(op, False)
+
+
+@pytest.mark.parametrize("op", [op for op in all_ops() if isinstance(op.kind, Random)], ids=lambda op: op.name)
+def test_random_ops_draw_natively_what_the_reference_backend_draws(op: OpDef) -> None:
+    for sample in op.samples():
+        with gf.Graph().as_default() as graph:
+            operation, feeds = build(op, sample, cast(op, sample, None), open_dims=False)
+        with gf.Session(graph=graph) as session, gf.Session(graph=graph, backend="reference") as reference:
+            for _ in range(2):
+                got, want = (s.run(operation.outputs[0], feeds) for s in (session, reference))
+                compare(got, want, operation.outputs[0], sample, f"{op.name} {sample}")
+            assert_native(session, op.name, [op.name], operation.outputs[0], feeds)
+
+
+def test_the_list_of_ops_in_numpy_is_no_longer_than_it_must() -> None:
+    """Every op on it is asked here or in the sweep, and every op of the kind that runs in Python is on it."""
+    assert {op.name for op in all_ops() if isinstance(op.kind, Host)} <= NOT_NATIVE.keys()
+    assert NOT_NATIVE.keys() - {op.name for op in OPS} == {"Print", "PyFunc"}
+    with gf.Graph().as_default():
+        x = gf.constant([1.0, 2.0])
+        for made in (gf.Print(x, [x], "a line of a test:"), gf.py_func(np.negative, [x], gf.float32)):
+            with gf.Session() as session:
+                session.run(made)
+                assert_native(session, made.op.type, [made.op.type], made)
 
 
 def compare(value: Any, want: Any, t: Any, sample: Sample, what: str) -> None:

@@ -11,6 +11,7 @@ import graphflow as gf
 from graphflow.framework.dtypes import DType, as_dtype, bfloat16, bool_, float16, float32, float64, string
 from graphflow.framework.kinds import StateUpdate
 from graphflow.framework.registry import OpDef, all_ops
+from tests.native_ops import assert_native, refuse_to_compile
 
 OPS = [op for op in all_ops() if isinstance(op.kind, StateUpdate) and op.samples()]
 RTOL: dict[DType, float] = {float32: 2e-5, float64: 1e-9}
@@ -57,11 +58,19 @@ def test_native_against_reference(op: OpDef) -> None:
                 cases.append((arrays, sample.attrs))
         yielded = s.run([f[0] for f in fetches], feeds)
         kept = s.run([f[1] for f in fetches])
+        assert_native(s, op.name, [op.name], [f[0] for f in fetches], feeds)
     for (arrays, attrs), outputs, values in zip(cases, yielded, kept, strict=True):
         rtol = RTOL.get(as_dtype(arrays[0].dtype), 0)
         for expected, output, value in zip(wanted(op, arrays, attrs), outputs, values, strict=True):
             assert np.array_equal(output, value) and value.dtype == arrays[0].dtype and value.shape == expected.shape
             assert np.allclose(value, expected, rtol=rtol, atol=1e-5 if rtol else 0), (arrays, value, expected)
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+def test_nothing_passes_without_the_compiler(op: OpDef, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_to_compile(monkeypatch)
+    with pytest.raises(AssertionError, match=r"runs were in numpy: .*nothing is compiled in this test"):
+        test_native_against_reference(op)
 
 
 def test_assignments_are_computed_straight_into_variables() -> None:
