@@ -337,10 +337,38 @@ def test_partial_runs(new: Callable[..., Any]) -> None:
         assert s.partial_run(h, [first, count], {a: 1.0, b: 2.0}) == [3.0, None]
         assert s.partial_run(h, {"r": second, "n": count}, {c: 4.0}) == {"r": 12.0, "n": None}
         assert s.run(v) == 1.0
-        with pytest.raises(ValueError, match="already been fed"):
+        with pytest.raises(errors.InvalidArgumentError, match="Must run 'setup' before performing partial runs"):
+            s.partial_run(h, count)  # all that was announced has been fed and fetched
+
+
+def test_what_a_part_of_a_run_may_not_do(new: Callable[..., Any]) -> None:
+    a, b, c = (tf.placeholder(tf.float32, [], name=n) for n in "abc")
+    v = tf.Variable(0.0)
+    first = a + b
+    second = first * c
+    with new() as s:
+        with pytest.raises(errors.InvalidArgumentError, match="at least one target"):
+            s.partial_run_setup([], [a])
+        with pytest.raises(errors.InvalidArgumentError, match="Must run 'setup'"):
+            s.partial_run("no handle", first)
+        h = s.partial_run_setup([first, second], [a, b, c])
+        with pytest.raises(errors.InvalidArgumentError, match=r"You must feed a value for placeholder tensor 'b'"):
+            s.partial_run(h, first, {a: 1.0})
+        with pytest.raises((ValueError, TypeError)):
+            s.partial_run(h, first, {a: 1.0, b: "text"})
+        # A part that failed has fed nothing.
+        assert s.partial_run(h, first, {a: 1.0, b: 2.0}) == 3.0
+        with pytest.raises(errors.InvalidArgumentError, match=r"The feed a:0 has already been fed\.$") as failed:
             s.partial_run(h, second, {a: 1.0})
-        with pytest.raises(ValueError, match="was not specified in partial_run_setup"):
+        assert failed.value.op is a.op
+        with pytest.raises(errors.InvalidArgumentError, match=r"The fetch add:0 has already been fetched\.$"):
+            s.partial_run(h, [first, second], {c: 1.0})
+        with pytest.raises(errors.InvalidArgumentError, match=r"was not specified in partial_run_setup\.$"):
             s.partial_run(h, v)
+        with pytest.raises(errors.InvalidArgumentError, match=r"was not specified in partial_run_setup\.$"):
+            s.partial_run(s.partial_run_setup(first, [a]), first, {a: 1.0, b: 2.0})
+        assert s.partial_run(h, [], {c: 4.0}) == []
+        assert s.partial_run(h, [second, second]) == [12.0, 12.0]
 
 
 def test_run_metadata(new: Callable[..., Any]) -> None:

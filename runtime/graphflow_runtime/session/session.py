@@ -26,7 +26,7 @@ from graphflow_runtime.executor.reference import ReferenceExecutable
 from graphflow_runtime.session.feeds import FeedConverter, feed_tensor, flatten_feeds
 from graphflow_runtime.session.fetches import Element, FetchStructure
 from graphflow_runtime.session.graph_growth_warning import GrowthWatch
-from graphflow_runtime.session.partial_run import PartialRun
+from graphflow_runtime.session.partial_run import PartialRun, not_set_up
 from graphflow_runtime.session.prepared_call import PreparedCall, call_key, canonical, unfed_part
 from graphflow_runtime.store import VariableStore
 
@@ -331,12 +331,15 @@ class BaseSession:
 
     def partial_run(self, handle: PartialRun, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> Any:
         """Continues a run announced with partial_run_setup: earlier feeds and fetched values are kept."""
+        if not isinstance(handle, PartialRun):
+            raise not_set_up()
         structure = FetchStructure(self._graph, fetches)
-        todo = handle.begin(structure.elements, flatten_feeds(self._graph, feed_dict or {}))
-        prepared, feeds = self._prepare(todo, handle.values)
+        feeds = flatten_feeds(self._graph, feed_dict or {})
+        todo = handle.begin(structure.elements, feeds)
+        prepared, all_feeds = self._prepare(todo, {**handle.values, **feeds})
         with self._alone() as store, store.random.repeating(handle.counts, prepared.executable.random_ops):
-            values = prepared.call(*feeds)
-        return structure.rebuild(handle.end(structure.elements, todo, values))
+            values = prepared.call(*all_feeds)
+        return structure.rebuild(handle.end(structure.elements, feeds, todo, values))
 
     # ------------------------------------------------------------------ explaining, variables
     def explain(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None, feed_shapes: Any = None) -> str:
