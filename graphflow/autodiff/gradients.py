@@ -14,11 +14,13 @@ from graphflow.framework.errors import ArgumentError, DTypeError, GradientError,
 from graphflow.framework.graph import Graph, Operation, Tensor
 from graphflow.framework.indexed_slices import IndexedSlices
 from graphflow.framework.registry import NO_ATTRS, UndefinedGradient
-from graphflow.framework.shapes import GRAPH_POLICY, format_shape
+from graphflow.framework.shapes import GRAPH_POLICY, format_shape, product
 from graphflow.ops.array.concat import concat, stack
 from graphflow.ops.array.fill import ones_like, zeros_like
 from graphflow.ops.array.identity import IDENTITY, IDENTITY_N
+from graphflow.ops.array.movement import broadcast_to
 from graphflow.ops.array.reshape import reshape
+from graphflow.ops.array.shape import shape
 from graphflow.ops.math.add_n import add_n
 from graphflow.ops.math.cast import cast
 
@@ -137,7 +139,7 @@ def gradients(
     Args:
         ys: tensor or list of tensors.
         xs: tensor, Variable or list of them; any tensor of the graph will do.
-        grad_ys: for each y the gradient that flows into it (its shape), or None for ones.
+        grad_ys: for each y the gradient that flows into it (of its shape, or broadcast to that), or None for ones.
         name: the scope of the new ops.
         colocate_gradients_with_ops: put each op's gradient on its device.
         stop_gradients: tensors to be taken as constants.
@@ -216,8 +218,28 @@ def _start(y: Tensor, grad: Any, i: int) -> Gradient:
     given = convert_to_tensor(grad, None if isinstance(grad, Tensor) else y.base_dtype, name=f"grad_ys_{i}")
     if given.base_dtype is not y.base_dtype:
         raise DTypeError(f"Gradient type {given.base_dtype.name} generated for real-valued tensor {y} must be real")
-    if not given.shape.is_compatible_with(y.shape):
+    return _as_shaped(given, y, i)
+
+
+def _as_shaped(given: Tensor, y: Tensor, i: int) -> Tensor:
+    """`given`, of which TensorFlow asks less than the shape of y: as many elements, or as few as can be broadcast.
+
+    Sizes that are not known are taken to be right.
+    """
+    source, target = given._shape, y._shape
+    if source is None or target is None or source == target:
+        return given
+    count = product(source)
+    if isinstance(count, int) and count == product(target):
+        return reshape(given, shape(y))
+    extra = len(source) - len(target)
+    if extra > 0 and all(d == 1 for d in source[:extra]):
+        return _as_shaped(reshape(given, shape(given)[extra:]), y, i)
+    pairs = list(zip(source, target[-extra:] if extra < 0 else target, strict=False))
+    if extra > 0 or any(isinstance(s, int) and isinstance(t, int) and s not in (1, t) for s, t in pairs):
         raise ShapeError(f"grad_ys[{i}] has shape {given.shape}, but y is {y} of shape {y.shape}")
+    if extra or any(s == 1 and t != 1 for s, t in pairs):
+        return broadcast_to(given, shape(y))
     return given
 
 
@@ -346,7 +368,7 @@ def hessians(
     """For each x the second derivatives of the sum of ys, of shape x.shape + x.shape.
 
     Raises:
-        ValueError: the shape of an x is not known, or ys do not depend on it.
+        ValueError: the shape of an x is not known, or ys or their first derivatives do not depend on it.
     """
     found = []
     with name_scope(name):
@@ -360,7 +382,9 @@ def hessians(
             flat = reshape(convert_to_tensor(first), [size])
             # One row of the Hessian per element of x, each by a gradient of its own: the graph
             # grows with the number of elements.
-            rows = [gradients(flat[i], x, unconnected_gradients="zero")[0] for i in range(size)]
+            rows = [gradients(flat[i], x)[0] for i in range(size)]
+            if any(r is None for r in rows):
+                raise ArgumentError(f"hessians: the first derivatives of ys do not depend on {x!r}")
             dims = shape.as_list()
             found.append(reshape(stack([convert_to_tensor(r) for r in rows]), dims + dims))
     return found

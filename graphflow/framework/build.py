@@ -65,12 +65,12 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray[Any, Any]:
         if want is not found:
             raise DTypeError(f"Expected {want.name}, got {_brief(value)} of type '{found.name}' instead.")
         return _bytes_array(array)
-    # TensorFlow refuses Python's True as a number (it is more likely a mistake) but casts numpy's bools.
-    python_value = not isinstance(value, (np.ndarray, np.generic))
+    # As in TensorFlow, numpy's arrays and scalars are cast whatever they are, and Python's bools are numbers; but Python's
+    # floats are no integers, and its numbers no bools.
     if array.size and found is not want:
-        if want.is_integer and found.is_floating:
-            raise DTypeError(f"Expected {want.name}, got {_brief(value)} of type '{_type_name(value)}' instead.")
-        if (want.is_bool and not found.is_bool) or (found.is_bool and not want.is_bool and python_value):
+        if not isinstance(value, (np.ndarray, np.generic)) and (
+            (want.is_integer and found.is_floating) or (want.is_bool and not found.is_bool)
+        ):
             raise DTypeError(f"Expected {want.name}, got {_brief(value)} of type '{_type_name(value)}' instead.")
         if want.is_integer and not _fits(array, want.numpy_dtype):
             raise DTypeError(f"{_brief(value)} does not fit into {want.name}: it is out of range.")
@@ -124,7 +124,9 @@ def _fits(array: np.ndarray[Any, Any], numpy_dtype: Any) -> bool:
     if array.size == 0 or array.dtype.kind not in "iu":
         return True
     info = np.iinfo(numpy_dtype)
-    return int(array.min()) >= info.min and int(array.max()) <= info.max
+    # Negative numbers stand for the unsigned ones of the same bits, as in TensorFlow: -1 for all bits.
+    lowest = info.min if info.min else -(info.max + 1) // 2
+    return int(array.min()) >= lowest and int(array.max()) <= info.max
 
 
 def _leaf(value: Any) -> Any:

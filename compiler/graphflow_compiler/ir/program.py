@@ -304,8 +304,9 @@ def _type_of_shape_operand(value: ShapeValue | None) -> TensorType:
 
 def shape_value_of(v: Value) -> ShapeValue | None:
     """The symbolic value of a small integer value, found from its node alone (operands are already in the program)."""
-    node = v.node
-    if not v.dtype.is_integer or len(v.shape) > 1:
+    node, shape = v.node, v.type.shape
+    # Only a run knows the shape of what a Python function returns.
+    if not v.dtype.is_integer or shape is None or len(shape) > 1:
         return None
     if node.op is DIMS:
         value: ShapeValue = node.attrs.value

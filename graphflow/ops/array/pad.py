@@ -9,7 +9,7 @@ import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor, is_tensor_like, name_scope
 from graphflow.framework.deferred import Arguments, NotKnownYet, deferrable
-from graphflow.framework.dtypes import ALL, FLOATS, INTEGERS, string
+from graphflow.framework.dtypes import ALL, FLOATS, INTEGERS, int32, string
 from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
 from graphflow.framework.kinds import IndexMap, LowerContext, Piece, TensorType, View
 from graphflow.framework.records import record
@@ -159,11 +159,15 @@ def _widened(x: Tensor, pairs: list[tuple[Any, Any]], value: Any, scope: str) ->
     for axis, pair in enumerate(pairs):
         if all(isinstance(n, int) and n == 0 for n in pair):
             continue
-        sizes = shape_tensor(x)
         # Blocks of the constant as large as the padding, whose size only the run may know, beside the tensor.
-        before, after = (fill([n if k == axis else sizes[k] for k in range(len(x._shape or ()))], value) for n in pair)
-        x = concat([before, x, after], axis)
+        x = concat([_block(x, axis, pair[0], value), x, _block(x, axis, pair[1], value)], axis)
     return identity(x, name=scope)
+
+
+def _block(x: Tensor, axis: int, size: Any, value: Tensor) -> Tensor:
+    """`value` in the shape of x but for the size of one axis: an int, or a scalar of either dtype of sizes."""
+    sizes = shape_tensor(x, convert_to_tensor(size).base_dtype if is_tensor_like(size) else int32)
+    return fill([size if k == axis else sizes[k] for k in range(len(x._shape or ()))], value)
 
 
 @record(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import numpy as np
 
 from graphflow.framework.build import build
 from graphflow.framework.dtypes import NUMERIC
+from graphflow.framework.errors import ShapeError
 from graphflow.framework.kinds import Composite, ExpandContext, TensorType
 from graphflow.framework.registry import InferContext, OpDef, Sample, register
 from graphflow.framework.shapes import Shape, format_shape, fresh_dim, static_shape
@@ -29,9 +30,12 @@ def _sum_to_infer(ctx: InferContext, attrs: Any, grad: TensorType, shape: Tensor
     if target is None and shape.shape is not None and isinstance(shape.shape[0], int):
         target = tuple(fresh_dim() for _ in range(shape.shape[0]))
     elif target and grad.shape is not None:
+        message = f"Incompatible shapes: {format_shape(grad.shape)} is no broadcast of {format_shape(target)}"
+        if len(grad.shape) < len(target):
+            raise ShapeError(message)
         for s, t in zip(grad.shape[len(grad.shape) - len(target) :], target, strict=True):
             if t != 1:
-                ctx.unify(s, t, f"Incompatible shapes: {format_shape(grad.shape)} is no broadcast of {format_shape(target)}")
+                ctx.unify(s, t, message)
     return (TensorType(grad.dtype, target),)
 
 

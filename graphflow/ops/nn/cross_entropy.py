@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.framework.build import build_op, convert_to_tensor, name_scope
+from graphflow.framework.build import build_op, convert_to_tensor, is_tensor_like, name_scope
 from graphflow.framework.dtypes import FLOATS, float32, int32, int64
 from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
 from graphflow.framework.kinds import Composite, Elementwise, ExpandContext, TensorType
@@ -251,8 +251,8 @@ def softmax_cross_entropy_with_logits_v2(
     """The cross entropy of each row: -sum(labels * log_softmax(logits)) along `axis`.
 
     Args:
-        labels: the probabilities of the classes, of the dtype of `logits` and a shape that broadcasts with it. They
-            get a gradient too.
+        labels: the probabilities of the classes, of a shape that broadcasts with `logits`. They are cast to its dtype,
+            and get a gradient too, if they are floats.
         logits: unscaled log probabilities.
         axis: the axis of the classes, by default the last; `dim` is its old name.
 
@@ -260,7 +260,7 @@ def softmax_cross_entropy_with_logits_v2(
         The losses, of the shape of `logits` without `axis`.
 
     Raises:
-        ValueError: an argument is missing, or the shapes do not go together. TypeError: the dtypes differ.
+        ValueError: an argument is missing, or the shapes do not go together.
     """
     return _dense(labels, logits, axis, dim, name, "softmax_cross_entropy_with_logits", False)
 
@@ -282,7 +282,9 @@ def _dense(labels: Any, logits: Any, axis: Any, dim: Any, name: str | None, defa
     named_only(default, None, labels, logits)
     with name_scope(name, default, [logits, labels]) as scope:
         x = convert_to_tensor(logits, name="logits")
-        z = convert_to_tensor(labels, x.base_dtype, name="labels")
+        z = convert_to_tensor(labels, None if is_tensor_like(labels) else x.base_dtype, name="labels")
+        # Labels may have any dtype, as in TensorFlow. Those of 16-bit logits are computed with in float32.
+        z = cast(z, float32 if x.base_dtype.size == 2 else x.base_dtype)
         if stop:
             z = stop_gradient(z)
         attrs = AxisAttrs(one_axis("SoftmaxCrossEntropyWithLogits", axis, dim))
@@ -295,9 +297,7 @@ def _in_float32(op: OpDef, logits: Tensor, labels: Tensor, attrs: AxisAttrs, sco
     if dtype.size != 2 or not dtype.is_floating:
         return build_op(op, (logits, labels), attrs, scope).outputs[0]
 
-    wide_labels = cast(labels, float32) if labels.base_dtype is dtype else labels
-    # The labels too, where they have the dtype of the logits; class indices stay as they are.
-    loss = build_op(op, (cast(logits, float32), wide_labels), attrs).outputs[0]
+    loss = build_op(op, (cast(logits, float32), labels), attrs).outputs[0]
     result: Tensor = cast(loss, dtype, name=scope)
     return result
 
