@@ -384,7 +384,7 @@ def hessians(
             # grows with the number of elements.
             rows = [gradients(flat[i], x)[0] for i in range(size)]
             if any(r is None for r in rows):
-                raise ArgumentError(f"hessians: the first derivatives of ys do not depend on {x!r}")
+                raise ArgumentError(f"hessians: None values not supported: the gradient of ys does not depend on {x!r}")
             dims = shape.as_list()
             found.append(reshape(stack([convert_to_tensor(r) for r in rows]), dims + dims))
     return found

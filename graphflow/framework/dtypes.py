@@ -137,7 +137,8 @@ class DType:
         # There is one object for each type, also after unpickling, so identity is equality.
         if isinstance(other, DType):
             return self is other
-        if other is None:
+        # Of Python's types only float and bool are types of elements in TensorFlow, too: int may be of any size.
+        if other is None or other is int or other is str or other is bytes:
             return False
         try:
             return self is as_dtype(other)

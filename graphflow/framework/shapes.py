@@ -368,7 +368,7 @@ class TensorShape:
 def as_internal(shape: Any) -> Shape | None:
     """A user's shape (None, int, list, tuple, TensorShape, with ints, None, Dimensions or names) as a tuple of Dims.
 
-    A string names a run-time size (``["batch", 784]``); None and -1 become fresh sizes. Raises ValueError or TypeError.
+    A string names a run-time size (``["batch", 784]``); None becomes a fresh size. Raises ValueError or TypeError.
     """
     if shape is None:
         return None
@@ -387,7 +387,7 @@ def as_internal(shape: Any) -> Shape | None:
                 raise ValueError(f"the name of a symbolic dimension must be an identifier, got {d!r}")
             dims.append(size(d))
         else:
-            value = None if d is None else as_dimension(d).value if d != -1 else None
+            value = None if d is None else as_dimension(d).value
             dims.append(fresh_dim() if value is None else value)
     # numpy's limit before its version 2.
     if len(dims) > 32:

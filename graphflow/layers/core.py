@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graphflow.framework.build import convert_to_tensor
+from graphflow.framework import context
+from graphflow.framework.build import convert_to_tensor, name_scope
 from graphflow.framework.dtypes import float32
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.graph import Tensor
@@ -37,8 +38,16 @@ def _snake_case(name: str) -> str:
 class Layer:
     """A layer: `build` makes its variables at the first call, later calls share them, and `call` computes the result."""
 
-    def __init__(self, trainable: bool = True, name: str | None = None, dtype: Any = None, _reuse: Any = None) -> None:
+    def __init__(
+        self,
+        trainable: bool = True,
+        name: str | None = None,
+        dtype: Any = None,
+        activity_regularizer: Callable[[Tensor], Any] | None = None,
+        _reuse: Any = None,
+    ) -> None:
         self.trainable = trainable
+        self.activity_regularizer = activity_regularizer
         self.dtype = dtype
         self.built = False
         self._given_name = name
@@ -46,6 +55,7 @@ class Layer:
         self._scope: VariableScope | None = None
         self._variables: list[Any] = []
         self._updates: list[Any] = []
+        self._losses: list[Any] = []
 
     @property
     def name(self) -> str:
@@ -60,6 +70,14 @@ class Layer:
     trainable_weights = trainable_variables
     non_trainable_variables = property(lambda self: [v for v in self._variables if not v.trainable])
     updates = property(lambda self: list(self._updates))
+    losses = property(lambda self: list(self._losses), doc="What its regularizers made, of weights and of results.")
+
+    def add_loss(self, losses: Any, inputs: Any = None) -> None:
+        """Puts a loss, or a list of them, among its own and into REGULARIZATION_LOSSES. None is left out."""
+        for loss in losses if isinstance(losses, (list, tuple)) else [losses]:
+            if loss is not None:
+                self._losses.append(loss)
+                context.get_default_graph().add_to_collection(GraphKeys.REGULARIZATION_LOSSES, loss)
 
     def add_variable(
         self,
@@ -71,6 +89,8 @@ class Layer:
         trainable: bool = True,
         constraint: Any = None,
     ) -> Any:
+        graph = context.get_default_graph()
+        known = len(graph.get_collection(GraphKeys.REGULARIZATION_LOSSES))
         variable = get_variable(
             name,
             shape,
@@ -81,6 +101,8 @@ class Layer:
             constraint=constraint,
         )
         self._variables.append(variable)
+        # None where the variable is shared: its loss is that of the layer that made it.
+        self._losses += graph.get_collection(GraphKeys.REGULARIZATION_LOSSES)[known:]
         return variable
 
     add_weight = add_variable
@@ -105,7 +127,12 @@ class Layer:
                 self.dtype = self.dtype or (x.base_dtype if x.base_dtype.is_floating else float32)
                 self.build(x.shape)
                 self.built = True
-            return self.call(x, *args, **kwargs)
+            out = self.call(x, *args, **kwargs)
+            if self.activity_regularizer is not None:
+                with name_scope("ActivityRegularizer"):
+                    for part in out if isinstance(out, (list, tuple)) else [out]:
+                        self.add_loss(self.activity_regularizer(part))
+            return out
 
     apply = __call__
 
@@ -129,7 +156,7 @@ class Dense(Layer):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(trainable, name, **kwargs)
+        super().__init__(trainable, name, activity_regularizer=activity_regularizer, **kwargs)
         self.units = int(units)
         self.activation = activation
         self.use_bias = use_bias
@@ -137,7 +164,6 @@ class Dense(Layer):
         self.bias_initializer = Zeros() if bias_initializer is None else bias_initializer
         self.kernel_regularizer = kernel_regularizer
         self.bias_regularizer = bias_regularizer
-        self.activity_regularizer = activity_regularizer
         self.kernel_constraint = kernel_constraint
         self.bias_constraint = bias_constraint
         self.kernel: Any = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 FAMILIES: dict[str, str] = {
     "array.axis": "AxisPosition AxisSize",
     "array.concat": "ConcatV2 Pack",
+    "array.diagonal": "DiagonalOf",
     "array.fill": "Fill",
     "array.gather": "GatherV2",
     "array.identity": "Identity IdentityN PreventGradient StopGradient",

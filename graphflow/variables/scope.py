@@ -16,7 +16,7 @@ from graphflow.framework.graph import Graph, Tensor
 from graphflow.framework.graph_keys import GraphKeys
 from graphflow.framework.provenance import Location, capture
 from graphflow.framework.shapes import TensorShape
-from graphflow.variables.variable import Variable, init_scope
+from graphflow.variables.variable import Variable, init_scope, trains
 
 __all__ = [
     "AUTO_REUSE", "VariableScope", "get_local_variable", "get_variable", "get_variable_scope", "no_regularizer",
@@ -335,7 +335,7 @@ def get_variable(
         "initializer": scope.initializer if initializer is None else initializer,
         "regularizer": scope.regularizer if regularizer is None else regularizer,
         "reuse": scope.reuse,
-        "trainable": trainable,
+        "trainable": False if not trains(trainable, synchronization) else trainable,
         "collections": collections,
         "caching_device": scope.caching_device if caching_device is None else caching_device,
         "partitioner": scope.partitioner if partitioner is None else partitioner,

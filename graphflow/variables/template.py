@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from graphflow.framework import context
+from graphflow.framework.errors import ArgumentError
+from graphflow.framework.graph_keys import GraphKeys
 from graphflow.variables.scope import AUTO_REUSE, VariableScope, variable_scope
 
 __all__ = ["Template", "make_template"]
@@ -46,8 +49,17 @@ class Template:
                 return self._run(args, kwargs)
         # Only a call that came to its end has made all variables; with `create_scope_now`
         # the scope exists before any call.
+        trained = context.get_default_graph().get_collection(GraphKeys.TRAINABLE_VARIABLES)
         with variable_scope(self._variable_scope, reuse=True if self._called else None):
-            return self._run(args, kwargs)
+            again = self._called
+            result = self._run(args, kwargs)
+        made = context.get_default_graph().get_collection(GraphKeys.TRAINABLE_VARIABLES)[len(trained) :]
+        if again and made:
+            raise ArgumentError(
+                "Trainable variable created when calling a template after the first time, perhaps you used tf.Variable when "
+                f"you meant tf.get_variable: {made}"
+            )
+        return result
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = self._func(*args, **kwargs)

@@ -32,6 +32,18 @@ class VariableSynchronization:
     AUTO, NONE, ON_WRITE, ON_READ = range(4)
 
 
+def trains(trainable: bool | None, synchronization: Any) -> bool:
+    """Whether a variable is trainable, by these arguments: one that is synchronised where it is read is not."""
+    if synchronization == VariableSynchronization.ON_READ:
+        if trainable:
+            raise ArgumentError(
+                "Synchronization value can be set to VariableSynchronization.ON_READ only for non-trainable variables. You "
+                "have specified trainable=True and synchronization=VariableSynchronization.ON_READ."
+            )
+        return False
+    return trainable is not False
+
+
 class VariableAggregation:
     """Accepted by variables for TensorFlow's sake; there is one copy of each variable."""
 
@@ -96,7 +108,7 @@ class Variable:
                 "type <class 'str'>"
             )
         keys = [GraphKeys.GLOBAL_VARIABLES] if collections is None else list(collections)
-        self._trainable = trainable is not False
+        self._trainable = trains(trainable, synchronization)
         self._constraint = constraint
         self._save_slice_info: Any = None
         # As TensorFlow: a trainable variable is in that collection even if other collections were given.

@@ -33,6 +33,8 @@ def static_int(value: Any, what: str) -> int:
         return static_int(value[0], what)
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.ravel()[0]
+    elif isinstance(value, (list, tuple, np.ndarray)):
+        raise ArgumentError(f"{what} must be a single integer, got {value!r}")
     return whole(value, what)
 
 
@@ -61,6 +63,8 @@ def static_ints(value: Any, what: str) -> tuple[int, ...]:
             raise NotKnownYet(f"{what} must be known while the graph is built, got {value!r}")
         return found
     if isinstance(value, (list, tuple, range, np.ndarray)):
+        for v in value:
+            _refuse_nested(v, what)
         return tuple(static_int(v, what) for v in value)
     return (whole(value, what),)
 
@@ -70,6 +74,12 @@ def known_rank(op: str, x: Tensor) -> int:
     if x._shape is None:
         raise NotKnownYet(f"{op}: the rank of {x.name} must be known; call set_shape on it")
     return len(x._shape)
+
+
+def _refuse_nested(value: Any, what: str) -> None:
+    """ShapeError if the entry of a vector is a vector itself."""
+    if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
+        raise ShapeError(f"{what}: Shape must be rank 1 but is rank {1 + np.ndim(value)}")
 
 
 def normal_axis(op: str, axis: int, rank: int) -> int:
@@ -115,6 +125,7 @@ def _size(value: Any) -> int:
             "None values not supported: a size that is not known while the graph is built cannot be part of a shape "
             "argument; use -1 in tf.reshape, or tf.shape(x)[k]"
         )
+    _refuse_nested(value, "a shape")
     return whole(value, "a dimension")
 
 

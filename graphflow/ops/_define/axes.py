@@ -40,6 +40,8 @@ def axis_values(axis: Any, op_name: str) -> tuple[int, ...] | None:
         return static_ints(axis, f"{op_name}: the axes")
     # An empty list has no dtype of its own (numpy makes it float64), and means "no axes".
     array = np.asarray(axis)
+    if array.ndim > 1:
+        raise ArgumentError(f"{op_name}: Shape must be at most rank 1 but is rank {array.ndim}: the axes are {axis!r}")
     if array.size and array.dtype.kind not in "iu":
         raise DTypeError(f"{op_name}: axis must be int32 or int64, got {axis!r}. Expected int32")
     return tuple(int(a) for a in array.ravel())

@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.framework.build import constant, convert_to_tensor, name_scope
+from graphflow.framework.build import build, constant, convert_to_tensor, name_scope
 from graphflow.framework.deferred import deferrable
-from graphflow.framework.dtypes import as_dtype, float32
+from graphflow.framework.dtypes import ALL, as_dtype, float32
 from graphflow.framework.errors import ShapeError
+from graphflow.framework.kinds import Composite, TensorType
+from graphflow.framework.registry import InferContext, OpDef, Sample, register
 from graphflow.framework.shapes import Dim, format_shape
+from graphflow.framework.shapes import minimum as smaller
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import known_rank, shape_operand, static_int, static_sizes
 from graphflow.ops._define.deferred_types import any_shape, like
@@ -38,6 +41,33 @@ def _matrix(x: Tensor, what: str) -> tuple[Dim, Dim]:
         raise ShapeError(f"{what}: Shape must be at least rank 2, got {format_shape(x._shape)}")
     assert x._shape is not None
     return x._shape[-2], x._shape[-1]
+
+
+def _length_infer(ctx: InferContext, attrs: Any, diagonal: TensorType, x: TensorType) -> tuple[TensorType, ...]:
+    if x.shape is None or diagonal.shape is None:
+        return (diagonal,)
+    m, n = x.shape[-2:]
+    wanted = (*x.shape[:-2], smaller(m, n))
+    message = f"matrix_set_diag: {format_shape(diagonal.shape)} is not the shape of the diagonals of {format_shape(x.shape)}"
+    if len(diagonal.shape) != len(wanted):
+        raise ShapeError(f"{message}: Shape must be rank {len(wanted)} but is rank {len(diagonal.shape)}")
+    for a, b in zip(diagonal.shape, wanted, strict=True):
+        ctx.unify(a, b, message)
+    return (diagonal,)
+
+
+DIAGONAL_OF = register(
+    OpDef(
+        "DiagonalOf",
+        # Only its types say anything: a diagonal of another length would broadcast.
+        Composite(lambda p, diagonal, x: diagonal),
+        _length_infer,
+        lambda attrs, diagonal, x: diagonal,
+        lambda: [Sample((np.ones(2, np.float32), np.ones((2, 3), np.float32)))],
+        dtypes=ALL,
+        doc="Its first input, which must have the shape of the main diagonals of the second.",
+    )
+)
 
 
 def _band(x: Tensor, lower: int, upper: int) -> Tensor | None:
@@ -134,6 +164,7 @@ def _matrix_set_diag(x: Tensor, d: Tensor, name: str | None = None) -> Tensor:
     m, n = _matrix(x, "matrix_set_diag")
     with name_scope(name, "MatrixSetDiag", [x]) as scope:
         # The diagonal is as long as the shorter axis, and must broadcast along the longer one.
+        d = build(DIAGONAL_OF, (d, x))
         wide = not isinstance(m, int) or not isinstance(n, int) or m <= n
         return where_v2(_band(x, 0, 0), expand_dims(d, -1 if wide else -2), x, name=scope)
 
@@ -159,7 +190,7 @@ def diag_part(input: Any, name: str | None = None) -> Tensor:
     """The elements of a tensor of even rank where both halves of the index are equal: what `diag` undoes.
 
     Raises:
-        ShapeError: the rank is odd or 0.
+        ShapeError: the rank is odd or 0, or the halves of the shape differ.
     """
     return _diag_part(convert_to_tensor(input), name)
 
@@ -169,6 +200,10 @@ def _diag_part(x: Tensor, name: str | None = None) -> Tensor:
     half, odd = divmod(known_rank("diag_part", x), 2)
     if odd or not half:
         raise ShapeError(f"diag_part: Input's rank must be even and not zero, got {format_shape(x._shape)}")
+    shape = x._shape or ()
+    for a, b in zip(shape[:half], shape[half:], strict=True):
+        if isinstance(a, int) and isinstance(b, int) and a != b:
+            raise ShapeError(f"diag_part: Dimensions must be equal, but are {a} and {b}: {format_shape(shape)}")
     with name_scope(name, "DiagPart", [x]) as scope:
         if half == 1:
             return matrix_diag_part(x, scope)

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.framework.build import build, convert_to_tensor, name_scope
-from graphflow.framework.deferred import Arguments, deferrable
+from graphflow.framework.build import build, build_op, convert_to_tensor, name_scope
+from graphflow.framework.deferred import Arguments, NotKnownYet, deferrable
 from graphflow.framework.dtypes import ALL
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.kinds import IndexMap, LowerContext, Piece, TensorType
 from graphflow.framework.records import record
-from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, register, same_shape_infer
+from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, lookup, register, same_shape_infer
 from graphflow.framework.shapes import Dim, Shape, format_shape, fresh_dim, maximum, mod
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import known_rank, normal_axis, shape_operand, static_ints
@@ -252,6 +252,15 @@ def _axes(op: str, x: Tensor, axis: Any) -> tuple[int, ...]:
     return tuple(normal_axis(op, a, rank) for a in static_ints(axis, f"{op}: axis"))
 
 
+def _outside(x: Tensor, axis: Any) -> int | None:
+    """The first axis that x, of known rank and no scalar, is known not to have."""
+    rank = len(x._shape or ())
+    try:
+        return next((a for a in static_ints(axis, "roll: axis") if rank and not -rank <= a < rank), None)
+    except NotKnownYet:
+        return None
+
+
 def reverse(tensor: Any, axis: Any, name: str | None = None) -> Tensor:
     """Turns the given axes around."""
     return _reverse(convert_to_tensor(tensor), axis, name)
@@ -303,7 +312,16 @@ ROLL = register(
 
 def roll(input: Any, shift: Any, axis: Any, name: str | None = None) -> Tensor:
     """Moves the elements by `shift` places along `axis`; what leaves at the end comes in at the front."""
-    return _roll(convert_to_tensor(input), shift, axis, name)
+    x = convert_to_tensor(input)
+    outside = _outside(x, axis)
+    if outside is None:
+        return _roll(x, shift, axis, name)
+    # For the run to refuse, as in TensorFlow.
+    with name_scope(name, "Roll", [x]) as scope:
+        refuse = lookup("Assert")
+        attrs = refuse.attrs((f"axis {outside} is out of range: roll of a tensor of shape {x.shape}",))
+        with x.graph.control_dependencies([build_op(refuse, (convert_to_tensor(False),), attrs)]):
+            return identity(x, name=scope)
 
 
 @deferrable(like("x"), "shift", "axis", op_name="Roll")

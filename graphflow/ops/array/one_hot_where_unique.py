@@ -110,11 +110,15 @@ def one_hot(
         given = [v for v in (on_value, off_value) if v is not None]
         want = as_dtype(dtype).base_dtype if dtype is not None else None
         for v in given:
-            found = convert_to_tensor(v).base_dtype if is_tensor_like(v) else None
+            # Numbers of Python's or numpy's take the dtype that is asked for; where none is, both must have the same.
+            found = (
+                convert_to_tensor(v).base_dtype if is_tensor_like(v) else as_dtype(as_array(v).dtype) if dtype is None else None
+            )
             if want is None:
-                want = found or as_dtype(as_array(v).dtype)
+                want = found
             elif found is not None and found is not want:
-                raise DTypeError(f"dtype {found.name} of on_value or off_value does not match dtype parameter {want.name}")
+                words = "of on_value does not match dtype" if dtype is None else "parameter does not match"
+                raise DTypeError(f"dtype {want.name} {words} {found.name} of on_value or off_value")
         want = want or float32
         on = convert_to_tensor(_switch(1, want) if on_value is None else on_value, want, name="on_value")
         off = convert_to_tensor(_switch(0, want) if off_value is None else off_value, want, name="off_value")

@@ -135,6 +135,8 @@ def _pairs(paddings: Any) -> list[tuple[Any, Any]]:
             return [(paddings[k, 0], paddings[k, 1]) for k in range(paddings._shape[0])]
         paddings = const.array
     found = []
+    if not is_tensor_like(paddings) and any(not is_tensor_like(p) and not hasattr(p, "__len__") for p in paddings):
+        raise ShapeError(f"pad: paddings must be [[before, after], ...]: Shape must be rank 2 but is rank 1: {paddings!r}")
     for pair in paddings:
         both = [pair[0], pair[1]] if is_tensor_like(pair) else list(pair)
         if len(both) != 2:

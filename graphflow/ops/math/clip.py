@@ -138,7 +138,10 @@ def clip_by_norm(t: Any, clip_norm: Any, axes: Any = None, name: str | None = No
         # inner one, the infinite derivative times 0 would be NaN.
         norm = where_v2(positive, sqrt(where_v2(positive, squares, 1)), squares)
         limit = convert_to_tensor(clip_norm, values.base_dtype)
-        return _like(t, realdiv(multiply(values, limit), maximum(norm, limit), name=scope))
+        scaled = multiply(values, limit)
+        if not scaled.shape.is_compatible_with(values.shape):
+            raise ShapeError(f"clip_by_norm: Shapes {values.shape} and {scaled.shape} are incompatible: clip_norm broadcasts t")
+        return _like(t, realdiv(scaled, maximum(norm, limit), name=scope))
 
 
 def clip_by_average_norm(t: Any, clip_norm: Any, name: str | None = None) -> Tensor:

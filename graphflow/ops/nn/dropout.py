@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphflow.framework.build import convert_to_tensor, name_scope
-from graphflow.framework.errors import ArgumentError
+from graphflow.framework.build import convert_to_tensor, is_tensor_like, name_scope
+from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.tensor import Tensor
 from graphflow.ops.array.axis import axis_size
 from graphflow.ops.array.shape import shape
 from graphflow.ops.math.binary import multiply, realdiv, subtract
-from graphflow.ops.math.cast import cast
 from graphflow.ops.math.compare import greater_equal
 from graphflow.ops.math.select import where_v2
 from graphflow.ops.random.sampling import random_uniform
@@ -74,9 +73,12 @@ def dropout(
 
 
 def _probability(value: Any, x: Tensor) -> Tensor:
-    t = convert_to_tensor(value, x.base_dtype if not isinstance(value, Tensor) else None)
-    result: Tensor = cast(t, x.base_dtype)
-    return result
+    t = convert_to_tensor(value, x.base_dtype if not is_tensor_like(value) else None)
+    if t.base_dtype is not x.base_dtype:
+        raise ArgumentError(f"the probability of dropout must have the dtype of x, {x.base_dtype.name}, but is {t!r}. Cast it.")
+    if t._shape:
+        raise ShapeError(f"the probability of dropout must be a scalar: Shape {t.shape} must have rank 0")
+    return t
 
 
 def _noise_shape(x: Tensor, noise_shape: Any) -> Any:

@@ -21,6 +21,7 @@ from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, 
 from graphflow.framework.scalar_builder import ScalarBuilder
 from graphflow.framework.shapes import fresh_dim
 from graphflow.framework.tensor import Tensor
+from graphflow.ops._define.arguments import static_ints
 from graphflow.ops.math.binary import add, multiply, subtract
 
 # ---------------------------------------------------------------------------------------------- seeds
@@ -259,7 +260,7 @@ def _shape_tensor(shape: Any) -> Tensor:
     if not isinstance(shape, Tensor) and not (isinstance(shape, (list, tuple)) and any(isinstance(d, Tensor) for d in shape)):
         dims = shape.as_list() if hasattr(shape, "as_list") else shape
         if isinstance(dims, (list, tuple)):
-            dims = [int(d) for d in dims]
+            dims = list(static_ints(dims, "shape"))
             if any(d < 0 for d in dims):
                 raise ShapeError(f"Dimension {min(dims)} must be >= 0 in shape {dims}")
             return convert_to_tensor(np.asarray(dims, np.int32), name="shape")
