@@ -112,6 +112,15 @@ def tuple(tensors: Any, name: str | None = None, control_inputs: Any = None) -> 
 # ---------------------------------------------------------------------------------------------- showing values
 
 
+def _number(value: Any, is_long: bool) -> str:
+    """As C++ and TensorFlow print it: bools as 0 and 1, floats with as few digits as tell them apart, in two lengths."""
+    if not isinstance(value, float):
+        return str(int(value)) if isinstance(value, bool) else str(value)
+    short = f"{value:.15g}" if is_long else f"{value:.6g}"
+    same = float(short) == value if is_long else np.float32(short) == np.float32(value)
+    return short if same or value != value else f"{value:.17g}" if is_long else f"{value:.9g}"
+
+
 def summarize(array: Any, limit: int | None) -> str:
     """The first `limit` elements of an array (3 by default, -1 for all), in TensorFlow's brackets."""
     array = np.asarray(array)
@@ -122,7 +131,7 @@ def summarize(array: Any, limit: int | None) -> str:
     def show(a: Any) -> str:
         if a.ndim == 0:
             value = a.item()
-            return value.decode(errors="replace") if isinstance(value, bytes) else str(a)
+            return value.decode(errors="replace") if isinstance(value, bytes) else _number(value, a.dtype.itemsize == 8)
         parts: list[str] = []
         for element in a:
             if element.ndim == 0 and next(left) <= 0:
