@@ -154,6 +154,11 @@ from graphflow.variables.scope import (
     get_variable as get_variable, get_variable_scope as get_variable_scope, no_regularizer as no_regularizer,
     variable_op_scope as variable_op_scope, variable_scope as variable_scope,
 )
+from graphflow.variables.partitioned import (
+    create_partitioned_variables as create_partitioned_variables, fixed_size_partitioner as fixed_size_partitioner,
+    min_max_variable_partitioner as min_max_variable_partitioner,
+    variable_axis_size_partitioner as variable_axis_size_partitioner,
+)
 from graphflow.variables.template import make_template as make_template
 from graphflow.ops.state.variable import (
     assign as assign, assign_add as assign_add, assign_sub as assign_sub, count_up_to as count_up_to,

@@ -108,6 +108,10 @@ PUBLIC: dict[str, dict[str, str]] = {
             AUTO_REUSE VariableScope get_local_variable get_variable get_variable_scope no_regularizer
             variable_op_scope variable_scope
         """,
+        "graphflow.variables.partitioned": """
+            create_partitioned_variables fixed_size_partitioner min_max_variable_partitioner
+            variable_axis_size_partitioner
+        """,
         "graphflow.variables.template": "make_template",
         "graphflow.ops.state.variable": "assign assign_add assign_sub count_up_to",
         "graphflow.ops.state.rows": """

@@ -31,6 +31,12 @@ _VALID_SCOPE = re.compile(r"^[A-Za-z0-9_.\\/>-]*\Z")
 _MAX_NAME = 4096
 
 
+class _NameScope(threading.local):
+    """The name scope in which a thread makes ops. Threads that build one graph are in scopes of their own."""
+
+    name = ""
+
+
 class Graph:
     """A TensorFlow-style graph. Thread-safe for building; `finalize` makes it read-only."""
 
@@ -42,7 +48,7 @@ class Graph:
         self._collections: dict[Any, list[Any]] = {}
         self._finalized = False
         self._lock = threading.RLock()
-        self._name_stack = ""
+        self._scope = _NameScope()
         self._control_stack: list[tuple[Operation, ...] | None] = []
         self._device_stack: list[Any] = []
         self._colocation: list[Operation] = []
@@ -145,8 +151,8 @@ class Graph:
         """`name` in the current scope, made unique (case-insensitively) with ``_1``, ``_2`` ..."""
         # As in TensorFlow, names that differ only in case are the same: "X" after "x" becomes "X_1".
         with self._lock:
-            if self._name_stack:
-                name = self._name_stack + "/" + name
+            if self._scope.name:
+                name = self._scope.name + "/" + name
             key = name.lower()
             i = self._names_in_use.get(key, 0)
             if mark_as_used:
@@ -186,24 +192,24 @@ class Graph:
             raise TypeError(f"name for name_scope must be a string, got {name!r}")
         if name:
             # As in TensorFlow: only below another scope may a name start with "_" or another sign.
-            pattern = _VALID_SCOPE if self._name_stack else _VALID_NAME
+            pattern = _VALID_SCOPE if self._scope.name else _VALID_NAME
             if not pattern.match(name):
                 raise NameCollisionError(f"'{name}' is not a valid scope name")
-        old = self._name_stack
+        old = self._scope.name
         if not name:
             new = ""
         elif name.endswith("/"):
             new = name[:-1]
         else:
             new = self.unique_name(name)
-        self._name_stack = new
+        self._scope.name = new
         try:
             yield "" if not new else new + "/"
         finally:
-            self._name_stack = old
+            self._scope.name = old
 
     def get_name_scope(self) -> str:
-        return self._name_stack
+        return self._scope.name
 
     @contextmanager
     def control_dependencies(self, control_inputs: Iterable[Any] | None) -> Iterator[None]:

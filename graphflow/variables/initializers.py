@@ -39,10 +39,16 @@ class Initializer:
 
     def __call__(self, shape: Any, dtype: Any = None, partition_info: Any = None) -> Tensor:
         element = self.dtype if dtype is None else as_dtype(dtype).base_dtype
+        if partition_info is not None:
+            return self.make_part(_sizes(shape), element, partition_info)
         return self.make(_sizes(shape), element)
 
     def make(self, shape: list[int], dtype: DType) -> Tensor:
         raise NotImplementedError
+
+    def make_part(self, shape: list[int], dtype: DType, info: Any) -> Tensor:
+        """The value of a part of a partitioned variable: `info` has the shape of the whole, and where the part begins in it."""
+        return self.make(shape, dtype)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -131,8 +137,14 @@ class UniformUnitScaling(Initializer):
         self.dtype = as_dtype(dtype)
 
     def make(self, shape: list[int], dtype: DType) -> Tensor:
+        return self._make(shape, dtype, shape)
+
+    def make_part(self, shape: list[int], dtype: DType, info: Any) -> Tensor:
+        return self._make(shape, dtype, info.full_shape)
+
+    def _make(self, shape: list[int], dtype: DType, whole: list[int]) -> Tensor:
         # A uniform distribution in ±a has the variance a^2 / 3: with this limit it is factor^2 / inputs.
-        limit = math.sqrt(3 / max(1, math.prod(shape[:-1]))) * self.factor
+        limit = math.sqrt(3 / max(1, math.prod(whole[:-1]))) * self.factor
         return sampling.random_uniform(shape, -limit, limit, dtype, seed=self.seed)
 
 
@@ -173,7 +185,13 @@ class VarianceScaling(Initializer):
         self.dtype = as_dtype(dtype)
 
     def make(self, shape: list[int], dtype: DType) -> Tensor:
-        fan_in, fan_out = _fans(shape)
+        return self._make(shape, dtype, shape)
+
+    def make_part(self, shape: list[int], dtype: DType, info: Any) -> Tensor:
+        return self._make(shape, dtype, info.full_shape)
+
+    def _make(self, shape: list[int], dtype: DType, whole: list[int]) -> Tensor:
+        fan_in, fan_out = _fans(whole)
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         variance = self.scale / max(1.0, fan)
         if self.distribution == "uniform":
@@ -253,6 +271,11 @@ class Identity(Initializer):
         if len(shape) != 2:
             raise ArgumentError("Identity matrix initializer can only be used for 2D matrices.")
         return constant(self.gain * np.eye(*shape, dtype=np.float32), dtype)
+
+    def make_part(self, shape: list[int], dtype: DType, info: Any) -> Tensor:
+        from graphflow.ops.array.slicing import slice_
+
+        return slice_(self.make(info.full_shape, dtype), info.var_offset, shape)
 
 
 zeros_initializer = Zeros

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graphflow.framework import context
+from graphflow.framework.default_graph import get_collection
 from graphflow.framework.errors import ArgumentError
 from graphflow.framework.graph_keys import GraphKeys
-from graphflow.variables.scope import AUTO_REUSE, VariableScope, variable_scope
+from graphflow.variables.scope import VariableScope, variable_scope
 
 __all__ = ["Template", "make_template"]
 
@@ -26,7 +26,7 @@ class Template:
         self._unique_name = unique_name
         self._custom_getter = custom_getter
         self._variable_scope: VariableScope | None = None
-        self._called = False
+        self._variables_created = False
         if create_scope_now:
             with self._new_scope() as scope:
                 self._variable_scope = scope
@@ -38,8 +38,6 @@ class Template:
             self._unique_name,
             self._name,
             custom_getter=self._custom_getter,
-            # A unique name may be that of another template, which then shares its variables.
-            reuse=AUTO_REUSE if self._unique_name else None,
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -49,51 +47,48 @@ class Template:
                 return self._run(args, kwargs)
         # Only a call that came to its end has made all variables; with `create_scope_now`
         # the scope exists before any call.
-        trained = context.get_default_graph().get_collection(GraphKeys.TRAINABLE_VARIABLES)
-        with variable_scope(self._variable_scope, reuse=True if self._called else None):
-            again = self._called
-            result = self._run(args, kwargs)
-        made = context.get_default_graph().get_collection(GraphKeys.TRAINABLE_VARIABLES)[len(trained) :]
-        if again and made:
+        with variable_scope(self._variable_scope, reuse=True if self._variables_created else None):
+            return self._run(args, kwargs)
+
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        before = get_collection(GraphKeys.TRAINABLE_VARIABLES)
+        result = self._func(*args, **kwargs)
+        made = get_collection(GraphKeys.TRAINABLE_VARIABLES)[len(before) :]
+        if made and self._variables_created:
             raise ArgumentError(
                 "Trainable variable created when calling a template after the first time, perhaps you used tf.Variable when "
                 f"you meant tf.get_variable: {made}"
             )
+        self._variables_created = True
         return result
 
-    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        result = self._func(*args, **kwargs)
-        self._called = True
-        return result
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def variable_scope(self) -> VariableScope | None:
-        """The scope of its variables; None before the first call."""
-        return self._variable_scope
+    name = property(lambda self: self._name)
+    func = property(lambda self: self._func)
+    variable_scope = property(lambda self: self._variable_scope, doc="The scope of its variables; None before the first call.")
+    var_scope = variable_scope
 
     @property
     def variable_scope_name(self) -> str | None:
-        return None if self._variable_scope is None else self._variable_scope.name
+        """The name of that scope with a ``/`` behind it, as the names of the variables begin."""
+        return None if self._variable_scope is None else self._variable_scope.name + "/"
+
+    def _made(self, key: str) -> list[Any]:
+        made: list[Any] = self._variable_scope.get_collection(key) if self._variable_scope and self._variables_created else []
+        return made
+
+    global_variables = property(lambda self: self._made(GraphKeys.GLOBAL_VARIABLES))
+    local_variables = property(lambda self: self._made(GraphKeys.LOCAL_VARIABLES))
+    variables = property(lambda self: self.global_variables + self.local_variables)
+    trainable_variables = property(lambda self: self._made(GraphKeys.TRAINABLE_VARIABLES))
 
     @property
-    def variables(self) -> list[Any]:
-        return self.global_variables + self.local_variables
+    def non_trainable_variables(self) -> list[Any]:
+        trained = set(self.trainable_variables)
+        return [v for v in self.global_variables if v not in trained]
 
-    @property
-    def global_variables(self) -> list[Any]:
-        return [] if self._variable_scope is None else self._variable_scope.global_variables()
-
-    @property
-    def local_variables(self) -> list[Any]:
-        return [] if self._variable_scope is None else self._variable_scope.local_variables()
-
-    @property
-    def trainable_variables(self) -> list[Any]:
-        return [] if self._variable_scope is None else self._variable_scope.trainable_variables()
+    weights = variables
+    trainable_weights = trainable_variables
+    non_trainable_weights = non_trainable_variables
 
 
 def make_template(
@@ -106,7 +101,7 @@ def make_template(
 ) -> Template:
     """`func_` with shared variables, in a scope called `name_` (made unique) or `unique_name_` (taken as it is).
 
-    The keyword arguments are passed to every call.
+    The keyword arguments are passed to every call. A later call may make no trainable variable that the first has not made.
     """
     function = func_
     if kwargs:

@@ -68,6 +68,7 @@ class Variable:
         trainable: whether optimizers change it by default (collection TRAINABLE_VARIABLES).
         collections: the collections it is put in; GLOBAL_VARIABLES by default.
         validate_shape: False leaves the shape open, so that `assign` may change it.
+        caching_device: the device of the op that reads it.
         name: made unique in the current name scope.
         dtype: what the initial value is converted to.
         constraint: a function of the value, applied by optimizers after each step.
@@ -118,10 +119,12 @@ class Variable:
         # The name scope belongs to the graph of the initial value, where that is a tensor.
         values = () if callable(initial_value) else (initial_value,)
         with init_scope(), name_scope(name, "Variable", values) as scope:
-            self._make_ops(initial_value, want, validate_shape, shape, scope)
+            self._make_ops(initial_value, want, validate_shape, shape, caching_device, scope)
         self.graph.add_to_collections(keys, self)
 
-    def _make_ops(self, initial_value: Any, dtype: DType | None, validate_shape: bool, shape: Any, scope: str) -> None:
+    def _make_ops(
+        self, initial_value: Any, dtype: DType | None, validate_shape: bool, shape: Any, caching_device: Any, scope: str
+    ) -> None:
         if callable(initial_value):
             with name_scope("Initializer"):
                 value = convert_to_tensor(initial_value(), dtype, name="initial_value")
@@ -134,7 +137,11 @@ class Variable:
         static = (TensorShape(shape) if shape is not None else value.shape) if validate_shape else None
         self._variable = state.variable_op(static, value.base_dtype, name=scope)
         self._initializer_op = state.assign(self._variable, value, validate_shape=validate_shape, name=state.ASSIGN.name).op
-        self._snapshot = identity(self._variable, name="read")
+        if caching_device is None:
+            self._snapshot = identity(self._variable, name="read")
+        else:
+            with self.graph.device(caching_device):
+                self._snapshot = identity(self._variable, name="read")
 
     @classmethod
     def from_ops(
@@ -209,6 +216,13 @@ class Variable:
 
     def __repr__(self) -> str:
         return f"<tf.Variable '{self.name}' shape={self.shape} dtype={self.dtype.name}>"
+
+    def _set_save_slice_info(self, info: Any) -> None:
+        """Makes it a part of a partitioned variable, in checkpoints."""
+        self._save_slice_info = info
+
+    def _get_save_slice_info(self) -> Any:
+        return self._save_slice_info
 
     # ------------------------------------------------------------------ reading
     def value(self) -> Tensor:
