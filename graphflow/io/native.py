@@ -3,6 +3,7 @@
 __metadata__  graphflow.graph      the graph as canonical JSON (`graphflow.io.graph_json`)
               graphflow.variables  {name in the file: name of the variable's operation}
               graphflow.signature  {"inputs": {name: tensor}, "outputs": {name: tensor}}
+              graphflow.slices     parts of partitioned variables (`graphflow.io.slices`)
 tensors       var/<name>, const/<node>
 """
 
@@ -25,6 +26,7 @@ from graphflow.framework.shapes import format_shape
 from graphflow.io.attributes import fits
 from graphflow.io.container import Container, bad, canonical_json, parse_json, read_container, write_container
 from graphflow.io.graph_json import graph_from_json, graph_to_json, is_variable
+from graphflow.io.slices import Slice, slices_of, slices_text
 
 
 def _producer() -> str:
@@ -122,8 +124,9 @@ def write_model(
     variables: Mapping[str, tuple[Operation, Any]],
     signature: Mapping[str, Mapping[str, str]] | None = None,
     step: int | None = None,
+    slices: Mapping[str, Slice] | None = None,
 ) -> None:
-    """Writes values under names of the caller's choice, and the graph if one is given."""
+    """Writes values under names of the caller's choice, and the graph if one is given. `slices` says which are parts."""
     metadata = {"graphflow.producer": _producer()}
     tensors: dict[str, np.ndarray[Any, Any]] = {}
     if graph is not None:
@@ -137,6 +140,8 @@ def write_model(
         if not fits(int(step)):
             raise ArgumentError(f"the step {step} does not fit into 64 bits")
         metadata["graphflow.step"] = str(int(step))
+    if slices:
+        metadata["graphflow.slices"] = slices_text(slices)
     metadata["graphflow.variables"] = canonical_json({name: op.name for name, (op, _) in variables.items()})
     for name, (op, value) in variables.items():
         tensors[f"var/{name}"] = np.asarray(value, op.outputs[0].base_dtype.numpy_dtype)
@@ -171,6 +176,7 @@ def load(path: str | os.PathLike[str], verify: bool = True, memory_map: bool | N
     raw = parse_json(container.path, text, "the graph")
     try:
         graph, used = graph_from_json(raw, container.tensor, container.entries.keys(), len(text))
+        slices_of(container)  # for what it checks: the graph has the parts
         values = _variable_values(container, graph)
         signature = _signature(container, graph)
     except FormatError as e:

@@ -25,6 +25,7 @@ from graphflow.io.checkpoint_state import (
 from graphflow.io.graph_json import is_variable
 from graphflow.io.native import write_model
 from graphflow.io.reader import CheckpointReader
+from graphflow.io.slices import Slice
 
 __all__ = ["Saver"]
 
@@ -42,7 +43,8 @@ class Saver:
     in the same folder names the last ones. It adds no ops to the graph.
 
     Args:
-        var_list: variables, or {name in the checkpoint: variable}; by default the default graph's global variables.
+        var_list: variables, or {name in the checkpoint: variable}; by default the default graph's global variables. Of a
+            partitioned variable a checkpoint holds the whole: it can be restored in other parts, or in one.
         reshape: lets a value of another shape but as many elements be restored.
         max_to_keep: older checkpoints of this Saver are deleted; None or 0 keeps all.
         keep_checkpoint_every_n_hours: of the checkpoints to be deleted, one is kept for every period of this length.
@@ -90,6 +92,7 @@ class Saver:
         self._last_checkpoints: list[tuple[str, float]] = []
         self._to_be_deleted: list[tuple[str, float]] = []
         self._variables: dict[str, Operation] | None = None
+        self._slices: dict[str, Slice] = {}
         if not defer_build:
             self.build()
 
@@ -103,7 +106,7 @@ class Saver:
             chosen = graph.get_collection(GraphKeys.GLOBAL_VARIABLES) + graph.get_collection(GraphKeys.SAVEABLE_OBJECTS)
         if not chosen and not self._allow_empty:
             raise ValueError("No variables to save")
-        self._variables = _by_name(chosen)
+        self._variables, self._slices = _by_name(chosen)
 
     def _built(self, verb: str) -> dict[str, Operation]:
         if self._variables is None:
@@ -175,12 +178,12 @@ class Saver:
         path = checkpoint_file(prefix)
         if graph is not None:
             try:
-                write_model(path, graph, stored, step=step)
+                write_model(path, graph, stored, step=step, slices=self._slices)
                 return
             except FormatError as e:
                 # A graph with a py_func cannot be saved, but its weights can: who restores them builds the graph anyway.
                 _LOG.warning("%s: saved without its graph: %s", path, e)
-        write_model(path, None, stored, step=step)
+        write_model(path, None, stored, step=step, slices=self._slices)
 
     def _record(self, prefix: str) -> None:
         if not self._max_to_keep:
@@ -224,13 +227,39 @@ class Saver:
             raise ValueError(f"The passed save_path is not a valid checkpoint: {prefix}")
         _LOG.info("Restoring parameters from %s", prefix)
         reader = CheckpointReader(prefix)
-        missing = [name for name in variables if not reader.has_tensor(name)]
+        wholes: dict[str, Any] = {}  # those of which other parts are wanted than are stored
+        missing, values = [], {}
+        for name, op in variables.items():
+            part = self._slices.get(name)
+            if part is not None and not reader.is_part(name, part, _dims(op)):
+                key, value = part.whole, self._cut(reader, part, op, wholes)
+            else:
+                key, value = name, reader.view(name) if reader.has_tensor(name) else None
+            if value is None:
+                missing.append((key, op))
+            else:
+                # All values are checked before the first variable changes.
+                values[op] = self._fitting(key, op, value)
         if missing:
-            error = f"Key {missing[0]} not found in checkpoint" + (f" (nor {', '.join(missing[1:])})" if missing[1:] else "")
+            (key, op), rest = missing[0], list(dict.fromkeys(k for k, _ in missing[1:] if k != missing[0][0]))
+            error = f"Key {key} not found in checkpoint" + (f" (nor {', '.join(rest)})" if rest else "")
             what = "Variable name or other graph key that is missing from the checkpoint"
-            raise NotFoundError(op=variables[missing[0]], message=_FAILED.format(what=what, error=error))
-        # All values are checked before the first variable changes.
-        sess._load_variables({op: self._fitting(name, op, reader.view(name)) for name, op in variables.items()})
+            raise NotFoundError(op=op, message=_FAILED.format(what=what, error=error))
+        sess._load_variables(values)
+
+    def _cut(self, reader: CheckpointReader, part: Slice, op: Operation, wholes: dict[str, Any]) -> Any:
+        """The value of a part, cut out of the whole; None if the whole is not in the checkpoint."""
+        if part.whole not in wholes:
+            wholes[part.whole] = reader.view(part.whole) if reader.has_tensor(part.whole) else None
+        whole = wholes[part.whole]
+        if whole is not None and whole.shape != part.full_shape:
+            what = "mismatch between the current graph and the graph from the checkpoint"
+            error = (
+                f"Shape in shape_and_slice spec {list(part.full_shape)} does not match the shape stored in checkpoint: "
+                f"{list(whole.shape)} (variable '{op.name}', '{part.whole}' in the checkpoint)"
+            )
+            raise InvalidArgumentError(op=op, message=_FAILED.format(what=what, error=error))
+        return None if whole is None else part.of(whole, _dims(op))
 
     def _fitting(self, name: str, op: Operation, value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         type_ = op.outputs[0].type
@@ -278,23 +307,29 @@ class Saver:
         self.set_last_checkpoints_with_time(list(zip(existing, get_checkpoint_mtimes(existing), strict=True)))
 
 
-def _by_name(chosen: Any) -> dict[str, Operation]:
-    """The operations of variables by their names in the checkpoint."""
-    if isinstance(chosen, Mapping):
-        found: dict[str, Operation] = {}
-        for name, v in chosen.items():
-            if str(name) in found:
-                raise ArgumentError(f"At least two variables are to have the name {str(name)!r} in the checkpoint")
-            found[str(name)] = _operation(v)
-        return found
+def _by_name(chosen: Any) -> tuple[dict[str, Operation], dict[str, Slice]]:
+    """The operations of variables by their names in the checkpoint, and which of them are parts."""
     if not isinstance(chosen, Iterable) or isinstance(chosen, (str, bytes)):
         raise TypeError(f"Variables to save should be passed in a dict or a list: {chosen!r}")
-    found = {}
-    for v in chosen:
-        op = _operation(v)
-        if found.setdefault(op.name, op) is not op:
-            raise ArgumentError(f"At least two variables have the same name: {op.name}")
-    return found
+    found: dict[str, Operation] = {}
+    slices: dict[str, Slice] = {}
+    for given, v in chosen.items() if isinstance(chosen, Mapping) else [(None, v) for v in chosen]:
+        for variable in v if hasattr(v, "_get_variable_list") or isinstance(v, (list, tuple)) else [v]:
+            op, part = _operation(variable), getattr(variable, "_save_slice_info", None)
+            name = str(given) if given is not None else op.name if part is None else part.full_name
+            if part is not None:
+                whole, name = name, f"{name}/{op.name.rsplit('/', 1)[-1]}"
+                slices[name] = Slice(whole, tuple(part.full_shape), tuple(part.var_offset))
+            if found.setdefault(name, op) is not op:
+                raise ArgumentError(f"At least two variables have the same name in the checkpoint: {name}")
+    for name in {part.whole for part in slices.values()} & found.keys():
+        raise ArgumentError(f"At least two variables have the same name in the checkpoint: {name}")
+    return found, slices
+
+
+def _dims(op: Operation) -> tuple[int, ...]:
+    """The shape of a part, which is known."""
+    return tuple(d for d in op.outputs[0]._shape or () if isinstance(d, int))
 
 
 def _operation(variable: Any) -> Operation:
