@@ -402,8 +402,11 @@ def test_cast() -> None:
     with pytest.raises(DTypeError, match="Cast string to int32 is not supported"):
         cast(constant(["a"]), int32)
     assert bitcast(x, int32).dtype is int32
-    with pytest.raises(DTypeError, match="Cannot bitcast from float32 to float64"):
-        bitcast(x, float64)
+    with pytest.raises(DTypeError, match="Cannot bitcast from float32 to bool"):
+        bitcast(x, bool)
+    with pytest.raises(ShapeError, match=r"Cannot bitcast from float32 to float64: \[3\] must end in 2"):
+        bitcast(floats(3), float64)
+    assert bitcast(x, float64).shape.as_list() == []
     clamped = saturate_cast(integers(2), uint8)
     assert [t.op.type for t in (clamped, clamped.op.inputs[0], clamped.op.inputs[0].op.inputs[0])] == [
         "Cast", "Minimum", "Maximum",

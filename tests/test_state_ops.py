@@ -49,6 +49,8 @@ def test_native_against_reference(op: OpDef) -> None:
                         v = gf.Variable(a, trainable=False)
                         s.run(v.initializer)
                         inputs.append(v._as_graph_element())
+                    elif i in op.shape_operands:
+                        inputs.append(gf.constant(np.asarray(sample.inputs[i])))
                     else:
                         p = gf.placeholder(as_dtype(a.dtype), a.shape)
                         feeds[p] = a

@@ -110,6 +110,10 @@ def _check_supported(program: Program) -> None:
     if unknown:
         first = next(n for n in program.nodes if any(_mentions(t, unknown) for t in n.types))
         raise DependsOnData(f"the shape of {_named(first)} depends on data")
+    for n in program.nodes:
+        # Kernels are written for the values of these: where a slice begins, for example.
+        if any(i < len(n.inputs) and n.inputs[i] is not None for i in n.op.shape_operands):
+            raise DependsOnData(f"what {_named(n)} takes depends on data")
 
 
 def _named(n: Node) -> str:

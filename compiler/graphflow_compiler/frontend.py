@@ -162,7 +162,8 @@ def steering_feeds(fetches: Sequence[Tensor | Operation], feeds: Sequence[Tensor
             seen.add(t)
             if t not in position and isinstance(t.op.op_def.kind, PURE):
                 todo += t.op.inputs
-    return tuple(sorted([position[t] for t in seen if t in position]))
+    # Integers alone: numbers with a fraction are data, of which no two runs have the same.
+    return tuple(sorted([position[t] for t in seen if t in position and t.base_dtype.is_integer]))
 
 
 def random_operations(needed: Iterable[Operation]) -> tuple[str, ...]:

@@ -72,11 +72,12 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray[Any, Any]:
             (want.is_integer and found.is_floating) or (want.is_bool and not found.is_bool)
         ):
             raise DTypeError(f"Expected {want.name}, got {_brief(value)} of type '{_type_name(value)}' instead.")
-        if want.is_integer and not _fits(array, want.numpy_dtype):
+        # Small and unsigned integers wrap, as in TensorFlow: -1 is 255 as uint8.
+        if want.is_integer and want in (int32, int64) and not _fits(array, want.numpy_dtype):
             raise DTypeError(f"{_brief(value)} does not fit into {want.name}: it is out of range.")
     # 1e300 becomes infinity in float32, as a cast in a kernel makes it, without numpy's warning.
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(array, dtype=want.numpy_dtype, order="C")
+        return np.asarray(array.astype(want.numpy_dtype, copy=False), order="C")
 
 
 def _plain(value: Any) -> Any:

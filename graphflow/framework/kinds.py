@@ -223,16 +223,23 @@ class Host:
 
 
 class ExpandContext(Protocol):
-    """What a Composite builds its expansion with. Values are opaque; numbers become constants of the other operand's dtype."""
+    """What a Composite builds its expansion with. Values are opaque; numbers become constants of the other operand's dtype.
+
+    `values` are those of shape operands, and None elsewhere.
+    """
 
     attrs: Any
     inputs: tuple[TensorType, ...]
     outputs: tuple[TensorType, ...]
+    values: tuple[ShapeValue | None, ...]
 
     def type(self, value: Any) -> TensorType: ...
 
     def op(self, name: str, *inputs: Any, attrs: Any = None, output: int = 0) -> Any:
         """Output `output` of the op `name` (by its registered name) on `inputs`."""
+
+    def same(self, name: str, *data: Any) -> Any:
+        """The op `name` with this op's attributes, shape operands and result type; `data` are its other inputs, in order."""
 
     def const(self, value: Any, dtype: DType) -> Any:
         """A constant (numpy array or Python number)."""

@@ -25,6 +25,37 @@ if TYPE_CHECKING:
     from graphflow.framework.graph import Graph
 
 
+class NodeDef(str):
+    """An operation as text, with the fields of TensorFlow's NodeDef."""
+
+    node: Operation
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (str(self),)  # no graph goes to another process
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+    @property
+    def op(self) -> str:
+        """The name of the kind of operation, such as ``MatMul``."""
+        return self.node.type
+
+    @property
+    def input(self) -> list[str]:
+        """The names of what it takes: tensors, and behind a ``^`` operations that must run before."""
+        return _input_names(self.node)
+
+    @property
+    def device(self) -> str:
+        return self.node.device
+
+    @property
+    def attr(self) -> dict[str, Any]:
+        return dict(self.node._attr_items())
+
+
 class Operation:
     """A node of the graph. Made by `Graph.create_op`, never directly."""
 
@@ -85,16 +116,17 @@ class Operation:
         return self.created_at.traceback
 
     @property
-    def node_def(self) -> str:
-        """The node as text, in the manner of TensorFlow's NodeDef."""
+    def node_def(self) -> NodeDef:
+        """The node as text, in the manner of TensorFlow's NodeDef, with its fields as attributes."""
         lines = [f'name: "{self.name}"', f'op: "{self.type}"']
-        lines += [f'input: "{t.name if t.value_index else t.op.name}"' for t in self.inputs]
-        lines += [f'input: "^{op.name}"' for op in self._control_inputs]
+        lines += [f'input: "{name}"' for name in _input_names(self)]
         if self._device:
             lines.append(f'device: "{self._device}"')
         for field, value in self._attr_items():
             lines.append(f'attr {{\n  key: "{field}"\n  value: {value!r}\n}}')
-        return "\n".join(lines) + "\n"
+        text = NodeDef("\n".join(lines) + "\n")
+        text.node = self
+        return text
 
     def _attr_items(self) -> list[tuple[str, Any]]:
         return [(f, getattr(self.attrs, f)) for f in getattr(type(self.attrs), "__dataclass_fields__", {})]
@@ -120,6 +152,11 @@ class Operation:
 
     def __repr__(self) -> str:
         return f"<tf.Operation '{self.name}' type={self.type}>"
+
+
+def _input_names(op: Operation) -> list[str]:
+    tensors = [t.name if t.value_index else t.op.name for t in op.inputs]
+    return tensors + [f"^{before.name}" for before in op._control_inputs]
 
 
 class Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graphflow.framework import context
 from graphflow.framework.build import convert_to_tensor, name_scope
+from graphflow.framework.default_graph import get_collection
 from graphflow.framework.dtypes import float32
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.graph import Tensor
@@ -25,6 +25,7 @@ from graphflow.ops.nn.bias import bias_add
 from graphflow.train.moving_averages import assign_moving_average
 from graphflow.variables.initializers import Ones, Zeros
 from graphflow.variables.scope import VariableScope, get_variable, variable_scope
+from graphflow.variables.variable import may_train
 
 __all__ = [
     "BatchNormalization", "Dense", "Dropout", "Flatten", "Layer", "batch_normalization", "dense", "dropout", "flatten",
@@ -47,7 +48,6 @@ class Layer:
         _reuse: Any = None,
     ) -> None:
         self.trainable = trainable
-        self.activity_regularizer = activity_regularizer
         self.dtype = dtype
         self.built = False
         self._given_name = name
@@ -56,6 +56,7 @@ class Layer:
         self._variables: list[Any] = []
         self._updates: list[Any] = []
         self._losses: list[Any] = []
+        self.activity_regularizer = activity_regularizer
 
     @property
     def name(self) -> str:
@@ -70,14 +71,14 @@ class Layer:
     trainable_weights = trainable_variables
     non_trainable_variables = property(lambda self: [v for v in self._variables if not v.trainable])
     updates = property(lambda self: list(self._updates))
-    losses = property(lambda self: list(self._losses), doc="What its regularizers made, of weights and of results.")
+    losses = property(lambda self: list(self._losses), doc="The regularization losses of its variables and of its results.")
 
     def add_loss(self, losses: Any, inputs: Any = None) -> None:
-        """Puts a loss, or a list of them, among its own and into REGULARIZATION_LOSSES. None is left out."""
+        """Adds losses (a tensor or a list of them) to those of the layer, and to the collection REGULARIZATION_LOSSES."""
         for loss in losses if isinstance(losses, (list, tuple)) else [losses]:
             if loss is not None:
                 self._losses.append(loss)
-                context.get_default_graph().add_to_collection(GraphKeys.REGULARIZATION_LOSSES, loss)
+                loss.graph.add_to_collection(GraphKeys.REGULARIZATION_LOSSES, loss)
 
     def add_variable(
         self,
@@ -86,23 +87,31 @@ class Layer:
         dtype: Any = None,
         initializer: Any = None,
         regularizer: Any = None,
-        trainable: bool = True,
+        trainable: bool | None = None,
         constraint: Any = None,
+        synchronization: Any = None,
+        aggregation: Any = None,
+        **ignored: Any,
     ) -> Any:
-        graph = context.get_default_graph()
-        known = len(graph.get_collection(GraphKeys.REGULARIZATION_LOSSES))
-        variable = get_variable(
-            name,
-            shape,
-            dtype or self.dtype or float32,
-            initializer,
-            regularizer,
-            trainable=trainable and self.trainable,
-            constraint=constraint,
-        )
-        self._variables.append(variable)
+        """A variable of the layer, under the layer's name. Errors as of `get_variable`."""
+        if self._scope is None:
+            with variable_scope(self._given_name, _snake_case(type(self).__name__), reuse=self._reuse) as opened:
+                self._scope = opened
+        known = get_collection(GraphKeys.REGULARIZATION_LOSSES)
+        with variable_scope(self._scope, reuse=True if self.built else self._reuse, auxiliary_name_scope=False):
+            variable = get_variable(
+                name,
+                shape,
+                dtype or self.dtype or float32,
+                initializer,
+                regularizer,
+                trainable=may_train(trainable, synchronization) and self.trainable,
+                constraint=constraint,
+                aggregation=aggregation,
+            )
         # None where the variable is shared: its loss is that of the layer that made it.
-        self._losses += graph.get_collection(GraphKeys.REGULARIZATION_LOSSES)[known:]
+        self._losses += get_collection(GraphKeys.REGULARIZATION_LOSSES)[len(known) :]
+        self._variables.append(variable)
         return variable
 
     add_weight = add_variable
@@ -127,12 +136,13 @@ class Layer:
                 self.dtype = self.dtype or (x.base_dtype if x.base_dtype.is_floating else float32)
                 self.build(x.shape)
                 self.built = True
-            out = self.call(x, *args, **kwargs)
+            result = self.call(x, *args, **kwargs)
             if self.activity_regularizer is not None:
-                with name_scope("ActivityRegularizer"):
-                    for part in out if isinstance(out, (list, tuple)) else [out]:
-                        self.add_loss(self.activity_regularizer(part))
-            return out
+                for output in result if isinstance(result, (list, tuple)) else [result]:
+                    with name_scope("ActivityRegularizer"):
+                        loss = self.activity_regularizer(output)
+                    self.add_loss(loss, inputs=x)
+            return result
 
     apply = __call__
 

@@ -6,10 +6,12 @@ from typing import Any
 
 from graphflow.framework import context
 from graphflow.framework.build import constant, convert_to_tensor, is_tensor_like, name_scope
+from graphflow.framework.deferred import NotKnownYet, deferrable
 from graphflow.framework.dtypes import float32
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.graph import Tensor
 from graphflow.framework.graph_keys import GraphKeys
+from graphflow.framework.kinds import TensorType
 from graphflow.ops.array.fill import ones_like, zeros_like
 from graphflow.ops.array.identity import stop_gradient
 from graphflow.ops.array.reshape import squeeze
@@ -286,6 +288,17 @@ def softmax_cross_entropy(
         return compute_weighted_loss(losses, weights, s, loss_collection, reduction)
 
 
+@deferrable(lambda a: [TensorType(a["t"].base_dtype, a["x"]._shape and a["x"]._shape[:-1])], op_name="labels")
+def _class_labels(t: Tensor, x: Tensor, name: str | None = None) -> Tensor:
+    """Labels [batch, 1], which are accepted for [batch], as the latter."""
+    if t._shape is None or (len(t._shape) > 1 and x._shape is None and t._shape[-1] == 1):
+        raise NotKnownYet("the ranks of labels and logits must be known")
+    if x._shape is None or len(t._shape) != len(x._shape) or t._shape[-1] != 1:
+        return t
+    squeezed: Tensor = squeeze(t, [-1], name=name)
+    return squeezed
+
+
 def sparse_softmax_cross_entropy(
     labels: Any,
     logits: Any,
@@ -299,9 +312,7 @@ def sparse_softmax_cross_entropy(
         raise ArgumentError("labels and logits must not be None.")
     with name_scope(scope, "sparse_softmax_cross_entropy_loss") as s:
         x, t = convert_to_tensor(logits), convert_to_tensor(labels)
-        if t.shape.ndims is not None and t.shape.ndims == x.shape.ndims and t.shape[-1].value == 1:
-            # Labels [batch, 1] are accepted for [batch].
-            t = squeeze(t, [-1])
+        t = _class_labels(t, x)
         losses = sparse_softmax_cross_entropy_with_logits(labels=t, logits=x, name="xentropy")
         w = weights
         if is_tensor_like(weights) or not isinstance(weights, (int, float)):

@@ -36,7 +36,7 @@ FAMILIES: dict[str, str] = {
         AddV2 DivNoNan FloorDiv FloorMod Maximum Minimum Mul Pow RealDiv SquaredDifference Sub TruncateDiv
         TruncateMod
     """,
-    "math.bitwise": "BitwiseAnd BitwiseOr BitwiseXor Invert LeftShift RightShift",
+    "math.bitwise": "BitcastParts BitwiseAnd BitwiseOr BitwiseXor Invert LeftShift RightShift",
     "math.cast": "Bitcast Cast",
     "math.clip": "ClipByValue",
     "math.compare": "ApproximateEqual Equal Greater GreaterEqual Less LessEqual LogicalAnd LogicalNot LogicalOr NotEqual",
@@ -72,5 +72,6 @@ FAMILIES: dict[str, str] = {
         ScatterAdd ScatterDiv ScatterMax ScatterMin ScatterMul ScatterNdAdd ScatterNdSub ScatterNdUpdate
         ScatterSub ScatterUpdate
     """,
+    "state.slices": "StridedSliceAssign",
     "state.variable": "Assign AssignAdd AssignSub CountUpTo IncrementBelow IsVariableInitialized VariableV2",
 }

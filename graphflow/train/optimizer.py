@@ -90,9 +90,8 @@ class Optimizer:
         grad_loss: Any = None,
     ) -> list[GradientAndVariable]:
         """(gradient, variable) for each variable; the gradient is None where `loss` does not depend on it."""
-        # A function is a loss only in TensorFlow's eager mode.
         if callable(loss):
-            raise RuntimeError("`loss` passed to Optimizer.compute_gradients should be a tensor when eager execution is off.")
+            loss = loss()
         if gate_gradients not in (self.GATE_NONE, self.GATE_OP, self.GATE_GRAPH):
             raise ArgumentError(
                 "gate_gradients must be one of: Optimizer.GATE_NONE, Optimizer.GATE_OP, Optimizer.GATE_GRAPH. Not "

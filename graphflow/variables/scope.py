@@ -24,7 +24,7 @@ from graphflow.variables.store import (
     variable_op_scope,
     variable_scope,
 )
-from graphflow.variables.variable import Variable, init_scope, trains
+from graphflow.variables.variable import Variable, init_scope, may_train
 
 __all__ = [
     "AUTO_REUSE", "VariableScope", "get_local_variable", "get_variable", "get_variable_scope", "no_regularizer",
@@ -77,13 +77,15 @@ def get_variable(
         "initializer": scope.initializer if initializer is None else initializer,
         "regularizer": scope.regularizer if regularizer is None else regularizer,
         "reuse": scope.reuse,
-        "trainable": False if not trains(trainable, synchronization) else trainable,
+        "trainable": False if not may_train(trainable, synchronization) else trainable,
         "collections": collections,
         "caching_device": scope.caching_device if caching_device is None else caching_device,
         "partitioner": scope.partitioner if partitioner is None else partitioner,
         "validate_shape": validate_shape,
         "use_resource": use_resource,
         "constraint": scope.constraint if constraint is None else constraint,
+        "synchronization": synchronization,
+        "aggregation": aggregation,
     }
     getter = custom_getter if custom_getter is not None else scope.custom_getter
     if getter is not None and not callable(getter):
@@ -129,6 +131,7 @@ def _get(
     validate_shape: bool = True,
     use_resource: Any = None,
     constraint: Any = None,
+    synchronization: Any = None,
     **ignored: Any,
 ) -> Any:
     """The variable of the full name `name`; what a custom getter calls."""
@@ -206,6 +209,7 @@ def get_single(
         dtype=None if from_value else element,
         validate_shape=validate_shape,
         constraint=constraint,
+        synchronization=synchronization,
     )
     made.variables[name] = variable
     made.at[name] = Location(capture())
@@ -225,8 +229,6 @@ def _initial_value(name: str, initializer: Any, shape: TensorShape, dtype: DType
     from graphflow.variables import initializers
 
     if initializer is None:
-        if dtype.base_dtype.name == "string":
-            raise ArgumentError(f"An initializer for variable {name} of {dtype} is required")
         initializer = initializers.glorot_uniform_initializer() if dtype.is_floating else initializers.zeros_initializer()
         if not shape.is_fully_defined():
             raise ArgumentError(

@@ -8,7 +8,7 @@ from typing import Any
 from graphflow.framework.default_graph import get_collection
 from graphflow.framework.errors import ArgumentError
 from graphflow.framework.graph_keys import GraphKeys
-from graphflow.variables.scope import VariableScope, variable_scope
+from graphflow.variables.scope import AUTO_REUSE, VariableScope, variable_scope
 
 __all__ = ["Template", "make_template"]
 
@@ -28,16 +28,20 @@ class Template:
         self._variable_scope: VariableScope | None = None
         self._variables_created = False
         if create_scope_now:
-            with self._new_scope() as scope:
+            # No op is made yet, so the first call is the first to use the name.
+            with self._new_scope(auxiliary_name_scope=False) as scope:
                 self._variable_scope = scope
         self.__doc__ = func.__doc__
         self.__name__ = getattr(func, "__name__", name)
 
-    def _new_scope(self) -> variable_scope:
+    def _new_scope(self, auxiliary_name_scope: bool = True) -> variable_scope:
         return variable_scope(
             self._unique_name,
             self._name,
             custom_getter=self._custom_getter,
+            # A unique name may be that of another template, which then shares its variables.
+            reuse=AUTO_REUSE if self._unique_name else None,
+            auxiliary_name_scope=auxiliary_name_scope,
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

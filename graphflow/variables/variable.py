@@ -27,21 +27,25 @@ __all__ = [
 
 
 class VariableSynchronization:
-    """Accepted by variables for TensorFlow's sake; there is one copy of each variable."""
+    """Accepted by variables for TensorFlow's sake; there is one copy of each variable. ON_READ makes it not trainable."""
 
     AUTO, NONE, ON_WRITE, ON_READ = range(4)
 
 
-def trains(trainable: bool | None, synchronization: Any) -> bool:
-    """Whether a variable is trainable, by these arguments: one that is synchronised where it is read is not."""
-    if synchronization == VariableSynchronization.ON_READ:
-        if trainable:
-            raise ArgumentError(
-                "Synchronization value can be set to VariableSynchronization.ON_READ only for non-trainable variables. You "
-                "have specified trainable=True and synchronization=VariableSynchronization.ON_READ."
-            )
-        return False
-    return trainable is not False
+def may_train(trainable: bool | None, synchronization: Any) -> bool:
+    """Whether a variable is trainable: by default it is, unless it is to be summed up when it is read.
+
+    Raises:
+        ArgumentError: one that is to be summed up when it is read is said to be trainable.
+    """
+    if synchronization != VariableSynchronization.ON_READ:
+        return trainable is not False
+    if trainable:
+        raise ArgumentError(
+            "Synchronization value can be set to VariableSynchronization.ON_READ only for non-trainable variables. You have "
+            "specified trainable=True and synchronization=VariableSynchronization.ON_READ."
+        )
+    return False
 
 
 class VariableAggregation:
@@ -109,7 +113,7 @@ class Variable:
                 "type <class 'str'>"
             )
         keys = [GraphKeys.GLOBAL_VARIABLES] if collections is None else list(collections)
-        self._trainable = trains(trainable, synchronization)
+        self._trainable = may_train(trainable, synchronization)
         self._constraint = constraint
         self._save_slice_info: Any = None
         # As TensorFlow: a trainable variable is in that collection even if other collections were given.
@@ -297,6 +301,12 @@ class Variable:
     def scatter_nd_sub(self, indices: Any, updates: Any, name: str | None = None) -> Tensor:
         return state_rows.scatter_nd_sub(self, indices, updates, name=name)
 
+    def __getitem__(self, key: Any) -> Tensor:
+        """A slice of the value, as of a tensor, with a method ``assign`` that changes this part of the variable."""
+        from graphflow.ops.state.slices import VariableSlice  # loaded by programs that take slices
+
+        return VariableSlice.of(self._variable, key, self._snapshot[key])
+
     # ------------------------------------------------------------------ what it is not
     def __iter__(self) -> Iterator[Tensor]:
         raise TypeError("'Variable' object is not iterable.")
@@ -309,7 +319,6 @@ class Variable:
 
         def __add__(self, other: Any) -> Tensor: ...
         def __neg__(self) -> Tensor: ...
-        def __getitem__(self, key: Any) -> Tensor: ...
 
         __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __add__
         __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __add__
@@ -319,7 +328,7 @@ class Variable:
 
 _OPERATORS = (
     "add", "radd", "sub", "rsub", "mul", "rmul", "div", "rdiv", "truediv", "rtruediv", "floordiv", "rfloordiv", "mod",
-    "rmod", "lt", "le", "gt", "ge", "and", "rand", "or", "ror", "xor", "rxor", "getitem", "pow", "rpow", "invert",
+    "rmod", "lt", "le", "gt", "ge", "and", "rand", "or", "ror", "xor", "rxor", "pow", "rpow", "invert",
     "neg", "abs", "matmul", "rmatmul",
 )  # fmt: skip
 

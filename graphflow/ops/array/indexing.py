@@ -107,6 +107,11 @@ def _trivial(item: Any) -> bool:
 
 def _strided(x: Tensor, items: list[Any], scope: str) -> Tensor:
     """The index as one strided slice: its bounds are known, perhaps in terms of sizes."""
+    return sliced(x, *slice_operands(items), scope)
+
+
+def slice_operands(items: list[Any]) -> tuple[Tensor, Tensor, Tensor, StridedSliceAttrs]:
+    """Begin, end and strides of a strided slice that means the index, and its masks."""
     begin: list[Any] = []
     end: list[Any] = []
     strides: list[Any] = []
@@ -129,7 +134,7 @@ def _strided(x: Tensor, items: list[Any], scope: str) -> Tensor:
         begin.append(b)
         end.append(e)
         strides.append(s)
-    return sliced(x, _vector(begin), _vector(end), _vector(strides), StridedSliceAttrs(**masks), scope)
+    return _vector(begin), _vector(end), _vector(strides), StridedSliceAttrs(**masks)
 
 
 def _vector(items: list[Any]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -222,13 +222,28 @@ UNIQUE_WITH_COUNTS = register(
 )
 
 
-def unique(x: Any, out_idx: Any = int32, name: str | None = None) -> tuple[Tensor, Tensor]:
+class Unique(NamedTuple):
+    """What `unique` gives."""
+
+    y: Tensor
+    idx: Tensor
+
+
+class UniqueWithCounts(NamedTuple):
+    """What `unique_with_counts` gives."""
+
+    y: Tensor
+    idx: Tensor
+    count: Tensor  # type: ignore[assignment]  # TensorFlow's name, which hides that of a method
+
+
+def unique(x: Any, out_idx: Any = int32, name: str | None = None) -> Unique:
     """(distinct elements in order of first appearance, index of each element among them)."""
     op = build_op(UNIQUE, (convert_to_tensor(x),), UniqueAttrs(as_dtype(out_idx)), name)
-    return op.outputs[0], op.outputs[1]
+    return Unique(*op.outputs)
 
 
-def unique_with_counts(x: Any, out_idx: Any = int32, name: str | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def unique_with_counts(x: Any, out_idx: Any = int32, name: str | None = None) -> UniqueWithCounts:
     """As `unique`, and how often each distinct element is there."""
     op = build_op(UNIQUE_WITH_COUNTS, (convert_to_tensor(x),), UniqueAttrs(as_dtype(out_idx)), name)
-    return op.outputs[0], op.outputs[1], op.outputs[2]
+    return UniqueWithCounts(*op.outputs)

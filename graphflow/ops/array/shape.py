@@ -71,17 +71,27 @@ RANK = register(
 
 def shape(input: Any, name: str | None = None, out_type: Any = int32) -> Tensor:
     """The sizes of `input`'s axes, an integer vector; also those known only at run time."""
-    return build(SHAPE, (convert_to_tensor(input),), OutTypeAttrs(as_dtype(out_type)), name)
+    return _sizes(SHAPE, convert_to_tensor(input), as_dtype(out_type).base_dtype, name)
 
 
 def size(input: Any, name: str | None = None, out_type: Any = int32) -> Tensor:
     """The number of elements of `input`."""
-    return build(SIZE, (convert_to_tensor(input),), OutTypeAttrs(as_dtype(out_type)), name)
+    return _sizes(SIZE, convert_to_tensor(input), as_dtype(out_type).base_dtype, name)
 
 
 def rank(input: Any, name: str | None = None) -> Tensor:
     """The number of axes of `input`."""
-    return build(RANK, (convert_to_tensor(input),), OutTypeAttrs(), name)
+    return _sizes(RANK, convert_to_tensor(input), int32, name)
+
+
+def _sizes(op: OpDef, x: Tensor, out_type: DType, name: str | None) -> Tensor:
+    """As in TensorFlow a constant where it is known now: a run that needs no more of x than that need not have it."""
+    known = {SHAPE: _shape_value, SIZE: _size_value, RANK: _rank_value}[op](None, (x.type,), ())
+    static = None if known is None else static_shape(known if isinstance(known, tuple) else (known,))
+    if static is None or max(static, default=0) > out_type.max:
+        return build(op, (x,), OutTypeAttrs(out_type), name)
+    with x.graph.as_default():
+        return constant(np.array(known, out_type.numpy_dtype), name=name or op.name)
 
 
 def shape_n(input: Sequence[Any], out_type: Any = int32, name: str | None = None) -> list[Tensor]:

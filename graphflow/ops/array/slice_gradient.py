@@ -17,7 +17,7 @@ from graphflow.ops.array.pad import PadAttrs
 from graphflow.ops.array.strided_slice import (
     AxisSlice,
     StridedSliceAttrs,
-    _bounds,
+    bounds_of,
     numpy_index,
     resolved_slices,
     strided_samples,
@@ -32,7 +32,7 @@ def _infer(
 
 def _slices(ctx: Any) -> list[AxisSlice | None]:
     """What the slice took; `ctx` is a LowerContext or ExpandContext of an op with inputs (shape, begin, end, strides, dy)."""
-    return resolved_slices(ctx.outputs[0].shape or (), ctx.attrs, _bounds(ctx.values, ctx.inputs))
+    return resolved_slices(ctx.outputs[0].shape or (), ctx.attrs, bounds_of(ctx.values, ctx.inputs))
 
 
 def _put_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:

@@ -116,7 +116,7 @@ def _one_axis(d: Dim, b: Dim | None, e: Dim | None, stride: int, open_begin: boo
     return AxisSlice(start, stride, maximum((span + (abs(stride) - 1)) // abs(stride), 0))
 
 
-def _bounds(values: Sequence[Dim | tuple[Dim | None, ...] | None], types: Sequence[TensorType]) -> list[list[Dim | None]]:
+def bounds_of(values: Sequence[Dim | tuple[Dim | None, ...] | None], types: Sequence[TensorType]) -> list[list[Dim | None]]:
     """begin, end and strides (inputs 1 to 3), entry by entry; unknown operands give unknown entries."""
     count = next(
         (len(v) for v in values[1:4] if isinstance(v, tuple)),
@@ -130,7 +130,7 @@ def _strided_infer(
 ) -> tuple[TensorType, ...]:
     if x.shape is None:
         return (TensorType(x.dtype, None),)
-    slices = resolved_slices(x.shape, attrs, _bounds([None, *(ctx.entries(k) for k in (1, 2, 3))], (x, b, e, s)))
+    slices = resolved_slices(x.shape, attrs, bounds_of([None, *(ctx.entries(k) for k in (1, 2, 3))], (x, b, e, s)))
     axis = 0
     for p in slices:
         if p is None:
@@ -146,7 +146,7 @@ def _strided_infer(
 def _strided_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
     at = []
     position = 0
-    for p in resolved_slices(ctx.inputs[0].shape or (), ctx.attrs, _bounds(ctx.values, ctx.inputs)):
+    for p in resolved_slices(ctx.inputs[0].shape or (), ctx.attrs, bounds_of(ctx.values, ctx.inputs)):
         if p is None:
             position += 1
             continue

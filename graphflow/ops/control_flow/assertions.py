@@ -1,4 +1,4 @@
-"""`tf.assert_*`: checks of values during a run, and of ranks and dtypes while the graph is built."""
+"""`tf.assert_*`: checks of values during a run; of dtypes, and of ranks as far as possible, while the graph is built."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 
 from graphflow.framework.build import convert_pair, convert_to_tensor, name_scope
 from graphflow.framework.dtypes import DType, as_dtype
-from graphflow.framework.errors import ArgumentError, DTypeError, InvalidArgumentError, ShapeError
+from graphflow.framework.errors import DTypeError, InvalidArgumentError, ShapeError
 from graphflow.framework.registry import TensorValue
 from graphflow.framework.tensor import Operation, Tensor
 from graphflow.ops.array.reshape import reshape
+from graphflow.ops.array.shape import rank as rank_of
+from graphflow.ops.array.shape import shape
 from graphflow.ops.control_flow.control import Assert, no_op, summarize
 from graphflow.ops.math import compare
 from graphflow.ops.math.binary import add, multiply, subtract
@@ -129,14 +131,16 @@ def assert_near(
 # ---------------------------------------------------------------------------------------------- ranks and dtypes
 
 
-def _check_rank(x: Any, rank: Any, message: str | None, name: str, holds: Callable[[int, int], bool], words: str) -> Operation:
-    # Ranks are known while the graph is built, or never: there is no check in the run to fall back on.
+def _check_rank(
+    x: Any, rank: Any, message: str | None, name: str, holds: Callable[[Any, Any], Any], words: str, summarize: int | None
+) -> Operation:
     t = convert_to_tensor(x, name="x")
-    wanted = constant_value(rank) if isinstance(rank, Tensor) else rank
-    if wanted is None:
-        raise ArgumentError(f"{name}: the rank must be known while the graph is built")
-    if t._shape is None:
-        raise ArgumentError(f"{name}: the rank of {t.name} is unknown; call set_shape on it")
+    wanted = convert_to_tensor(rank).static_value() if isinstance(rank, Tensor) else rank
+    if t._shape is None or not isinstance(wanted, (int, np.integer)):
+        with name_scope(name, values=[t]) as scope:
+            text = f"Tensor {t.name} must have rank {words}"
+            data = [message or "", text, convert_to_tensor(rank), "Received shape: ", shape(t)]
+            return Assert(holds(rank_of(t), convert_to_tensor(rank)), data, summarize=summarize, name=scope)
     if not holds(len(t._shape), int(wanted)):
         prefix = f"{message}. " if message else ""
         raise ShapeError(
@@ -144,6 +148,10 @@ def _check_rank(x: Any, rank: Any, message: str | None, name: str, holds: Callab
         )
     # TensorFlow's name for the op of an assertion that was decided while building.
     return no_op(f"{name}/static_checks_determined_all_ok")
+
+
+def _equal(a: Any, b: Any) -> Any:
+    return compare.equal(a, b) if isinstance(a, Tensor) else a == b
 
 
 def assert_rank(
@@ -154,8 +162,8 @@ def assert_rank(
     message: str | None = None,
     name: str | None = None,
 ) -> Operation:
-    """Checks, while the graph is built, that x has rank `rank`. ValueError if not."""
-    return _check_rank(x, rank, message, name or "assert_rank", lambda a, b: a == b, "")
+    """Checks that x has rank `rank`. ValueError if not; InvalidArgumentError where only a run knows the ranks."""
+    return _check_rank(x, rank, message, name or "assert_rank", _equal, "", summarize)
 
 
 def assert_rank_at_least(
@@ -166,8 +174,8 @@ def assert_rank_at_least(
     message: str | None = None,
     name: str | None = None,
 ) -> Operation:
-    """Checks, while the graph is built, that x has at least rank `rank`. ValueError if not."""
-    return _check_rank(x, rank, message, name or "assert_rank_at_least", lambda a, b: a >= b, "at least ")
+    """Checks that x has at least rank `rank`; else as `assert_rank`."""
+    return _check_rank(x, rank, message, name or "assert_rank_at_least", lambda a, b: a >= b, "at least ", summarize)
 
 
 def assert_scalar(tensor: Any, name: str | None = None, message: str | None = None) -> Tensor:

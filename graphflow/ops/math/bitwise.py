@@ -7,14 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.framework.dtypes import INTEGERS
-from graphflow.framework.kinds import NO_ALGEBRA, Algebra, Elementwise
-from graphflow.framework.registry import OpDef, Sample, not_differentiable, register
+from graphflow.framework.dtypes import INTEGERS, float32, int32, int64, uint8, uint16, uint32, uint64
+from graphflow.framework.errors import DTypeError, ShapeError
+from graphflow.framework.kinds import NO_ALGEBRA, Algebra, Composite, Elementwise, TensorType
+from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.framework.scalar_builder import ScalarBuilder
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.elementwise import quiet
 from graphflow.ops._define.operands import build_binary, build_unary
-from graphflow.ops._define.types import binary_infer, unary_infer
+from graphflow.ops._define.types import binary_infer, brackets, unary_infer
+from graphflow.ops.array.axis import PositionAttrs
+from graphflow.ops.math.cast import BitcastAttrs, CastAttrs
+from graphflow.ops.math.reduce import ReduceAttrs
 
 _NONE = not_differentiable("it takes integers")
 _TYPES = (np.int32, np.int8, np.int64, np.uint8, np.uint32)
@@ -144,3 +148,66 @@ def left_shift(x: Any, y: Any, name: str | None = None) -> Tensor:
 def right_shift(x: Any, y: Any, name: str | None = None) -> Tensor:
     """x >> y of integer tensors (arithmetic for signed ones); the count is clamped to [0, bits - 1]."""
     return build_binary(RIGHT_SHIFT, x, y, name)
+
+
+# ---------------------------------------------------------------------------------------------- bits in other parts
+
+_UNSIGNED = {d.size: d for d in (uint8, uint16, uint32, uint64)}
+
+
+def _parts_infer(ctx: InferContext, attrs: BitcastAttrs, x: TensorType) -> tuple[TensorType, ...]:
+    if x.dtype.kind not in "fiu" or attrs.dtype.kind not in "fiu":
+        raise DTypeError(f"Bitcast: Cannot bitcast from {x.dtype.name} to {attrs.dtype.name}: only between numbers.")
+    if x.shape is None:
+        return (TensorType(attrs.dtype, None),)
+    if x.dtype.size > attrs.dtype.size:
+        return (TensorType(attrs.dtype, (*x.shape, x.dtype.size // attrs.dtype.size)),)
+    ratio = attrs.dtype.size // x.dtype.size
+    message = f"Bitcast: Cannot bitcast from {x.dtype.name} to {attrs.dtype.name}: {brackets(x.shape)} must end in {ratio}"
+    if not x.shape:
+        raise ShapeError(message)
+    ctx.unify(x.shape[-1], ratio, message)
+    return (TensorType(attrs.dtype, x.shape[:-1]),)
+
+
+def _parts_expand(p: Any, x: Any) -> Any:
+    source, target = p.inputs[0].dtype, p.outputs[0].dtype
+    small, large = sorted((_UNSIGNED[source.size], _UNSIGNED[target.size]), key=lambda d: d.size)
+    ratio = large.size // small.size
+    whole = p.inputs[0].shape if source.size > target.size else p.outputs[0].shape
+    # The low bits come first, as in the memory of all machines that we know.
+    attrs = PositionAttrs((*whole, ratio), len(whole), large)
+    shift = p.op("Mul", p.op("AxisPosition", attrs=attrs), p.const(8 * small.size, large))
+    if source.size > target.size:
+        bits = p.reshape(p.op("Bitcast", x, attrs=BitcastAttrs(large)), (*whole, 1))
+        parts = p.op("Cast", p.op("RightShift", bits, shift), attrs=CastAttrs(small))
+        return p.op("Bitcast", parts, attrs=BitcastAttrs(target))
+    bits = p.op("Cast", p.op("Bitcast", x, attrs=BitcastAttrs(small)), attrs=CastAttrs(large))
+    total = p.op("Sum", p.op("LeftShift", bits, shift), attrs=ReduceAttrs((len(whole),)))
+    return p.op("Bitcast", total, attrs=BitcastAttrs(target))
+
+
+def _parts_reference(attrs: BitcastAttrs, x: Any) -> Any:
+    target = attrs.dtype.numpy_dtype
+    larger = target.itemsize > x.dtype.itemsize
+    shape = x.shape[:-1] if larger else (*x.shape, x.dtype.itemsize // target.itemsize)
+    return np.frombuffer(np.ascontiguousarray(x).tobytes(), target).reshape(shape)
+
+
+BITCAST_PARTS = register(
+    OpDef(
+        "BitcastParts",
+        Composite(_parts_expand),
+        _parts_infer,
+        _parts_reference,
+        lambda: [
+            Sample((np.array([[0.0, -2.5, np.inf]], np.float32),), BitcastAttrs(uint8), gradient=False),
+            Sample((np.array(-1.5, np.float64),), BitcastAttrs(int32), gradient=False),
+            Sample((np.array([[1, 2], [3, 2**16 - 1]], np.uint16),), BitcastAttrs(float32), gradient=False),
+            Sample((np.array([1, 2, 3, 4, 5, 6, 7, 248], np.uint8),), BitcastAttrs(int64), gradient=False),
+        ],
+        grad=not_differentiable("it reads bits, not numbers"),
+        attrs=BitcastAttrs,
+        doc="The same bits read as an element type of another size: along a new last axis, or from the elements of the last.",
+    )
+)

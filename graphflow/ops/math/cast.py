@@ -27,7 +27,7 @@ from graphflow.framework.errors import DTypeError
 from graphflow.framework.indexed_slices import IndexedSlices
 from graphflow.framework.kinds import Elementwise, ShapeValue, TensorType
 from graphflow.framework.records import record
-from graphflow.framework.registry import InferContext, OpDef, Sample, register, undefined_gradient
+from graphflow.framework.registry import InferContext, OpDef, Sample, lookup, register, undefined_gradient
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.operands import build_unary
 
@@ -177,5 +177,15 @@ BITCAST = register(
 
 
 def bitcast(input: Any, type: Any, name: str | None = None) -> Tensor:
-    """The bits of `input` read as `type`, an element type of the same size."""
-    return build_unary(BITCAST, input, name, "input", BitcastAttrs(as_dtype(type).base_dtype))
+    """The bits of `input` read as `type`.
+
+    A type of half the size gives a last axis of 2 elements, and so on; one of twice the size needs such an axis.
+
+    Raises:
+        DTypeError: not between numbers.
+        ShapeError: the elements of the last axis do not make up one of `type`.
+    """
+    target = as_dtype(type).base_dtype
+    x = input if is_tensor_like(input) else convert_to_tensor(input, name="input")
+    same = convert_to_tensor(x).base_dtype.size == target.size
+    return build_unary(BITCAST if same else lookup("BitcastParts"), x, name or BITCAST.name, "input", BitcastAttrs(target))

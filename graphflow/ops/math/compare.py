@@ -144,24 +144,29 @@ LOGICAL_NOT = register(
 )
 
 
+def _truths(x: Any) -> Any:
+    """x, but no truths for an empty list, which has no element type of its own."""
+    return np.zeros(np.shape(x), np.bool_) if isinstance(x, (list, tuple)) and not len(x) else x
+
+
 def logical_and(x: Any, y: Any, name: str | None = None) -> Tensor:
     """x and y, of bool tensors; shapes broadcast."""
-    return build_binary(LOGICAL_AND, x, y, name)
+    return build_binary(LOGICAL_AND, _truths(x), _truths(y), name)
 
 
 def logical_or(x: Any, y: Any, name: str | None = None) -> Tensor:
     """x or y, of bool tensors; shapes broadcast."""
-    return build_binary(LOGICAL_OR, x, y, name)
+    return build_binary(LOGICAL_OR, _truths(x), _truths(y), name)
 
 
 def logical_not(x: Any, name: str | None = None) -> Tensor:
     """not x, of a bool tensor."""
-    return build_unary(LOGICAL_NOT, x, name)
+    return build_unary(LOGICAL_NOT, _truths(x), name)
 
 
 def logical_xor(x: Any, y: Any, name: str | None = "LogicalXor") -> Tensor:
     """Either x or y but not both, of bool tensors; shapes broadcast."""
-    x, y, scope = convert_operands((x, y), name or "LogicalXor", ("x", "y"))
+    x, y, scope = convert_operands((_truths(x), _truths(y)), name or "LogicalXor", ("x", "y"))
     for arg, t in (("x", x), ("y", y)):
         if t.base_dtype is not bool_:
             raise DTypeError(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import build, convert_pair, name_scope
-from graphflow.framework.dtypes import FLOATS, as_dtype, int32, int64
+from graphflow.framework.dtypes import FLOATS, as_dtype, bfloat16, float32, int32, int64
 from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
 from graphflow.framework.graph import check_same_dtype
 from graphflow.framework.kinds import Contraction, TensorType
@@ -17,6 +17,7 @@ from graphflow.framework.shapes import Dim, Shape, format_shape, fresh_dim
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.types import brackets
 from graphflow.ops.array.reshape import expand_dims, squeeze
+from graphflow.ops.math.cast import cast
 
 
 @record(frozen=True, slots=True)
@@ -152,7 +153,7 @@ def matmul(
     """The matrix product of the last two axes: [..., m, k] x [..., k, n] -> [..., m, n].
 
     Args:
-        a, b: tensors of one dtype and of rank 2 or more; batch axes broadcast.
+        a, b: tensors of one dtype (or of bfloat16 and float32) and of rank 2 or more; batch axes broadcast.
         transpose_a, transpose_b: swap the last two axes of that operand first (no copy is made).
         adjoint_a, adjoint_b: the same, for real dtypes.
         a_is_sparse, b_is_sparse: accepted; zeros get no special treatment.
@@ -165,6 +166,8 @@ def matmul(
         if both:
             raise ArgumentError(f"Only one of transpose_{side} and adjoint_{side} can be True.")
     x, y = convert_pair(a, b)
+    if {x.base_dtype, y.base_dtype} == {bfloat16, float32}:  # the one mixture that TensorFlow multiplies
+        x, y = cast(x, float32), cast(y, float32)
     check_same_dtype("MatMul", a=x, b=y)
     # There are no complex dtypes, so the adjoint is the transpose.
     attrs = MatMulAttrs(bool(transpose_a or adjoint_a), bool(transpose_b or adjoint_b))

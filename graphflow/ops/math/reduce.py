@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from graphflow.framework.build import build, convert_to_tensor
+from graphflow.framework.build import build, convert_to_tensor, is_tensor_like
 from graphflow.framework.deferred import Arguments, deferrable
 from graphflow.framework.dtypes import NUMERIC, DType, as_dtype, bool_, int64
 from graphflow.framework.kinds import Reduction, ShapeValue, TensorType
@@ -52,7 +52,9 @@ def _infer(kinds: str) -> Callable[..., tuple[TensorType, ...]]:
 
 def reduce_with(op: OpDef, input_tensor: Any, axis: Any, keepdims: bool, name: str | None) -> Tensor:
     """Adds the reduction `op` over `axis` of a value."""
-    return _reduced(op, convert_to_tensor(input_tensor, name="input_tensor"), axis, keepdims, name)
+    # An empty list has no dtype of its own; logical reductions know theirs.
+    dtype = bool_ if op.dtypes == (bool_,) and not is_tensor_like(input_tensor) else None
+    return _reduced(op, convert_to_tensor(input_tensor, dtype, name="input_tensor"), axis, keepdims, name)
 
 
 def _reduced_types(a: Arguments) -> list[TensorType]:

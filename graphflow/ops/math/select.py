@@ -24,8 +24,6 @@ def _branches(ctx: InferContext, condition: TensorType, x: TensorType, y: Tensor
         raise refuse(ctx, "condition", condition.dtype, "b")
     if x.dtype is not y.dtype:
         raise mismatch(ctx, ("t", "e"), x, y)
-    if x.dtype is string:
-        raise refuse(ctx, "t", x.dtype, "fiub")
     return x.dtype
 
 

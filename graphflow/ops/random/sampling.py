@@ -263,7 +263,8 @@ def _shape_tensor(shape: Any) -> Tensor:
             dims = list(static_ints(dims, "shape"))
             if any(d < 0 for d in dims):
                 raise ShapeError(f"Dimension {min(dims)} must be >= 0 in shape {dims}")
-            return convert_to_tensor(np.asarray(dims, np.int32), name="shape")
+            wide = any(d >= 2**31 for d in dims)
+            return convert_to_tensor(np.asarray(dims, np.int64 if wide else np.int32), name="shape")
         shape = dims
     return convert_to_tensor(shape, name="shape")
 
