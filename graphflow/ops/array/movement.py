@@ -283,7 +283,10 @@ class RollAttrs:
 def _roll_pieces(ix: Any, ctx: LowerContext, index: tuple[Any, ...]) -> list[Piece]:
     axis = ctx.attrs.axis
     d = (ctx.inputs[0].shape or ())[axis]
-    first = mod(ctx.attrs.shift, maximum(d, 1))  # where what was first goes; whole turns change nothing
+    # Where what was first goes; whole turns change nothing.
+    first = mod(abs(ctx.attrs.shift), maximum(d, 1))
+    if ctx.attrs.shift < 0:
+        first = mod(d - first, maximum(d, 1))
 
     def moved(by: Dim) -> tuple[Any, ...]:
         return tuple(ix.add(i, by) if k == axis else i for k, i in enumerate(index))
