@@ -70,7 +70,7 @@ def generated_text(build: Build, dump: Path) -> str:
     sections = [
         ("plan", plan_lines(plan)),
         ("entry", numbered(plan, plan.entry_text).splitlines()),
-        ("entry of several threads", [digest(numbered(plan, threaded_entry_text(plan.steps, plan.symbols)))]),
+        ("entry of several threads", [digest(numbered(plan, threaded_entry_text(plan.steps, plan.factors)))]),
     ]
     for i, (name, text) in enumerate(plan.kernels.items()):
         sections.append((f"kernel {i}", [name, *loops[name].splitlines(), "", *llvm_lines(numbered(plan, text))]))

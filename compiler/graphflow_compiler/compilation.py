@@ -11,13 +11,13 @@ from functools import partial
 
 from graphflow.framework.dtypes import string
 from graphflow.framework.graph import Graph
-from graphflow.framework.kinds import Host, TensorType
+from graphflow.framework.kinds import Host
 from graphflow.framework.records import record
 from graphflow_compiler import frontend
 from graphflow_compiler.codegen.llvm.llvm_text import Target, host_target
 from graphflow_compiler.frontend import DependsOnData as DependsOnData
 from graphflow_compiler.frontend import Signature
-from graphflow_compiler.ir.program import VARIABLE_STATE, Node, Program, unknown_sizes
+from graphflow_compiler.ir.program import VARIABLE_STATE, Node, Program, sizes_of, unknown_sizes
 from graphflow_compiler.ir.program import CannotCompile as CannotCompile
 from graphflow_compiler.planning import plan_cache
 from graphflow_compiler.planning.plan import Plan
@@ -108,8 +108,11 @@ def _check_supported(program: Program) -> None:
         raise CannotCompile("; ".join(f"{why}: {_listed(names)}" for why, names in reasons.items()))
     unknown = unknown_sizes(program)
     if unknown:
-        first = next(n for n in program.nodes if any(_mentions(t, unknown) for t in n.types))
-        raise DependsOnData(f"the shape of {_named(first)} depends on data")
+        first = next((_named(n) for n in program.nodes if any(d.names() & unknown for d in sizes_of(n))), None)
+        if first is None:
+            mentioned = (c for c in program.constraints for d in (c.a, c.b) if not isinstance(d, int) and d.names() & unknown)
+            first = next(c.op for c in mentioned)
+        raise DependsOnData(f"the shape of {first} depends on data")
     for n in program.nodes:
         # Kernels are written for the values of these: where a slice begins, for example.
         if any(i < len(n.inputs) and n.inputs[i] is not None for i in n.op.shape_operands):
@@ -123,7 +126,3 @@ def _named(n: Node) -> str:
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
-
-
-def _mentions(t: TensorType, names: set[str]) -> bool:
-    return any(not isinstance(d, int) and d.names() & names for d in t.shape or ())

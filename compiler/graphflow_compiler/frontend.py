@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from graphflow.framework.deferred import NotKnownYet, expansion
-from graphflow.framework.dtypes import bool_
+from graphflow.framework.dtypes import DType, bool_, int64
 from graphflow.framework.errors import BuildError, InvalidArgumentError, UninitializedVariableError
 from graphflow.framework.folding import PURE
 from graphflow.framework.graph import Operation, Tensor
@@ -17,6 +17,7 @@ from graphflow.framework.kinds import (
     Host,
     NoOp,
     Random,
+    ShapeOf,
     Source,
     StateUpdate,
     TensorType,
@@ -25,7 +26,7 @@ from graphflow.framework.kinds import (
 )
 from graphflow.framework.records import record
 from graphflow.framework.registry import TensorValue
-from graphflow.framework.shapes import Dim, DimPolicy, Shape, SymDim, size, substitute
+from graphflow.framework.shapes import Dim, DimPolicy, Shape, SymDim, never_negative, size, substitute
 from graphflow_compiler.ir.program import (
     FEED,
     IS_INITIALIZED,
@@ -110,6 +111,18 @@ class ProgramPolicy(DimPolicy):
         # Of two sizes that must be equal the known one is the better name: code is made for it.
         return a if isinstance(a, int) else b if isinstance(b, int) else a
 
+    def at_least(self, a: Dim, least: Dim, message: Callable[[], str]) -> None:
+        super().at_least(a, least, message)
+        difference = a - least
+        if not isinstance(difference, int) and not never_negative(difference):
+            self.constraints.append(Constraint(a, least, message(), self.current_op, ">="))
+
+    def fits(self, a: SymDim, dtype: DType, message: Callable[[], str]) -> None:
+        if dtype is int64 and a.is_size():
+            return
+        self.at_least(int(dtype.max), a, message)
+        self.at_least(a, int(dtype.min), message)
+
     def broadcast(self, a: Dim, b: Dim, message: object) -> Dim:
         if a == b or b == 1:
             return a
@@ -175,6 +188,18 @@ def random_operations(needed: Iterable[Operation]) -> tuple[str, ...]:
     return tuple([op.name for op in needed if isinstance(op.op_def.kind, Random)])
 
 
+def size_expressions(operations: Iterable[Operation], feeds: Iterable[Tensor]) -> frozenset[Operation]:
+    """The operations, given in creation order, that compute integers from sizes and constants alone, as sizes are computed."""
+    fed = set(feeds)
+    known: dict[Operation, bool] = {}  # whether a size is in it
+    for op in operations:
+        if isinstance(op.op_def.kind, ShapeOf):
+            known[op] = True
+        elif op.op_def.shape_value is not None and all(t.op in known and t not in fed for t in op.inputs):
+            known[op] = any(known[t.op] for t in op.inputs)
+    return frozenset([op for op, is_size in known.items() if is_size])
+
+
 def is_alias_of_variable(op: Operation) -> bool:
     """An Identity of a variable (``W/read``): it stands for whatever value the variable has where it is used.
 
@@ -232,6 +257,7 @@ class _Build:
         self.updated: dict[str, None] = {}
         self.assigned: dict[Tensor, Operation] = {}  # what assignments yield -> the variable behind it
         self.effects: list[Node] = []
+        self.sizes: frozenset[Operation] = frozenset()
 
     def run(self) -> Program:
         feeds: list[Node] = []
@@ -252,7 +278,9 @@ class _Build:
             feeds.append(node)
             value = self.signature.feed_values[i] if self.signature.feed_values else None
             self.values[t] = node.out() if value is None else self.builder.constant(value.array, (t.op.name,))
-        for op in needed_operations(self.signature.fetches, self.signature.feeds):
+        operations = needed_operations(self.signature.fetches, self.signature.feeds)
+        self.sizes = size_expressions(operations, self.signature.feeds)
+        for op in operations:
             self.add(op)
         outputs = [self.fetch(f) for f in self.signature.fetches if isinstance(f, Tensor)]
         updates = tuple((name, self.state[name]) for name in self.updated)
@@ -340,12 +368,12 @@ class _Build:
             inputs.append(self.builder.random_count(op.name))
         try:
             node = self.builder.add(op.op_def, op.attrs, inputs, None, origin)
+            if any(t.shape is None for t in node.types):
+                raise DependsOnData(f"the rank of {node.op.name} ({user.name}) depends on data")
+            sizes = [resolve_shape_value(self.builder, node, i, op in self.sizes) for i in range(len(op.outputs))]
         except BuildError as e:
             raise _refused(user, e) from None
-        if any(t.shape is None for t in node.types):
-            raise DependsOnData(f"the rank of {node.op.name} ({user.name}) depends on data")
-        for i, t in enumerate(op.outputs):
-            resolved = resolve_shape_value(self.builder, node, i)
+        for i, (t, resolved) in enumerate(zip(op.outputs, sizes, strict=True)):
             self.values.setdefault(t, node.out(i) if resolved is None else resolved)
             if resolved is not None and len(op.outputs) == 1:
                 return

@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 from graphflow.framework.errors import ShapeError
 
 #: An indivisible factor of a monomial: a size's name, or ("//" | "%" | "max" | "min", left, right).
-Atom: TypeAlias = "str | tuple[str, Dim, Dim]"
-Monomial: TypeAlias = "tuple[Atom, ...]"
+Factor: TypeAlias = "str | tuple[str, Dim, Dim]"
+Monomial: TypeAlias = "tuple[Factor, ...]"
 
 
 # ---------------------------------------------------------------------------------------------- what arithmetic may cost
@@ -92,7 +92,7 @@ def _is_unwieldy(d: Dim) -> bool:
 class SymDim:
     """An immutable polynomial with integer coefficients over named sizes. Arithmetic with ints and other SymDims."""
 
-    __slots__ = ("_extent", "_hash", "_text", "terms")
+    __slots__ = ("_extent", "_has_value", "_hash", "_is_natural", "_text", "terms")
 
     def __init__(self, terms: tuple[tuple[Monomial, int], ...]) -> None:
         self.terms = terms  # sorted by the text of the monomial, no zero coefficients
@@ -100,6 +100,8 @@ class SymDim:
         # Kept once they are asked for: whatever a size is nested in asks again and again.
         self._text = ""
         self._extent: tuple[int, int] | None = None
+        self._is_natural: bool | None = None
+        self._has_value: bool | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SymDim, (self.terms,)  # without the hash: Python hashes text differently in each process
@@ -131,11 +133,11 @@ class SymDim:
             # Scaling keeps the terms sorted and not zero, so the normal form need not be built again.
             return self if other == 1 else SymDim(tuple([(m, c * other) for m, c in self.terms]))
         if len(self.terms) * len(_terms_of(other)) > _MOST_PRODUCTS:
-            return fresh_dim()
+            return _given_up()
         if _allowances:
             _charge(_weight(self) * len(_terms_of(other)) + _weight(other) * len(self.terms))
         return _from_terms(
-            (tuple(sorted((*m1, *m2), key=_atom_text)), c1 * c2) for m1, c1 in self.terms for m2, c2 in _terms_of(other)
+            (tuple(sorted((*m1, *m2), key=factor_text)), c1 * c2) for m1, c1 in self.terms for m2, c2 in _terms_of(other)
         )
 
     __rmul__ = __mul__
@@ -167,7 +169,7 @@ class SymDim:
     def _written(self) -> str:
         parts = []
         for monomial, c in self.terms:
-            factors = "*".join(_atom_text(a) for a in monomial)
+            factors = "*".join(factor_text(a) for a in monomial)
             parts.append(str(c) if not factors else factors if c == 1 else f"{c}*{factors}")
         return "+".join(parts).replace("+-", "-")
 
@@ -200,7 +202,7 @@ Dim: TypeAlias = "int | SymDim"
 Shape: TypeAlias = "tuple[Dim, ...]"
 
 
-def _atom_text(a: Atom) -> str:
+def factor_text(a: Factor) -> str:
     if isinstance(a, str):
         return a
     op, x, y = a
@@ -223,7 +225,7 @@ def _from_terms(terms: Iterable[tuple[Monomial, int]]) -> Dim:
     # Only the constant term is left: a known size, which is always an int.
     if len(kept) == 1 and not kept[0][0]:
         return kept[0][1]
-    return SymDim(tuple(sorted(kept, key=lambda t: tuple(map(_atom_text, t[0])))))
+    return SymDim(tuple(sorted(kept, key=lambda t: tuple(map(factor_text, t[0])))))
 
 
 def size(name: str) -> SymDim:
@@ -250,19 +252,40 @@ def is_open(d: Dim) -> bool:
     return isinstance(d, SymDim) and any(name.startswith("!") for name in d.names())
 
 
-def _atom_dim(op: str, a: Dim, b: Dim) -> SymDim:
+def _given_up() -> SymDim:
+    """As `fresh_dim`, for the result of arithmetic that was given up. It may be negative: its name begins with ``?~``."""
+    return size(f"?~{next(_fresh)}")
+
+
+def factor(a: Factor) -> SymDim:
+    """A factor as a size."""
+    return SymDim((((a,), 1),))
+
+
+def _factor_dim(op: str, a: Dim, b: Dim) -> SymDim:
     if _is_unwieldy(a) or _is_unwieldy(b):
-        return fresh_dim()
-    return SymDim(((((op, a, b),), 1),))
+        return _given_up()
+    return factor((op, a, b))
+
+
+def divided(op: str, a: Dim, b: Dim) -> Dim:
+    """``a // b`` or ``a % b`` of numbers of which nobody knows whether b is 0: `evaluate` raises ZeroDivisionError then.
+
+    `settled` simplifies it once that is known.
+    """
+    if b == 0:
+        return _factor_dim(op, a, b)
+    if isinstance(b, int) or is_positive(b):
+        return floordiv(a, b) if op == "//" else mod(a, b)
+    return _factor_dim(op, a, b)
 
 
 def floordiv(a: Dim, b: Dim) -> Dim:
-    """a // b, exact division recognised: ``(4*n) // 4`` is n and ``(4*n) // n`` is 4."""
+    """a // b, exact division recognised: ``(4*n) // 4`` is n and ``(4*n) // n`` is 4. The caller knows that b is not 0."""
     if isinstance(a, int) and isinstance(b, int):
         return a // b
     if b == 1:
         return a
-    # n // n is 1 although n may be 0: 0 // 0 has no value that could be kept.
     if a == b:
         return 1
     divisor = _terms_of(b)
@@ -284,33 +307,58 @@ def floordiv(a: Dim, b: Dim) -> Dim:
             break
         else:
             return _from_terms(quotient)
-    return _atom_dim("//", a, b)
+    return _factor_dim("//", a, b)
 
 
 def mod(a: Dim, b: Dim) -> Dim:
+    """a % b, with the sign of b. The caller knows that b is not 0."""
     if isinstance(a, int) and isinstance(b, int):
         return a % b
     # After an exact division a - q * b cancels to a polynomial. Any other remainder stays an indivisible factor.
     q = floordiv(a, b)
     if isinstance(q, int) or not any(isinstance(f, tuple) for m, _ in q.terms for f in m):
         return a - q * b
-    return _atom_dim("%", a, b)
+    return _factor_dim("%", a, b)
 
 
 def never_negative(d: Dim) -> bool:
-    """Whether d is at least 0 whatever its sizes are (sizes are never negative, other numbers may be)."""
+    """Whether d is at least 0 whatever its sizes are, and has a value (sizes are never negative, other numbers may be)."""
     if isinstance(d, int):
         return d >= 0
-    return all(c > 0 and all(_atom_never_negative(a) for a in monomial) for monomial, c in d.terms)
+    if d._is_natural is None:
+        d._is_natural = all(c > 0 and all(_is_factor_natural(a) for a in monomial) for monomial, c in d.terms)
+    return d._is_natural
 
 
-def _atom_never_negative(a: Atom) -> bool:
+def is_positive(d: Dim) -> bool:
+    """Whether d is at least 1 whatever its sizes are."""
+    return never_negative(d - 1)
+
+
+def _is_factor_natural(a: Factor) -> bool:
     if isinstance(a, str):
-        return not a.startswith("!")
+        return not a.startswith(("!", "?~"))
     op, x, y = a
     if op == "max":
-        return never_negative(x) or never_negative(y)
-    return never_negative(x) and never_negative(y)
+        return (never_negative(x) and has_value(y)) or (never_negative(y) and has_value(x))
+    if op == "min":
+        return never_negative(x) and never_negative(y)
+    # A divisor that may be 0 leaves no value at all.
+    return is_positive(y) and (never_negative(x) if op == "//" else has_value(x))
+
+
+def has_value(d: Dim) -> bool:
+    """Whether no division in it can be by 0, whatever its sizes are."""
+    if isinstance(d, int):
+        return True
+    if d._has_value is None:
+        inner = [a for monomial, _ in d.terms for a in monomial if not isinstance(a, str)]
+        d._has_value = all(has_value(x) and has_value(y) and (op in ("max", "min") or is_never_0(y)) for op, x, y in inner)
+    return d._has_value
+
+
+def is_never_0(d: Dim) -> bool:
+    return d != 0 if isinstance(d, int) else is_positive(d) or is_positive(d * -1)
 
 
 def maximum(a: Dim, b: Dim) -> Dim:
@@ -321,7 +369,7 @@ def maximum(a: Dim, b: Dim) -> Dim:
         return a if difference >= 0 else b
     if never_negative(difference):
         return a
-    return b if never_negative(b - a) else _atom_dim("max", a, b)
+    return b if never_negative(b - a) else _factor_dim("max", a, b)
 
 
 def minimum(a: Dim, b: Dim) -> Dim:
@@ -330,11 +378,11 @@ def minimum(a: Dim, b: Dim) -> Dim:
         return a if difference <= 0 else b
     if never_negative(difference):
         return b
-    return a if never_negative(b - a) else _atom_dim("min", a, b)
+    return a if never_negative(b - a) else _factor_dim("min", a, b)
 
 
 def evaluate(d: Dim, sizes: Mapping[str, int]) -> int:
-    """The value of `d` once its sizes are known. Raises KeyError for a size that `sizes` lacks."""
+    """The value of `d` once its sizes are known. Raises KeyError for a size that `sizes` lacks, and ZeroDivisionError."""
     if isinstance(d, int):
         return d
     total = 0
@@ -351,19 +399,31 @@ def evaluate(d: Dim, sizes: Mapping[str, int]) -> int:
 
 def substitute(d: Dim, sizes: Mapping[str, Dim]) -> Dim:
     """`d` with some of its sizes replaced."""
-    if isinstance(d, int) or not (d.names() & sizes.keys()):
+    return d if isinstance(d, int) or not (d.names() & sizes.keys()) else _rebuilt(d, sizes)
+
+
+def settled(d: Dim) -> Dim:
+    """`d` simplified where it was left as it was for fear of a division by 0 (`divided`): now none can be."""
+    if isinstance(d, int) or all(isinstance(a, str) for monomial, _ in d.terms for a in monomial):
         return d
-    # Built up anew by the arithmetic above, so that the result is in normal form again.
+    return _rebuilt(d, {})
+
+
+def _rebuilt(d: Dim, sizes: Mapping[str, Dim]) -> Dim:
+    """Built up anew by the arithmetic above, so that the result is in normal form again."""
+    if isinstance(d, int):
+        return d
     total: Dim = 0
     for monomial, c in d.terms:
         term: Dim = c
         for a in monomial:
             if isinstance(a, str):
                 term = term * sizes.get(a, size(a))
+            elif (y := _rebuilt(a[2], sizes)) == 0 and a[0] in ("//", "%"):
+                term = term * _factor_dim(a[0], _rebuilt(a[1], sizes), y)
             else:
-                x, y = substitute(a[1], sizes), substitute(a[2], sizes)
                 rule = {"//": floordiv, "%": mod, "max": maximum, "min": minimum}[a[0]]
-                term = term * rule(x, y)
+                term = term * rule(_rebuilt(a[1], sizes), y)
         total = total + term
     return total
 

@@ -19,7 +19,7 @@ from graphflow.framework.errors import (
     WrongGraphError,
 )
 from graphflow.framework.folding import MOST_ENTRIES, folded_value
-from graphflow.framework.kinds import ShapeValue, TensorType
+from graphflow.framework.kinds import ShapeValue, TensorType, overflows
 from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, lookup
 from graphflow.framework.shapes import GRAPH_POLICY, fresh_number, is_open
 from graphflow.framework.tensor import Operation, Tensor
@@ -437,6 +437,8 @@ def _shape_value(
         values = tuple([_open(t) if v is None else v for v, t in zip(values, types, strict=True)])
     found = op.shape_value(attrs, types, values)
     value = found[index] if isinstance(found, list) else found
+    if value is not None and overflows(value, out.dtype):
+        return None  # what becomes of it is left to the run
     if isinstance(value, tuple):
         # Following the values of data would be work for nothing.
         return None if len(value) > MOST_ENTRIES or (vector and value and all(map(is_open, value))) else value

@@ -36,6 +36,18 @@ class TensorType:
 ShapeValue: TypeAlias = "Dim | tuple[Dim, ...]"
 
 
+def dims_of(value: ShapeValue) -> tuple[Dim, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def overflows(value: ShapeValue, dtype: DType) -> bool:
+    """Whether a number in it is known not to fit into the integer type."""
+    low, high = (0, 1 << 8 * dtype.size) if dtype.is_unsigned else (-1 << 8 * dtype.size - 1, 1 << 8 * dtype.size - 1)
+    if isinstance(value, int):
+        return not low <= value < high
+    return any(isinstance(d, int) and not low <= d < high for d in dims_of(value))
+
+
 @record(frozen=True, slots=True)
 class LowerContext:
     """What a payload may look at: attributes, types, and the values of shape operands (None elsewhere)."""

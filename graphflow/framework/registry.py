@@ -116,6 +116,12 @@ class InferContext:
         # The text is a function: it names shapes, and is written only if the sizes conflict.
         return self.policy.unify(a, b, message if callable(message) else lambda: message)
 
+    def at_least(self, a: Dim, least: Dim, message: str | Callable[[], str]) -> None:
+        self.policy.at_least(a, least, message if callable(message) else lambda: message)
+
+    def not_0(self, a: Dim, message: str | Callable[[], str]) -> None:
+        self.policy.not_0(a, message if callable(message) else lambda: message)
+
     def broadcast(self, a: Shape, b: Shape) -> Shape:
         return self.policy.broadcast_shapes(a, b, self.op_name)
 

@@ -13,18 +13,22 @@ from typing import Any
 from graphflow.framework.dims import Dim as Dim
 from graphflow.framework.dims import Shape as Shape
 from graphflow.framework.dims import SymDim as SymDim
+from graphflow.framework.dims import divided as divided
 from graphflow.framework.dims import evaluate as evaluate
 from graphflow.framework.dims import floordiv as floordiv
 from graphflow.framework.dims import fresh_dim as fresh_dim
 from graphflow.framework.dims import fresh_number as fresh_number
+from graphflow.framework.dims import is_never_0 as is_never_0
 from graphflow.framework.dims import is_open as is_open
 from graphflow.framework.dims import maximum as maximum
 from graphflow.framework.dims import minimum as minimum
 from graphflow.framework.dims import mod as mod
 from graphflow.framework.dims import never_negative as never_negative
 from graphflow.framework.dims import product as product
+from graphflow.framework.dims import settled as settled
 from graphflow.framework.dims import size as size
 from graphflow.framework.dims import substitute as substitute
+from graphflow.framework.dtypes import DType
 from graphflow.framework.errors import ShapeError
 
 
@@ -57,6 +61,20 @@ class DimPolicy:
             raise ShapeError(message())
         # The number says more than the symbol.
         return a if isinstance(a, int) else b if isinstance(b, int) else a
+
+    def at_least(self, a: Dim, least: Dim, message: Callable[[], str]) -> None:
+        """ShapeError(message()) if a number cannot be as large as it must be."""
+        difference = a - least
+        if isinstance(difference, int) and difference < 0:
+            raise ShapeError(message())
+
+    def not_0(self, a: Dim, message: Callable[[], str]) -> None:
+        """ShapeError(message()) if a divisor is 0."""
+        if not is_never_0(a):
+            self.at_least(a * a, 1, message)
+
+    def fits(self, a: SymDim, dtype: DType, message: Callable[[], str]) -> None:
+        """Is told of a number that has to fit into an integer type."""
 
     def broadcast(self, a: Dim, b: Dim, message: Callable[[], str]) -> Dim:
         """The broadcast of two dims (equal, or one of them 1)."""

@@ -209,7 +209,6 @@ def get_single(
         dtype=None if from_value else element,
         validate_shape=validate_shape,
         constraint=constraint,
-        synchronization=synchronization,
     )
     made.variables[name] = variable
     made.at[name] = Location(capture())

@@ -25,7 +25,7 @@ from graphflow.framework.records import record
 from graphflow.framework.shapes import Dim, Shape, SymDim
 from graphflow_compiler.ir.index import iadd, ifloordiv, imod, imul, isub
 from graphflow_compiler.ir.kernels import squeezed
-from graphflow_compiler.ir.loops import IBinary, IConst, IDim, Index, IVar
+from graphflow_compiler.ir.loops import IConst, IDim, Index, IVar
 from graphflow_compiler.ir.program import Node
 
 IndexTuple: TypeAlias = tuple[Index, ...]
@@ -39,12 +39,7 @@ def dim_index(d: Dim) -> Index:
     for monomial, c in d.terms:
         term: Index = IConst(c)
         for a in monomial:
-            if isinstance(a, str):
-                factor: Index = IDim(a)
-            else:
-                op = {"//": "floordiv", "%": "mod", "max": "max", "min": "min"}[a[0]]
-                factor = IBinary(op, dim_index(a[1]), dim_index(a[2]))  # type: ignore[arg-type]
-            term = imul(term, factor)
+            term = imul(term, IDim(a))
         total = iadd(total, term)
     return total
 

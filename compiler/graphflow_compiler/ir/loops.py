@@ -14,6 +14,7 @@ import struct
 from dataclasses import field
 from typing import Literal, TypeAlias
 
+from graphflow.framework.dims import Factor
 from graphflow.framework.dtypes import DType
 from graphflow.framework.records import record
 
@@ -27,9 +28,10 @@ class IConst:
 
 @record(frozen=True, slots=True)
 class IDim:
-    """A run-time dimension, an i64 argument of the kernel."""
+    """A run-time dimension, an i64 argument of the kernel: a named size, or a quotient, remainder, maximum or minimum of
+    sizes, which may be negative. Kernels never divide sizes: whoever calls them works such a number out, as Python would."""
 
-    name: str
+    name: Factor
 
 
 @record(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class IVar:
 
 @record(frozen=True, slots=True)
 class IBinary:
-    """`floordiv` and `mod` take non-negative left sides and positive right sides."""
+    """`floordiv` and `mod` take non-negative left sides and positive right sides, as the parts of a place in memory are."""
 
     op: Literal["add", "sub", "mul", "floordiv", "mod", "min", "max"]
     a: Index
@@ -234,7 +236,7 @@ class LoopKernel:
 
     name: str
     buffers: tuple[Buffer, ...]
-    dims: tuple[str, ...]
+    dims: tuple[Factor, ...]
     body: tuple[Statement, ...]
     comments: tuple[str, ...] = field(default=())  # the user lines fused here, for dumps
 
@@ -268,7 +270,7 @@ class GemmKernel:
     transpose_b: bool
     epilogue: tuple[Statement, ...]
     buffers: tuple[Buffer, ...]
-    dims: tuple[str, ...]
+    dims: tuple[Factor, ...]
     comments: tuple[str, ...] = field(default=())
     b_panel: int = 0
 

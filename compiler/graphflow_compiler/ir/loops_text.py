@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphflow.framework.dims import factor_text
 from graphflow_compiler.ir.loops import (
     Atom,
     Binary,
@@ -35,7 +36,9 @@ _SYMBOL = {"add": "+", "sub": "-", "mul": "*", "floordiv": "//", "mod": "%"}
 def index_to_text(i: Index) -> str:
     if isinstance(i, IConst):
         return str(i.value)
-    if isinstance(i, (IDim, IVar)):
+    if isinstance(i, IDim):
+        return factor_text(i.name)
+    if isinstance(i, IVar):
         return i.name
     if isinstance(i, IData):
         return f"[{atom_to_text(i.value)}]"
@@ -92,7 +95,7 @@ def _start(buffer: str, index: Index) -> str:
 
 def kernel_to_text(kernel: Kernel) -> str:
     """The kernel's signature, its loops, and the user's ops it came from."""
-    lines = [f"kernel {kernel.name}({', '.join(kernel.dims)})  # {' '.join(kernel.comments)}"]
+    lines = [f"kernel {kernel.name}({', '.join(map(factor_text, kernel.dims))})  # {' '.join(kernel.comments)}"]
     for b in kernel.buffers:
         mode = f"{b.access}{' scratch' if b.scratch else ''}{' streams' if b.streams else ''}"
         lines.append(f"  {b.name}: {b.dtype.name}[{index_to_text(b.count)}] {mode}")

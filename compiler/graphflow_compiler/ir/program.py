@@ -11,18 +11,38 @@ import math
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 
 from graphflow.framework.dtypes import DType, as_dtype, uint64
-from graphflow.framework.errors import CompileError
+from graphflow.framework.errors import CompileError, ShapeError
 from graphflow.framework.folding import MOST_ELEMENTS, MOST_ENTRIES, MOST_STEPS, PURE, computed, is_small
-from graphflow.framework.kinds import Assertion, Elementwise, Host, ShapeOf, ShapeValue, Source, TensorType
+from graphflow.framework.kinds import (
+    Assertion,
+    Elementwise,
+    Host,
+    ShapeOf,
+    ShapeValue,
+    Source,
+    TensorType,
+    dims_of,
+    overflows,
+)
 from graphflow.framework.provenance import merge
 from graphflow.framework.records import record
 from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, TensorValue, lookup, not_differentiable
-from graphflow.framework.shapes import Dim, DimPolicy, Shape, SymDim, format_shape, static_shape
+from graphflow.framework.shapes import (
+    Dim,
+    DimPolicy,
+    Shape,
+    SymDim,
+    evaluate,
+    format_shape,
+    settled,
+    static_shape,
+)
 
 
 class CannotCompile(Exception):
@@ -86,12 +106,20 @@ class Value:
 
 @record(frozen=True, slots=True)
 class Constraint:
-    """Two sizes that must agree in a run; if they do not, the program does not apply to those feeds."""
+    """What must be true of two sizes in a run, ``a == b`` or ``a >= b``; else the program does not apply to those feeds."""
 
     a: Dim
     b: Dim
     message: str
     op: str
+    relation: Literal["==", ">="] = "=="
+
+    def holds(self, sizes: Mapping[str, int]) -> bool:
+        try:
+            a, b = evaluate(self.a, sizes), evaluate(self.b, sizes)
+        except ZeroDivisionError:
+            return False
+        return a == b if self.relation == "==" else a >= b
 
 
 @record(frozen=True, slots=True)
@@ -252,12 +280,20 @@ class ProgramBuilder:
         if types is None:
             input_types = tuple(v.type if v is not None else _type_of_shape_operand(known[i]) for i, v in enumerate(inputs))
             inferred = op.infer(InferContext(op.name, self.policy, known.__getitem__), attrs, *input_types)
+            self._check_sizes(op, inferred)
             node = self._table[(*key, types)] = self.add(op, attrs, inputs, known, origin, inferred)
             return node
         node = Node(len(self.nodes), op, attrs, tuple(data), tuple(kept), types, origin)
         self.nodes.append(node)
         self._table[(*key, types)] = node
         return node
+
+    def _check_sizes(self, op: OpDef, types: Sequence[TensorType]) -> None:
+        """No size of a result may be negative: that kernels stay within their arrays rests on it."""
+        for t in types:
+            for axis, d in enumerate(t.shape or ()):
+                if isinstance(d, int) or not d.is_size():
+                    self.policy.at_least(d, 0, partial(_negative, op.name, axis, d))
 
     def met(self, node: Node, origin: tuple[str, ...]) -> None:
         """Is told of each node that was to be made anew, for operations of these names."""
@@ -284,6 +320,10 @@ class ProgramBuilder:
 
     def random_count(self, op: str) -> Value:
         return self.add(RANDOM_COUNT, LeafAttrs(op, TensorType(uint64, ()))).out()
+
+
+def _negative(op: str, axis: int, d: Dim) -> str:
+    return f"{op}: Dimension {d} of axis {axis} must be >= 0"
 
 
 def negative_zeros(attrs: Any) -> tuple[str, ...]:
@@ -356,15 +396,40 @@ def folded_array(v: Value) -> np.ndarray[Any, Any] | None:
     return constant_array(v) if is_constant(v) else found[v.node]
 
 
-def resolve_shape_value(builder: ProgramBuilder, node: Node, output: int = 0) -> Value | None:
-    """If an output of the node is integers known from sizes alone: the `_Dims` (or constant) that replaces it."""
+def resolve_shape_value(builder: ProgramBuilder, node: Node, output: int = 0, is_size: bool = False) -> Value | None:
+    """If an output of the node is integers known from sizes alone: the `_Dims` (or constant) that replaces it.
+
+    What does not fit its type is ShapeError if it is a size; what the user's own numbers make of themselves is left to the
+    run, which wraps it as TensorFlow does.
+    """
     if node.op.shape_value is None or not node.types[0].dtype.is_integer or node.op is DIMS or is_constant(node.out()):
         return None
     types = tuple(v.type if v is not None else _type_of_shape_operand(node.values[i]) for i, v in enumerate(node.inputs))
     values = tuple(node.values[i] if v is None else shape_value_of(v) for i, v in enumerate(node.inputs))
     found = node.op.shape_value(node.attrs, types, values)
     value = found[output] if isinstance(found, list) else found
-    return None if value is None else builder.dims(value, node.types[output].dtype, node.origin)
+    if value is None:
+        return None
+    dtype = node.types[output].dtype
+    if overflows(value, dtype):
+        if is_size:
+            raise ShapeError(does_not_fit(node.op, value, dtype))
+        return None
+    for d in dims_of(value):
+        if not isinstance(d, int):
+            builder.policy.fits(d, dtype, partial(does_not_fit, node.op, d, dtype))
+    return builder.dims(_settled(value), dtype, node.origin)
+
+
+def _settled(value: ShapeValue) -> ShapeValue:
+    # No size in it divides by 0: that is checked with the range.
+    return tuple([settled(d) for d in value]) if isinstance(value, tuple) else settled(value)
+
+
+def does_not_fit(op: OpDef, value: ShapeValue, dtype: DType) -> str:
+    """The error of a size that is too large for its type."""
+    numbers = ", ".join(map(str, dims_of(value)))
+    return f"{op.name}: the value {f'[{numbers}]' if isinstance(value, tuple) else numbers} does not fit into {dtype.name}"
 
 
 def live_nodes(nodes: Iterable[Node], roots: Iterable[Value], effects: Iterable[Node]) -> tuple[Node, ...]:
@@ -418,7 +483,7 @@ def to_text(program: Program) -> str:
     lines += [f"output {ref(v)}{also.get(i, '')}" for i, v in enumerate(program.outputs)]
     lines += [f"update {name} = {ref(v)}{also.get(name, '')}" for name, v in program.updates]
     lines += [f"effect %{number[n]}" for n in program.effects]
-    lines += [f"require {c.a} == {c.b}  # {c.op}" for c in program.constraints]
+    lines += [f"require {c.a} {c.relation} {c.b}  # {c.op}" for c in program.constraints]
     return "\n".join(lines) + "\n"
 
 
@@ -455,8 +520,15 @@ def unknown_sizes(program: Program) -> set[str]:
     known = set(program.symbols)
     found: set[str] = set()
     for n in program.nodes:
-        for t in n.types:
-            for d in t.shape or ():
-                if isinstance(d, SymDim):
-                    found |= d.names() - known
+        for d in sizes_of(n):
+            found |= d.names() - known
+    for c in program.constraints:
+        found |= {name for d in (c.a, c.b) if isinstance(d, SymDim) for name in d.names() - known}
     return found
+
+
+def sizes_of(n: Node) -> list[SymDim]:
+    """The run-time sizes in the types of a node, in its values and, if it is sizes as data, in those."""
+    values = [*n.values, n.attrs.value] if n.op is DIMS else n.values
+    dims = [*(d for t in n.types for d in t.shape or ()), *(d for v in values if v is not None for d in dims_of(v))]
+    return [d for d in dims if isinstance(d, SymDim)]

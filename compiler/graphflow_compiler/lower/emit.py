@@ -7,6 +7,7 @@ from dataclasses import field
 from typing import Literal, TypeAlias
 
 from graphflow.framework import philox
+from graphflow.framework.dims import Factor, factor_text
 from graphflow.framework.dtypes import HALVES, DType, bool_, float32, int64, uint64
 from graphflow.framework.errors import CompileError
 from graphflow.framework.kinds import Elementwise, Gather, Generate, IndexMap, Random, Reduction, View
@@ -302,7 +303,7 @@ def axis_of(i: Index) -> int:
     return int(i.name[1:])
 
 
-def used_dims(body: Sequence[Statement], others: Iterable[Index]) -> tuple[str, ...]:
-    """Names of the run-time sizes that statements and other index expressions mention, in sorted order."""
+def used_dims(body: Sequence[Statement], others: Iterable[Index]) -> tuple[Factor, ...]:
+    """The run-time sizes that statements and other index expressions mention, in sorted order."""
     everywhere = [*others, *[i for s in statements(body) for i in indices(s)]]
-    return tuple(sorted({i.name for index in everywhere for i in index_parts(index) if isinstance(i, IDim)}))
+    return tuple(sorted({i.name for index in everywhere for i in index_parts(index) if isinstance(i, IDim)}, key=factor_text))

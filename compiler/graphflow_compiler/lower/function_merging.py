@@ -18,6 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from graphflow.framework.dims import Factor
 from graphflow.framework.dtypes import float32, float64, int32, int64, uint32, uint64
 from graphflow.framework.records import record
 from graphflow.framework.shapes import Dim
@@ -88,15 +89,13 @@ class Skeleton:
         length: Dim | None = None
         if not isinstance(extent, IConst) or extent.value * work(body) >= _SHORT:
             length = next((n for b, n in zip(kernel.buffers, counts, strict=True) if b.count == extent), None)
-            if length is not None and not _is_simple(length):
-                return None
         if length is None and not isinstance(extent, IConst):
             return None
         buffers = tuple(replace(b, count=_EXTENT) if length is not None and b.count == extent else b for b in kernel.buffers)
         # A buffer of another run-time size would need an argument that other kernels may not have.
         if any(_has_size(b.count) and b.count is not _EXTENT for b in buffers):
             return None
-        dims: tuple[str, ...] = ()
+        dims: tuple[Factor, ...] = ()
         if length is not None:
             loop = replace(loop, extent=_EXTENT)
             dims = (_EXTENT.name,)
@@ -117,7 +116,7 @@ def together(skeletons: Sequence[Skeleton]) -> tuple[LoopKernel, list[tuple[Dim,
     if len(passed) > max(_FEW_NUMBERS, work(loop.body) // _STATEMENTS_EACH):
         return None
     # A size that is the same in all kernels stays a constant; places whose sizes agree in every kernel share one argument.
-    places: dict[str, Index] = {}
+    places: dict[Factor, Index] = {}
     arguments: dict[tuple[int, ...], IDim] = {}
     for k, column in enumerate(zip(*(s.sizes for s in skeletons), strict=True)):
         same = len(set(column)) == 1
@@ -208,8 +207,3 @@ def _bits(x: Const) -> int:
 
 def _has_size(index: Index) -> bool:
     return any(isinstance(i, IDim) for i in index_parts(index))
-
-
-def _is_simple(d: Dim) -> bool:
-    """Whether the entry can work it out: a polynomial, without quotients and the like."""
-    return isinstance(d, int) or all(isinstance(a, str) for monomial, _ in d.terms for a in monomial)

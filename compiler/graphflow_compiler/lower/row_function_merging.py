@@ -6,10 +6,11 @@ But LLVM takes some ten milliseconds for each, so kernels that differ only in le
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from graphflow.framework.shapes import Dim, size
+from graphflow.framework.dims import Factor, factor
+from graphflow.framework.shapes import Dim
 from graphflow_compiler.ir.loops import Expr, For, IBinary, IConst, IDim, Index, LoopKernel
 from graphflow_compiler.ir.loops_visit import loops, map_expression, map_index, map_statements
 
@@ -27,11 +28,11 @@ class Sizes:
 
     def __init__(self, kernel: LoopKernel, without_numbers: Callable[[Expr], Expr]) -> None:
         self.found: list[int] = []
-        self._dims: dict[str, IDim] = {}
+        self._dims: dict[Factor, IDim] = {}
         self._without_numbers = without_numbers
         body = map_statements(kernel.body, index=self._index, expression=self._expression)
         buffers = tuple(replace(b, count=self._index(b.count)) for b in kernel.buffers)
-        self.dims: tuple[Dim, ...] = tuple(size(name) for name in self._dims)
+        self.dims: tuple[Dim, ...] = tuple(map(factor, self._dims))
         names = tuple(d.name for d in self._dims.values())
         self.kernel = LoopKernel("kernel", buffers, (*names, *map(size_name, range(len(self.found)))), body)
 
@@ -64,7 +65,7 @@ def is_over_rows(kernel: LoopKernel) -> bool:
     return bool(inner) and all(isinstance(f.extent, IConst) and f.extent.value <= _LONGEST for f in inner)
 
 
-def with_sizes(kernel: LoopKernel, places: dict[str, Index]) -> LoopKernel:
+def with_sizes(kernel: LoopKernel, places: Mapping[Factor, Index]) -> LoopKernel:
     """The kernel with sizes put in where `places` says."""
 
     def index(i: Index) -> Index:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from graphflow.framework.errors import CompileError
+from graphflow.framework.dims import Factor
 from graphflow.framework.kinds import TensorType
 from graphflow.framework.records import record
 from graphflow.framework.shapes import Dim, SymDim, evaluate
@@ -46,7 +46,7 @@ class PlanBuffer:
 class Step:
     """One kernel call: which function, which buffers, what it stands for. ``copy n`` copies n bytes, buffer to buffer.
 
-    `dims`: the sizes and other numbers that the function takes after its buffers, polynomials in the plan's symbols.
+    `dims`: the sizes and other numbers that the function takes after its buffers, polynomials in the entry's `dims`.
     `reads`, `writes`: those of `buffers` that it reads or writes. `is_parallel`: threads may share it.
     """
 
@@ -72,12 +72,13 @@ class SizeMismatch(Exception):
 
 @record(frozen=True)
 class Plan:
-    """A compiled signature. `symbols` are the run-time sizes in the order of the entry's `dims`; `symbol_source` says
-    which axis of which feed gives each."""
+    """A compiled signature. The entry's `dims` are `symbols`, the run-time sizes, and `computed`, what is divided and compared
+    of them; `symbol_source` says which axis of which feed gives each of the first."""
 
     buffers: tuple[PlanBuffer, ...]
     steps: tuple[Step, ...]
     symbols: tuple[str, ...]
+    computed: tuple[SymDim, ...]
     symbol_source: Mapping[str, tuple[int, int]]
     constraints: tuple[Constraint, ...]
     feed_types: tuple[TensorType, ...]
@@ -97,9 +98,19 @@ class Plan:
         """The run-time sizes for feeds of these shapes. Raises SizeMismatch if a constraint is broken."""
         sizes = {name: int(shapes[i][axis]) for name, (i, axis) in self.symbol_source.items()}
         for c in self.constraints:
-            if evaluate(c.a, sizes) != evaluate(c.b, sizes):
+            if not c.holds(sizes):
                 raise SizeMismatch(c)
         return sizes
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        """What the entry's `dims` are, in their order."""
+        return (*self.symbols, *(a for d in self.computed for a in d.terms[0][0]))
+
+    def dims(self, sizes: Mapping[str, int]) -> list[int]:
+        """The entry's `dims`, as 64 bits: sums and products of them, which fit, come out right even where one does not."""
+        numbers = [*(sizes[s] for s in self.symbols), *(evaluate(d, sizes) for d in self.computed)]
+        return [(n + (1 << 63)) % (1 << 64) - (1 << 63) for n in numbers]
 
     def arena(self, sizes: Mapping[str, int], threads: int = 1) -> tuple[dict[int, int], int]:
         """Offsets of temporaries and scratch buffers in the arena, and its size in bytes."""
@@ -138,16 +149,17 @@ class Plan:
 
 def entry_text(
     steps: Sequence[Step],
-    symbols: Sequence[str],
+    factors: Sequence[Factor],
     name: str = "graphflow_entry",
     stamp: Callable[[int], Sequence[str]] = lambda number: (),
 ) -> str:
     """The entry: calls the kernels in order, leaves at the first failure.
 
-    `stamp` gives lines that take a time stamp: 0 and 1 first of all, ``2 + 2 * i`` before step i and ``3 + 2 * i`` after it.
+    `factors`: what its `dims` are. `stamp` gives lines that take a time stamp: 0 and 1 first of all, ``2 + 2 * i`` before step
+    i and ``3 + 2 * i`` after it.
     """
     lines = [head(name), *stamp(0), *stamp(1)]
-    places = {name: k for k, name in enumerate(symbols)}
+    places = {a: k for k, a in enumerate(factors)}
     for i, s in enumerate(steps):
         lines += [*stamp(2 + 2 * i), *call_lines(i, s, places, "%thread", "%threads"), *stamp(3 + 2 * i)]
         if s.failures:
@@ -174,7 +186,7 @@ def head(name: str) -> str:
     )
 
 
-def call_lines(i: int, step: Step, places: Mapping[str, int], thread: str, threads: str) -> list[str]:
+def call_lines(i: int, step: Step, places: Mapping[Factor, int], thread: str, threads: str) -> list[str]:
     """The call of step i, whose status is ``%r<i>``; a copy has none. `places`: where each size stands in `dims`.
 
     Addresses and sizes are loaded for each call: all of them at the start would be kept on the stack anyway, and that costs
@@ -185,9 +197,9 @@ def call_lines(i: int, step: Step, places: Mapping[str, int], thread: str, threa
     if step.function.startswith("copy "):
         target, source = f"ptr {buffers[step.buffers[1]]}", f"ptr {buffers[step.buffers[0]]}"
         return [*lines, f"  call void @llvm.memcpy.p0.p0.i64({target}, {source}, i64 {step.function[5:]}, i1 false)"]
-    names = {name for d in step.dims if not isinstance(d, int) for name in d.names()}
-    used = sorted(names, key=places.__getitem__)
-    sizes = {name: _loaded("i64", "dims", places[name], f"%d{i}.{places[name]}", lines) for name in used}
+    factors = {a for d in step.dims if not isinstance(d, int) for monomial, _ in d.terms for a in monomial}
+    used = sorted(factors, key=places.__getitem__)
+    sizes = {a: _loaded("i64", "dims", places[a], f"%d{i}.{places[a]}", lines) for a in used}
     arguments = [f"ptr {buffers[b]}" for b in step.buffers]
     for k, d in enumerate(step.dims):
         arguments.append(f"i64 {_size(d, sizes, f'%z{i}.{k}', lines)}")
@@ -201,17 +213,13 @@ def _loaded(element: str, array: str, place: int, name: str, lines: list[str]) -
     return name
 
 
-def _size(d: Dim, sizes: Mapping[str, str], name: str, lines: list[str]) -> str:
+def _size(d: Dim, sizes: Mapping[Factor, str], name: str, lines: list[str]) -> str:
     """The i64 of a polynomial in sizes; `name` begins the names of what its lines compute."""
     if isinstance(d, int):
         return str(d)
     total = ""
     for t, (monomial, c) in enumerate(d.terms):
-        factors = [str(c)] if c != 1 or not monomial else []
-        for a in monomial:
-            if not isinstance(a, str):
-                raise CompileError(f"the entry cannot work out the size {d}")
-            factors.append(sizes[a])
+        factors = [*([str(c)] if c != 1 or not monomial else []), *(sizes[a] for a in monomial)]
         product_ = factors[0]
         for f, factor in enumerate(factors[1:]):
             lines.append(f"  {name}.{t}.{f} = mul i64 {product_}, {factor}")

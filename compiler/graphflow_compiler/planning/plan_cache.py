@@ -119,7 +119,7 @@ def key_of(program: Program, signature: Signature, target: Target) -> bytes | No
     except (_Unknown, RecursionError) as e:
         _log.info("the plan is not kept: %s", e)
         return None
-    h = hashlib.sha256(b"graphflow plan 2\n")  # the number changes with the fields of a plan
+    h = hashlib.sha256(b"graphflow plan 3\n")  # the number changes with the fields of a plan
     h.update(repr((stamps, target)).encode())
     h.update("\n".join(writer.parts).encode("utf-8", "surrogatepass"))
     return h.digest()

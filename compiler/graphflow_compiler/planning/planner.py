@@ -8,11 +8,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
+from graphflow.framework.dims import factor, factor_text
 from graphflow.framework.dtypes import bool_, uint64
 from graphflow.framework.errors import CompileError
 from graphflow.framework.kinds import TensorType, flops
 from graphflow.framework.records import record
-from graphflow.framework.shapes import Dim, product, size
+from graphflow.framework.shapes import Dim, product
 from graphflow_compiler.codegen.emit import Target, kernel_to_llvm, scratch_elements
 from graphflow_compiler.frontend import Signature
 from graphflow_compiler.ir import kernels as kernels_ir
@@ -194,14 +195,17 @@ class _Planner:
         feeds = sorted(self.program.feeds, key=lambda n: int(n.attrs.key))
         reads = [b.key for b in self.buffers if b.role == "variable"]
         states = {n.attrs.key for n in self.program.nodes if n.op is VARIABLE_STATE}
-        used_sizes = {name for s in self.steps for d in s.dims if not isinstance(d, int) for name in d.names()}
-        for b in self.buffers:
-            if not isinstance(b.count, int):
-                used_sizes |= b.count.names()
-        for c in self.program.constraints:
-            for d in (c.a, c.b):
-                if not isinstance(d, int):
-                    used_sizes |= d.names()
+        passed = {a for s in self.steps for d in s.dims if not isinstance(d, int) for monomial, _ in d.terms for a in monomial}
+        computed = tuple(sorted((a for a in passed if not isinstance(a, str)), key=factor_text))
+        used_sizes: set[str] = set()
+        for d in (
+            *(d for s in self.steps for d in s.dims),
+            *(b.count for b in self.buffers),
+            *(d for v in self.program.roots() for d in v.shape),  # an array without elements has axes all the same
+            *(d for c in self.program.constraints for d in (c.a, c.b)),
+        ):
+            if not isinstance(d, int):
+                used_sizes |= d.names()
         missing = used_sizes - self.sources.keys()
         if missing:
             raise CompileError(f"sizes {sorted(missing)} are given by no feed")
@@ -210,6 +214,7 @@ class _Planner:
             buffers=tuple(self.buffers),
             steps=tuple(self.steps),
             symbols=symbols,
+            computed=tuple(map(factor, computed)),
             symbol_source={name: self.sources[name] for name in symbols},
             constraints=self.program.constraints,
             feed_types=tuple(n.types[0] for n in feeds),
@@ -217,7 +222,7 @@ class _Planner:
             reads=tuple(str(k) for k in reads if k in states),
             writes=tuple(name for name, _ in self.program.updates),
             kernels=self.texts,
-            entry_text=entry_text(self.steps, symbols),
+            entry_text=entry_text(self.steps, (*symbols, *computed)),
             explain=partial(explain_text, replace(self.schedule, steps=tuple(items)), tuple(self.steps), tuple(self.buffers)),
         )
 
@@ -253,7 +258,7 @@ class _Planner:
                 name,
                 "copy",
                 (source, target),
-                tuple(map(size, kernel.dims)),
+                tuple(map(factor, kernel.dims)),
                 origin,
                 0,
                 (),
@@ -323,7 +328,7 @@ class _Planner:
         if not known:  # whether a kernel is well formed does not depend on its numbers
             verify_kernel(kernel)
         function = self.emit(kernel) if alike is None else ""
-        return _Written(kernel, function, alike, scratch, tuple(map(size, kernel.dims)), work, is_parallel(kernel))
+        return _Written(kernel, function, alike, scratch, tuple(map(factor, kernel.dims)), work, is_parallel(kernel))
 
     def streaming(self, kernel: Kernel, arguments: Sequence[Argument | Panels]) -> Kernel:
         """Marks buffers that are written straight into a variable, exceed the caches, and are not read again in this plan.

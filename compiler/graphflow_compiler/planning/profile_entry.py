@@ -56,4 +56,4 @@ def profile_entry_text(plan: Plan) -> str:
             *lines,
         ]
 
-    return _CLOCK + entry_text(plan.steps, plan.symbols, stamp=stamp)
+    return _CLOCK + entry_text(plan.steps, plan.factors, stamp=stamp)

@@ -10,6 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from graphflow.framework.dims import Factor
 from graphflow.framework.records import record
 from graphflow.framework.shapes import evaluate
 from graphflow_compiler.planning.plan import Plan, Step, call_lines, failure_lines, head
@@ -24,7 +25,7 @@ MIN_STEP_NS = 600
 _GEMM_FLOPS, _OTHER_FLOPS, _BYTES = 60.0, 8.0, 16.0
 
 
-def threaded_entry_text(steps: Sequence[Step], symbols: Sequence[str]) -> str:
+def threaded_entry_text(steps: Sequence[Step], factors: Sequence[Factor]) -> str:
     """``i32 graphflow_entry(ptr table, ptr dims, i64 thread, i64 threads)``, called by every thread of a launch.
 
     A failed check is written to the control block; whoever passes the barrier after it leaves.
@@ -39,7 +40,7 @@ def threaded_entry_text(steps: Sequence[Step], symbols: Sequence[str]) -> str:
         "  %flags = load ptr, ptr %p_flags",
         "  %first = icmp eq i64 %thread, 0",
     ]
-    places = {name: k for k, name in enumerate(symbols)}
+    places = {a: k for k, a in enumerate(factors)}
     for i, s in enumerate(steps):
         lines += [
             f"  %pg{i} = getelementptr i8, ptr %flags, i64 {i}",

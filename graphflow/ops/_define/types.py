@@ -95,10 +95,10 @@ def dim_arithmetic(f: Callable[[Dim, Dim], Dim | None]) -> Callable[..., ShapeVa
         if a is None or b is None or types[0].dtype not in (int32, int64):
             return None
         if not isinstance(a, tuple) and not isinstance(b, tuple):
-            return _in_range(f(a, b), types[0].dtype)
+            return f(a, b)
         n = max(len(v) for v in (a, b) if isinstance(v, tuple))
         pairs = zip(_repeat(a, n), _repeat(b, n), strict=True)
-        dims = [_in_range(f(x, y), types[0].dtype) for x, y in pairs]
+        dims = [f(x, y) for x, y in pairs]
         return None if any(d is None for d in dims) else tuple(d for d in dims if d is not None)
 
     return shape_value
@@ -108,12 +108,6 @@ def _repeat(v: ShapeValue, n: int) -> tuple[Dim, ...]:
     if not isinstance(v, tuple):
         return (v,) * n
     return v * n if len(v) == 1 else v
-
-
-def _in_range(d: Dim | None, dtype: DType) -> Dim | None:
-    # A known value that would overflow is left to the run, which wraps it. Sizes that only a run knows are assumed to fit.
-    limit = 1 << (8 * dtype.size - 1)
-    return None if isinstance(d, int) and not -limit <= d < limit else d
 
 
 def check_float(op_name: str, arg: str, dtype: DType) -> None:

@@ -143,10 +143,12 @@ def _vector(items: list[Any]) -> Tensor:
         known = [convert_to_tensor(i).static_value() if is_tensor_like(i) else i for i in items]
         if all(isinstance(i, int) for i in known):
             return _vector(known)
-        return stack([cast(i, int32) if is_tensor_like(i) else whole(i, "a bound") for i in items])
-    numbers = [whole(i, "a bound") for i in items]
-    wide = any(not -(2**31) <= n < 2**31 for n in numbers)
-    return convert_to_tensor(np.array(numbers, np.int64 if wide else np.int32), name="stack")
+    bounds = [convert_to_tensor(i) if is_tensor_like(i) else whole(i, "a bound") for i in items]
+    wide = any(i.base_dtype is int64 if isinstance(i, Tensor) else not -(2**31) <= i < 2**31 for i in bounds)
+    dtype = int64 if wide else int32
+    if any(isinstance(i, Tensor) for i in bounds):
+        return stack([cast(i, dtype) if isinstance(i, Tensor) else convert_to_tensor(i, dtype) for i in bounds])
+    return convert_to_tensor(np.array(bounds, dtype.numpy_dtype), name="stack")
 
 
 def _axis_of(x: Tensor, items: list[Any], k: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -178,9 +179,8 @@ def _tile_infer(ctx: InferContext, attrs: Any, x: TensorType, multiples: TensorT
         return (TensorType(x.dtype, tuple(fresh_dim() for _ in range(counts[0])) if counts else None),)
     if len(times) != len(x.shape):
         raise ShapeError(f"Expected multiples argument to be a vector of length {len(x.shape)} but got length {len(times)}")
-    if any(isinstance(t, int) and t < 0 for t in times):
-        k = next(k for k, t in enumerate(times) if isinstance(t, int) and t < 0)
-        raise ShapeError(f"tile: Expected multiples to be non-negative: multiples[{k}] >= 0, but got {times[k]}")
+    for k, t in enumerate(times):  # also where the axis is empty, so that the result's size does not tell
+        ctx.at_least(t, 0, partial("tile: Expected multiples to be non-negative: multiples[{}] >= 0, but got {}".format, k, t))
     return (TensorType(x.dtype, tuple(d * t for d, t in zip(x.shape, times, strict=True))),)
 
 

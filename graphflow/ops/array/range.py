@@ -57,7 +57,7 @@ def _range_value(attrs: Any, types: Any, values: Sequence[ShapeValue | None]) ->
         return None
     found = builtins.range(*numbers)
     # As for all symbolic values: what is longer is data, not a shape.
-    return tuple(found) if len(found) <= 64 else None
+    return tuple(found) if not found[64:] else None
 
 
 def _range_rule(b: Any, ctx: LowerContext, index: tuple[Any, ...], start: Any, delta: Any) -> Any:

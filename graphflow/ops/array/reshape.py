@@ -73,6 +73,7 @@ def _reshape_infer(ctx: InferContext, attrs: Any, x: TensorType, target: TensorT
             "reshape cannot infer the missing input size for an empty tensor unless all specified input sizes are "
             f"non-zero: shape {_brackets(wanted)}"
         )
+    ctx.not_0(known, lambda: f"reshape cannot infer the missing input size: shape {_brackets(wanted)} has a size of 0")
     if isinstance(total, int) and isinstance(known, int) and total % known:
         raise ShapeError(message())
     rest = total // known

@@ -12,7 +12,7 @@ from graphflow.framework.dtypes import ALL, int32, int64
 from graphflow.framework.errors import ArgumentError, ShapeError
 from graphflow.framework.kinds import Elementwise, IndexMap, LowerContext, Piece, ShapeValue, TensorType
 from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
-from graphflow.framework.shapes import Dim, format_shape, fresh_dim, maximum, minimum
+from graphflow.framework.shapes import Dim, format_shape, fresh_dim
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import shape_operand, static_int
 from graphflow.ops.array.axis import AxisAttrs
@@ -48,12 +48,10 @@ def _slice_infer(ctx: InferContext, attrs: Any, x: TensorType, begin: TensorType
             continue
         # A size of -1 takes the rest of the axis.
         taken = d - b if s == -1 else s
-        # As equations of sizes: 0 <= begin <= d, 0 <= size and begin + size <= d.
-        begins = (b, maximum(b, 0)), (b, minimum(b, d))
-        takes = (taken, maximum(taken, 0)), (b + taken, minimum(b + taken, d))
-        for pairs, message in ((begins, _outside("begin", k, d, b)), (takes, _outside("size", k, d - b, s))):
-            for value, inside in pairs:
-                ctx.unify(value, inside, message)
+        # 0 <= begin <= d, 0 <= size and begin + size <= d.
+        begins, takes = _outside("begin", k, d, b), _outside("size", k, d - b, s)
+        for value, least, message in ((b, 0, begins), (d, b, begins), (taken, 0, takes), (d, b + taken, takes)):
+            ctx.at_least(value, least, message)
         out.append(taken)
     return (TensorType(x.dtype, tuple(out)),)
 

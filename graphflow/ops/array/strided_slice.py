@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -136,9 +137,9 @@ def _strided_infer(
         if p is None:
             continue
         if p.shrink and p.start is not None:
-            # An index that only the run can judge: clamped it must still be itself.
-            inside = maximum(minimum(p.start, x.shape[axis] - 1), 0)
-            ctx.unify(p.start, inside, f"slice index {p.start} of dimension {axis} out of bounds.")
+            message = partial("slice index {} of dimension {} out of bounds.".format, p.start, axis)
+            ctx.at_least(p.start, 0, message)
+            ctx.at_least(x.shape[axis], p.start + 1, message)
         axis += 1
     return (TensorType(x.dtype, tuple(1 if p is None else p.size for p in slices if p is None or not p.shrink)),)
 

@@ -226,11 +226,11 @@ def _trunc_div_reference(x: Any, y: Any) -> Any:
 
 def _dim_floordiv(x: Dim, y: Dim) -> Dim | None:
     # A size divided by 0 has no value; the run reports the error.
-    return None if y == 0 else shapes.floordiv(x, y)
+    return None if y == 0 else shapes.divided("//", x, y)
 
 
 def _dim_mod(x: Dim, y: Dim) -> Dim | None:
-    return None if y == 0 else shapes.mod(x, y)
+    return None if y == 0 else shapes.divided("%", x, y)
 
 
 FLOOR_DIV = register(

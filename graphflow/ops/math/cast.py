@@ -61,8 +61,8 @@ def _cast_reference(attrs: CastAttrs, x: Any) -> Any:
 
 
 def _cast_value(attrs: CastAttrs, types: tuple[TensorType, ...], values: tuple[ShapeValue | None, ...]) -> ShapeValue | None:
-    # Sizes keep their symbolic value through casts that cannot wrap; a narrowing is left to the run.
-    return values[0] if types[0].dtype in (int32, int64) and attrs.dtype in (types[0].dtype, int64) else None
+    # Sizes keep their symbolic value: that they fit is checked of every size.
+    return values[0] if types[0].dtype in (int32, int64) and attrs.dtype in (int32, int64) else None
 
 
 def _cast_samples() -> list[Sample]:

@@ -112,7 +112,7 @@ class CompiledPlan:
     def threaded(self) -> LinkedPlan:
         """The same kernels with an entry for several threads: compiled when sizes are bound for which it pays."""
         if self._threaded is None:
-            self._threaded = link(self.plan.kernels, threaded_entry_text(self.plan.steps, self.plan.symbols))
+            self._threaded = link(self.plan.kernels, threaded_entry_text(self.plan.steps, self.plan.factors))
         return self._threaded
 
 
@@ -177,7 +177,7 @@ class BoundPlan:
                 choice_at = self.choice.ctypes.data
                 self.team, threaded = team, compiled.threaded
                 words = [choice_at, team.address, threads, flags_at, threaded.entry, compiled.entry]
-        self.block = np.array([*words, *(sizes[s] for s in plan.symbols), 0], np.int64)  # never empty: its address is needed
+        self.block = np.array([*words, *plan.dims(sizes), 0], np.int64)  # never empty: its address is needed
         self.dims = self.block[LAUNCH_WORDS:]
         self.flags: dict[int, np.ndarray[Any, Any]] = {}
         self.variables: list[tuple[int, str]] = []

@@ -34,11 +34,20 @@ from graphflow.framework.kinds import (
     StateUpdate,
     TensorType,
     VariableIsInitialized,
+    overflows,
 )
 from graphflow.framework.numpy_builder import NumpyBuilder
 from graphflow.framework.registry import InferContext
 from graphflow.framework.shapes import GRAPH_POLICY, static_shape
-from graphflow_compiler.frontend import is_alias_of_variable, needed_operations, random_operations, variable_behind, variable_of
+from graphflow_compiler.frontend import (
+    is_alias_of_variable,
+    needed_operations,
+    random_operations,
+    size_expressions,
+    variable_behind,
+    variable_of,
+)
+from graphflow_compiler.ir.program import does_not_fit
 from graphflow_runtime.executor.failures import describe, unfed, uninitialized
 from graphflow_runtime.executor.numpy_blas import one_blas_thread
 from graphflow_runtime.executor.read_before_write import variables_read
@@ -65,6 +74,7 @@ class ReferenceExecutable:
         self.operations = needed_operations(fetches, feeds)
         self.random_ops = random_operations(self.operations)
         self.reads = variables_read(self.operations, fetches, feeds)
+        self.sizes = size_expressions(self.operations, feeds)
         #: What `explain` says since the last profile.
         self.profile: Callable[[], str] | None = None
 
@@ -189,6 +199,8 @@ class _Run:
         _check_types(op, inputs)
         if isinstance(kind, Random):
             return [self.random(op, kind, inputs)]
+        if op in self.executable.sizes:
+            _check_size(op, inputs)
         assert op.op_def.reference is not None, f"{op.type} has no reference"
         # Products, and host functions of ours that may multiply: not the user's own functions, whose BLAS is theirs to set.
         ours = isinstance(kind, Contraction) or (isinstance(kind, Host) and not kind.stateful)
@@ -249,17 +261,29 @@ def _is_refused(op: Operation, check: Callable[..., Any], inputs: Sequence[Array
 
 def _check_types(op: Operation, inputs: Sequence[Array]) -> None:
     """Runs the op's inference on the actual inputs, because its errors are in the user's terms and numpy's are not."""
-    if all(t._shape is not None and static_shape(t._shape) is not None for t in op.inputs):
+    static = all(t._shape is not None and static_shape(t._shape) is not None for t in op.inputs)
+    if static and all(op.inputs[i]._shape_value is not None for i in op.op_def.shape_operands if i < len(op.inputs)):
         return  # it has been checked when the graph was built
 
-    def value(i: int) -> ShapeValue | None:
-        a = inputs[i]
-        if a.dtype.kind not in "iu" or a.ndim > 1 or a.size > 64:
-            return None
-        return int(a) if a.ndim == 0 else tuple(int(v) for v in a)
-
     types = [TensorType(as_dtype(a.dtype), a.shape) for a in inputs]
-    op.op_def.infer(InferContext(op.op_def.name, GRAPH_POLICY, value), op.attrs, *types)
+    op.op_def.infer(InferContext(op.op_def.name, GRAPH_POLICY, lambda i: _shape_value(inputs[i])), op.attrs, *types)
+
+
+def _shape_value(a: Array) -> ShapeValue | None:
+    if a.dtype.kind not in "iu" or a.ndim > 1 or a.size > 64:
+        return None
+    return int(a) if a.ndim == 0 else tuple(int(v) for v in a)
+
+
+def _check_size(op: Operation, inputs: Sequence[Array]) -> None:
+    """Fails where an integer made of sizes does not fit its type: numpy would wrap it."""
+    assert op.op_def.shape_value is not None
+    types = tuple(TensorType(as_dtype(a.dtype), a.shape) for a in inputs)
+    found = op.op_def.shape_value(op.attrs, types, tuple(map(_shape_value, inputs)))
+    for value in found if isinstance(found, list) else [found]:
+        dtype = op.outputs[0].base_dtype
+        if value is not None and overflows(value, dtype):
+            raise InvalidArgumentError(message=does_not_fit(op.op_def, value, dtype))
 
 
 def _run_error(op: Operation, kind: object, e: Exception) -> OpError:

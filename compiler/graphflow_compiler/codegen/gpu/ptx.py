@@ -10,6 +10,7 @@ it declares is in INTRINSICS, which the tests put through LLVM and ptxas for eac
 
 from __future__ import annotations
 
+from graphflow.framework.dims import factor_text
 from graphflow.framework.errors import CompileError
 from graphflow.framework.records import record
 from graphflow_compiler.codegen.gpu.loops import loops_to_gpu
@@ -76,7 +77,7 @@ def kernel_to_ptx(kernel: Kernel, target: GpuTarget, name: str) -> PtxKernel:
     unknown = [f for f in function.intrinsics if f not in INTRINSICS]
     if unknown:
         raise CompileError(f"no PTX for the kernel of {where}: it calls {', '.join(unknown)}, which GPUs do not have")
-    parameters = (*(b.name for b in kernel.buffers), *kernel.dims, "status")
+    parameters = (*(b.name for b in kernel.buffers), *map(factor_text, kernel.dims), "status")
     return PtxKernel(name, llvm_to_ptx(function.text, target), target, parameters, function.launch)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from graphflow.framework.dims import evaluate, factor
 from graphflow.framework.errors import CompileError
 from graphflow.framework.records import record
 from graphflow_compiler.ir.index import iadd, ifloordiv, imod, imul
@@ -66,7 +67,7 @@ def value_of(index: Index, sizes: Mapping[str, int]) -> int:
     if isinstance(index, IConst):
         return index.value
     if isinstance(index, IDim):
-        return sizes[index.name]
+        return evaluate(factor(index.name), sizes)
     if isinstance(index, IVar):
         return 0
     if not isinstance(index, IBinary):

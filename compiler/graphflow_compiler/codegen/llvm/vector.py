@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 
+from graphflow.framework.dims import Factor
 from graphflow.framework.dtypes import DType, bool_, float64, int64
 from graphflow.framework.errors import CompileError
 from graphflow.framework.records import record
@@ -62,7 +63,7 @@ DIVISIONS = ("floordiv", "mod", "truncdiv", "truncmod")
 class VectorEmitter:
     lines: Lines
     buffers: Mapping[str, str]  # buffer name -> SSA pointer
-    dims: Mapping[str, str]  # size name -> SSA i64
+    dims: Mapping[Factor, str]  # size -> SSA i64
     lane_variable: str | None
     lanes: int
     indices: dict[str, Size]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphflow.framework.dims import Factor
 from graphflow.framework.records import record
 from graphflow_compiler.codegen.llvm.instructions import SsaValue
 from graphflow_compiler.codegen.llvm.loop_analysis import lane_step
@@ -43,7 +44,7 @@ class Epilogue:
     lanes: Lanes
     vectors: int
     buffers: dict[str, str]
-    dims: dict[str, str]
+    dims: dict[Factor, str]
     flag: str | None
 
     def size(self, index: Index, **places: Size) -> Size:

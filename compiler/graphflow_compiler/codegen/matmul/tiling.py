@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal
 
+from graphflow.framework.dims import factor_text
 from graphflow.framework.records import record
 from graphflow_compiler.codegen.llvm.llvm_text import Target
 from graphflow_compiler.ir.loops import GemmKernel, IBinary, IConst, IDim, Index, IVar, Let, Load, Store, Var
@@ -347,7 +348,7 @@ def polynomial(index: Index) -> dict[tuple[str, ...], int] | None:
         case IConst(value):
             return {(): value} if value else {}
         case IDim(name):
-            return {("dim " + name,): 1}
+            return {("dim " + factor_text(name),): 1}
         case IVar(name):
             return {(name,): 1}
         case IBinary("add" | "sub" | "mul" as op, a, b):
