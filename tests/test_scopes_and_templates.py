@@ -1,7 +1,8 @@
-"""Variable scopes in threads and with wrong arguments, caching devices, and the variables of templates."""
+"""Variable scopes in threads and with wrong arguments, caching devices, variables of templates and of protos."""
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -101,3 +102,25 @@ def test_unique_names_of_templates() -> None:
         make()()
     tf.get_variable_scope().reuse_variables()
     assert make()() is w
+
+
+def test_variables_by_the_names_of_their_ops() -> None:
+    with tf.name_scope("outer"):
+        v = tf.Variable([[1.0, 2.0], [3.0, 4.0]], trainable=False, name="v")
+    found = v.to_proto()
+    assert found is not None and found.variable_name == "outer/v:0"
+    w = tf.Variable.from_proto(found)
+    assert w is not v and w.op is v.op and w.initializer is v.initializer and w.initial_value is v.initial_value
+    assert not w.trainable and tf.global_variables() == [v]
+    without = v.to_proto("outer")
+    assert without is not None and without.snapshot_name == "v/read:0" and v.to_proto("other") is None
+    assert tf.Variable(variable_def=without, import_scope="outer").to_proto() == found
+    with tf.Session() as s:
+        s.run(w.initializer)
+        assert [x.tolist() for x in s.run([w.sparse_read([1, 0]), v.gather_nd([[1, 0]])])] == [[[3.0, 4.0], [1.0, 2.0]], [3.0]]
+    with pytest.raises(ValueError, match="mutually exclusive"):
+        tf.Variable(1.0, variable_def=found)
+    with tf.Graph().as_default(), pytest.raises(KeyError):
+        tf.Variable.from_proto(found)
+    with pytest.raises(NotImplementedError, match="has no copy"):
+        copy.deepcopy({"v": v})

@@ -12,6 +12,7 @@ from graphflow.framework.dtypes import DType, as_dtype, ref_of
 from graphflow.framework.errors import ArgumentError, DTypeError
 from graphflow.framework.graph import Graph, Operation, Tensor
 from graphflow.framework.graph_keys import GraphKeys
+from graphflow.framework.records import record
 from graphflow.framework.shapes import TensorShape
 from graphflow.framework.tensor import _session_for
 from graphflow.ops.array.identity import identity
@@ -61,6 +62,19 @@ def init_scope(graph: Graph | None = None) -> Iterator[None]:
         yield
 
 
+@record(frozen=True)
+class VariableDef:
+    """The names of a variable's ops, as TensorFlow's protocol buffer has them."""
+
+    variable_name: str
+    initializer_name: str
+    snapshot_name: str
+    initial_value_name: str
+    trainable: bool = True
+    is_resource: bool = False
+    save_slice_info_def: Any = None
+
+
 class Variable:
     """A tensor whose value stays from run to run, each session having its own.
 
@@ -74,6 +88,8 @@ class Variable:
         validate_shape: False leaves the shape open, so that `assign` may change it.
         caching_device: the device of the op that reads it.
         name: made unique in the current name scope.
+        variable_def: what `to_proto` gave: then this is the variable of ops that are in the default graph, with
+            `import_scope` before their names.
         dtype: what the initial value is converted to.
         constraint: a function of the value, applied by optimizers after each step.
 
@@ -103,6 +119,11 @@ class Variable:
         aggregation: Any = None,
         shape: Any = None,
     ) -> None:
+        if variable_def is not None:
+            if initial_value is not None:
+                raise ArgumentError("variable_def and initial_value are mutually exclusive.")
+            self._find_ops(variable_def, import_scope)
+            return
         if initial_value is None:
             raise ArgumentError("initial_value must be specified.")
         if constraint is not None and not callable(constraint):
@@ -157,6 +178,32 @@ class Variable:
         self._initial_value = initializer.inputs[1] if initial_value is None else initial_value
         self._trainable, self._constraint, self._save_slice_info = trainable, None, None
         return self
+
+    def _find_ops(self, variable_def: Any, import_scope: str | None) -> None:
+        graph, prefix = context.get_default_graph(), f"{import_scope}/" if import_scope else ""
+        self._variable = graph.as_graph_element(prefix + variable_def.variable_name, allow_operation=False)
+        self._initializer_op = graph.as_graph_element(prefix + variable_def.initializer_name)
+        self._snapshot = graph.as_graph_element(prefix + variable_def.snapshot_name, allow_operation=False)
+        self._initial_value = graph.as_graph_element(prefix + variable_def.initial_value_name, allow_operation=False)
+        self._trainable, self._constraint = variable_def.trainable, None
+        self._save_slice_info = variable_def.save_slice_info_def
+
+    def to_proto(self, export_scope: str | None = None) -> VariableDef | None:
+        """The names of its ops without the scope `export_scope`; None if it is not in that scope."""
+        prefix = f"{export_scope}/" if export_scope else ""
+        if not self.name.startswith(prefix):
+            return None
+        parts = (self._variable, self._initializer_op, self._snapshot, self._initial_value)
+        variable, initializer, snapshot, value = [p.name.removeprefix(prefix) for p in parts]
+        return VariableDef(variable, initializer, snapshot, value, self._trainable, False, self._save_slice_info)
+
+    @staticmethod
+    def from_proto(variable_def: VariableDef, import_scope: str | None = None) -> Variable:
+        """The variable whose ops have these names in the default graph, with `import_scope` before them."""
+        return Variable(variable_def=variable_def, import_scope=import_scope)
+
+    def __deepcopy__(self, memo: Any) -> Variable:
+        raise NotImplementedError("A variable is part of a graph and has no copy; copies are for eager execution only.")
 
     # ------------------------------------------------------------------ what it is
     @property
@@ -243,6 +290,18 @@ class Variable:
         Ops run in the order they were made, so one run that initialises both has initialised this one by then.
         """
         return self.read_value()
+
+    def sparse_read(self, indices: Any, name: str | None = None) -> Tensor:
+        """The rows with these numbers."""
+        from graphflow.ops.array.gather import gather
+
+        return gather(self._snapshot, indices, name=name)
+
+    def gather_nd(self, indices: Any, name: str | None = None) -> Tensor:
+        """The elements or slices at these positions."""
+        from graphflow.ops.array.gather import gather_nd
+
+        return gather_nd(self._snapshot, indices, name=name)
 
     def eval(self, session: Any = None) -> Any:
         """The value in the default (or given) session."""
