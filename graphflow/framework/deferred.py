@@ -293,11 +293,12 @@ def reference_of(build: Callable[..., Sequence[Tensor]]) -> Callable[..., tuple[
 
 def _computed(op: Operation, arrays: Sequence[Array]) -> Sequence[Array]:
     kind = op.op_def.kind
+    assert op.op_def.reference is not None, f"{op.type} has no reference"
+    result = op.op_def.reference(op.attrs, *arrays)
+    # After the reference, which may itself refuse its operands, and say which of their elements.
     check = kind.check if isinstance(kind, Elementwise) else None
     if check is not None and np.any(check(NumpyBuilder(), op.attrs, *np.broadcast_arrays(*arrays))):
         assert isinstance(kind, Elementwise)
         raise ValueError(kind.failure(op.attrs))
-    assert op.op_def.reference is not None, f"{op.type} has no reference"
-    result = op.op_def.reference(op.attrs, *arrays)
     results = result if isinstance(result, (tuple, list)) else [result]
     return [np.asarray(r, t.base_dtype.numpy_dtype) for r, t in zip(results, op.outputs, strict=True)]

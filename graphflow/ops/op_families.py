@@ -19,7 +19,7 @@ FAMILIES: dict[str, str] = {
     "array.pad": "Mirrored PadV2",
     "array.range": "Range",
     "array.reshape": "ExpandDims Reshape Squeeze",
-    "array.row_positions": "BatchRowPositions CheckedIndex RowPositions",
+    "array.row_positions": "BatchRowPositions CheckedRow RowPositions",
     "array.row_updates": "RowsAdd RowsDiv RowsMax RowsMin RowsMul RowsSub RowsUpdate",
     "array.scatter": "SegmentAdd UnsortedSegmentSum",
     "array.shape": "Rank Shape Size",

@@ -26,28 +26,33 @@ from graphflow.ops.math.cast import CastAttrs
 
 _INTEGERS = not_differentiable("positions are integers")
 
-CHECKED_INDEX = register(
+CHECKED_ROW = register(
     OpDef(
-        "CheckedIndex",
+        "CheckedRow",
         Elementwise(
-            lambda b, attrs, index, size: index,
-            check=lambda b, attrs, index, size: b.or_(b.lt(index, 0), b.ge(index, size)),
-            check_message="indices are out of range: one is not in the shape that it indexes into",
+            lambda b, attrs, row, outside: row,
+            check=lambda b, attrs, row, outside: outside,
+            check_message="indices are out of range: one does not index into the shape",
         ),
-        lambda ctx, attrs, index, size: (index,),
-        lambda attrs, index, size: index,
-        lambda: [Sample((np.array([1, 0], np.int64), np.asarray(2, np.int64)), gradient=False)],
+        lambda ctx, attrs, row, outside: (row,),
+        lambda attrs, row, outside: row,
+        lambda: [Sample((np.array([1, 0], np.int64), np.zeros(2, np.bool_)), gradient=False)],
         grad=_INTEGERS,
-        dtypes=(int32, int64),
-        doc="Indices, unchanged; the run fails unless each is at least 0 and below the size.",
+        dtypes=(int64,),
+        doc="Row numbers, unchanged; the run fails where the second operand is true.",
     )
 )
 
 
-def _checked(p: ExpandContext, index: Any, x: Any, axis: int) -> tuple[Any, Any]:
-    """An index along an axis of x, checked, and the size of the axis, both in int64: row numbers may not fit into int32."""
+def _index(p: ExpandContext, index: Any, x: Any, axis: int) -> tuple[Any, Any, Any]:
+    """An index along an axis of x, whether it is outside, and the size of the axis.
+
+    In int64, because row numbers, which are products of sizes, may not fit into int32.
+    """
     size = p.op("AxisSize", x, attrs=AxisSizeAttrs(axis))
-    return p.op("CheckedIndex", p.op("Cast", index, attrs=CastAttrs(int64)), size), size
+    wide = p.op("Cast", index, attrs=CastAttrs(int64))
+    outside = p.op("LogicalOr", p.op("Less", wide, p.const(0, int64)), p.op("GreaterEqual", wide, size))
+    return wide, outside, size
 
 
 def _refuse_floats(indices: TensorType) -> None:
@@ -83,12 +88,16 @@ def _infer(ctx: InferContext, attrs: RowPositionsAttrs, indices: TensorType, x: 
 def _expand(p: ExpandContext, indices: Any, x: Any) -> Any:
     shape = p.type(indices).shape
     assert shape is not None
-    total = p.const(0, int64)
+    total: Any = None
+    outside: Any = None
     for k in range(p.attrs.depth):
         part = p.op("Part", indices, attrs=PartAttrs(len(shape) - 1, (k,), (1,)))
-        index, size = _checked(p, p.reshape(part, shape[:-1]), x, k)
+        # Each coordinate alone: one that is out of range may well give a row number within.
+        index, bad, size = _index(p, p.reshape(part, shape[:-1]), x, k)
         total = index if k == 0 else p.op("AddV2", p.op("Mul", total, size), index)
-    return p.broadcast_to(total, shape[:-1])
+        outside = bad if k == 0 else p.op("LogicalOr", outside, bad)
+    # A position of no coordinates is the one row that there is then.
+    return p.broadcast_to(p.const(0, int64), shape[:-1]) if total is None else p.op("CheckedRow", total, outside)
 
 
 def _reference(attrs: RowPositionsAttrs, indices: Any, x: Any) -> Any:
@@ -145,13 +154,13 @@ def _batch_infer(ctx: InferContext, attrs: BatchRowsAttrs, indices: TensorType, 
 def _batch_expand(p: ExpandContext, indices: Any, x: Any) -> Any:
     shape = p.type(indices).shape
     assert shape is not None
-    index, total = _checked(p, indices, x, p.attrs.batch_dims)
+    index, outside, count = _index(p, indices, x, p.attrs.batch_dims)
     batch: Any = None
     for k in range(p.attrs.batch_dims):
         position = p.op("AxisPosition", attrs=PositionAttrs(shape, k, int64))
         size = p.op("AxisSize", x, attrs=AxisSizeAttrs(k))
         batch = position if batch is None else p.op("AddV2", p.op("Mul", batch, size), position)
-    return p.op("AddV2", p.op("Mul", batch, total), index)
+    return p.op("CheckedRow", p.op("AddV2", p.op("Mul", batch, count), index), outside)
 
 
 def _batch_reference(attrs: BatchRowsAttrs, indices: Any, x: Any) -> Any:

@@ -19,7 +19,7 @@ from graphflow.framework.philox import SALTED
 from graphflow.framework.records import record
 from graphflow.framework.registry import NO_ATTRS, InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.framework.scalar_builder import ScalarBuilder
-from graphflow.framework.shapes import fresh_dim
+from graphflow.framework.shapes import format_shape, fresh_dim
 from graphflow.framework.tensor import Tensor
 from graphflow.ops._define.arguments import static_ints
 from graphflow.ops.math.binary import add, multiply, subtract
@@ -177,8 +177,9 @@ def _infer(ctx: InferContext, attrs: RandomAttrs, shape: TensorType, *rest: Tens
     dims = ctx.vector(0)
     if dims is None and shape.shape is not None and shape.shape and isinstance(shape.shape[0], int):
         dims = tuple(fresh_dim() for _ in range(shape.shape[0]))
-    if any(isinstance(d, int) and d < 0 for d in dims or ()):
-        raise ShapeError(f"{ctx.op_name}: Dimension {dims} must be >= 0")
+    least = min((d for d in dims or () if isinstance(d, int)), default=0)
+    if least < 0:
+        raise ShapeError(f"{ctx.op_name}: Dimension {least} must be >= 0 in shape {format_shape(dims)}")
     return (TensorType(attrs.dtype, dims),)
 
 
