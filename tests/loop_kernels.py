@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from graphflow.framework.dims import evaluate, factor
 from graphflow.framework.dtypes import DType, as_dtype, float32
 from graphflow_compiler.codegen.emit import Target, host_target, kernel_to_llvm
 from graphflow_compiler.codegen.jit.engine import compile_module
@@ -40,7 +41,7 @@ class Compiled:
         for a, b in zip(arrays, self.kernel.buffers, strict=True):
             assert as_dtype(a.dtype) is b.dtype, f"{b.name} wants {b.dtype.name}"
         pointers = [a.ctypes.data for a in arrays]
-        sizes = [dims[d] for d in self.kernel.dims]
+        sizes = [evaluate(factor(d), dims) for d in self.kernel.dims]
         return max(int(self.function(*pointers, *sizes, t, threads)) for t in reversed(range(threads)))
 
 

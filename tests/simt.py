@@ -20,7 +20,7 @@ import numpy.typing as npt
 from graphflow_compiler.codegen.gpu.loops import loops_to_gpu
 from graphflow_compiler.codegen.gpu.schedule import WARP, Launch, value_of
 from graphflow_compiler.codegen.jit.engine import compile_module
-from graphflow_compiler.ir.loops import LoopKernel
+from graphflow_compiler.ir.loops import IDim, LoopKernel
 from graphflow_compiler.ir.loops_verify import verify_kernel
 
 Array = npt.NDArray[Any]
@@ -129,7 +129,7 @@ class Simulated:
             held.append(np.full(count, 0x5A, b.dtype.numpy_dtype) if b.scratch else a)
         status = np.full(1, -1, np.int32)
         pointers = [a.ctypes.data for a in held]
-        sizes = [dims[d] for d in self.kernel.dims]
+        sizes = [value_of(IDim(d), dims) for d in self.kernel.dims]
 
         def call() -> None:
             self.function(*pointers, *sizes, status.ctypes.data)

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
+from graphflow.framework import dims
 from graphflow.framework.dtypes import DType, float32
 from graphflow_compiler.ir import loops as ir
 from graphflow_compiler.ir.loops import Atom, Const, IBinary, IConst, IData, IDim, Index, IVar, Let, Load, Store, Var
@@ -29,6 +30,7 @@ from graphflow_compiler.ir.loops_visit import (
 
 INDICES, EXPRESSIONS, STATEMENTS = (get_args(union) for union in (ir.Index, ir.Expr, ir.Statement))
 ATOMS = get_args(ir.Atom)
+FACTOR = get_type_hints(IDim, {**vars(dims), **vars(ir)})["name"]
 
 
 def made(cls: type, prefix: str = "") -> tuple[Any, list[Atom], list[Index]]:
@@ -56,10 +58,10 @@ def made(cls: type, prefix: str = "") -> tuple[Any, list[Atom], list[Index]]:
             return (ir.Accumulator("total", float32, "add", 0.0, atom()),)
         if get_origin(hint) is Literal:
             return get_args(hint)[0]
-        simple = {str: "name", int: 1, bool: True, DType: float32, float | int | bool: 1.0}
+        simple = {str: "name", int: 1, bool: True, DType: float32, float | int | bool: 1.0, FACTOR: "n"}
         return simple[hint]
 
-    hints = get_type_hints(cls, vars(ir))
+    hints = get_type_hints(cls, {**vars(dims), **vars(ir)})
     instance = cls(**{f.name: content(hints[f.name]) for f in dataclasses.fields(cls)})
     return (instance, [instance], []) if cls in ATOMS else (instance, atoms, places)
 

@@ -48,6 +48,12 @@ def overflows(value: ShapeValue, dtype: DType) -> bool:
     return any(isinstance(d, int) and not low <= d < high for d in dims_of(value))
 
 
+def does_not_fit(op: str, value: ShapeValue, dtype: DType) -> str:
+    """The error of a size that is too large for its type."""
+    numbers = ", ".join(map(str, dims_of(value)))
+    return f"{op}: the value {f'[{numbers}]' if isinstance(value, tuple) else numbers} does not fit into {dtype.name}"
+
+
 @record(frozen=True, slots=True)
 class LowerContext:
     """What a payload may look at: attributes, types, and the values of shape operands (None elsewhere)."""

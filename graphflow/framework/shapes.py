@@ -123,7 +123,13 @@ def _tf_shape(s: Shape) -> str:
     return "[" + ",".join("?" if isinstance(d, SymDim) else str(d) for d in s) + "]"
 
 
-GRAPH_POLICY = DimPolicy()
+class _RunPolicy(DimPolicy):
+    """For the arrays of a run, whose sizes are all known."""
+
+    final = True
+
+
+GRAPH_POLICY, RUN_POLICY = DimPolicy(), _RunPolicy()
 
 # ---------------------------------------------------------------------------------------------- what users see
 

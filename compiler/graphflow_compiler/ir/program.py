@@ -28,6 +28,7 @@ from graphflow.framework.kinds import (
     Source,
     TensorType,
     dims_of,
+    does_not_fit,
     overflows,
 )
 from graphflow.framework.provenance import merge
@@ -413,23 +414,17 @@ def resolve_shape_value(builder: ProgramBuilder, node: Node, output: int = 0, is
     dtype = node.types[output].dtype
     if overflows(value, dtype):
         if is_size:
-            raise ShapeError(does_not_fit(node.op, value, dtype))
+            raise ShapeError(does_not_fit(node.op.name, value, dtype))
         return None
     for d in dims_of(value):
         if not isinstance(d, int):
-            builder.policy.fits(d, dtype, partial(does_not_fit, node.op, d, dtype))
+            builder.policy.fits(d, dtype, partial(does_not_fit, node.op.name, d, dtype))
     return builder.dims(_settled(value), dtype, node.origin)
 
 
 def _settled(value: ShapeValue) -> ShapeValue:
     # No size in it divides by 0: that is checked with the range.
     return tuple([settled(d) for d in value]) if isinstance(value, tuple) else settled(value)
-
-
-def does_not_fit(op: OpDef, value: ShapeValue, dtype: DType) -> str:
-    """The error of a size that is too large for its type."""
-    numbers = ", ".join(map(str, dims_of(value)))
-    return f"{op.name}: the value {f'[{numbers}]' if isinstance(value, tuple) else numbers} does not fit into {dtype.name}"
 
 
 def live_nodes(nodes: Iterable[Node], roots: Iterable[Value], effects: Iterable[Node]) -> tuple[Node, ...]:

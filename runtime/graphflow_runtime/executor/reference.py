@@ -34,11 +34,12 @@ from graphflow.framework.kinds import (
     StateUpdate,
     TensorType,
     VariableIsInitialized,
+    does_not_fit,
     overflows,
 )
 from graphflow.framework.numpy_builder import NumpyBuilder
 from graphflow.framework.registry import InferContext
-from graphflow.framework.shapes import GRAPH_POLICY, static_shape
+from graphflow.framework.shapes import RUN_POLICY, static_shape
 from graphflow_compiler.frontend import (
     is_alias_of_variable,
     needed_operations,
@@ -47,7 +48,6 @@ from graphflow_compiler.frontend import (
     variable_behind,
     variable_of,
 )
-from graphflow_compiler.ir.program import does_not_fit
 from graphflow_runtime.executor.failures import describe, unfed, uninitialized
 from graphflow_runtime.executor.numpy_blas import one_blas_thread
 from graphflow_runtime.executor.read_before_write import variables_read
@@ -266,7 +266,7 @@ def _check_types(op: Operation, inputs: Sequence[Array]) -> None:
         return  # it has been checked when the graph was built
 
     types = [TensorType(as_dtype(a.dtype), a.shape) for a in inputs]
-    op.op_def.infer(InferContext(op.op_def.name, GRAPH_POLICY, lambda i: _shape_value(inputs[i])), op.attrs, *types)
+    op.op_def.infer(InferContext(op.op_def.name, RUN_POLICY, lambda i: _shape_value(inputs[i])), op.attrs, *types)
 
 
 def _shape_value(a: Array) -> ShapeValue | None:
@@ -283,7 +283,7 @@ def _check_size(op: Operation, inputs: Sequence[Array]) -> None:
     for value in found if isinstance(found, list) else [found]:
         dtype = op.outputs[0].base_dtype
         if value is not None and overflows(value, dtype):
-            raise InvalidArgumentError(message=does_not_fit(op.op_def, value, dtype))
+            raise InvalidArgumentError(message=does_not_fit(op.type, value, dtype))
 
 
 def _run_error(op: Operation, kind: object, e: Exception) -> OpError:

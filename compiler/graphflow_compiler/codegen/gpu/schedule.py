@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from graphflow.framework.dims import evaluate, factor
+from graphflow.framework.dims import evaluate, factor, factor_text
 from graphflow.framework.errors import CompileError
 from graphflow.framework.records import record
 from graphflow_compiler.ir.index import iadd, ifloordiv, imod, imul
@@ -63,11 +63,13 @@ class Launch:
 
 
 def value_of(index: Index, sizes: Mapping[str, int]) -> int:
-    """The value of an index expression at the first round of every loop. KeyError: a size is not given."""
+    """The value of an index expression at the first round of every loop. `sizes`: by their names, or those of a kernel's dims
+    by their texts. KeyError: a size is not given."""
     if isinstance(index, IConst):
         return index.value
     if isinstance(index, IDim):
-        return evaluate(factor(index.name), sizes)
+        given = sizes.get(factor_text(index.name))
+        return evaluate(factor(index.name), sizes) if given is None else given
     if isinstance(index, IVar):
         return 0
     if not isinstance(index, IBinary):
