@@ -40,7 +40,7 @@ WITH_ERROR = """
     SparseApplyFtrlV2 SparseApplyMomentum SparseApplyRMSProp Unique UniqueWithCounts
 """
 #: Float inputs for which the rule, like TensorFlow's, gives None: only values steer a pole or a label, and nobody knows more.
-NONE_FOR = {"Zeta": {0}, "Polygamma": {0}}
+NONE_FOR = {"Zeta": {0}, "Polygamma": {0}, "DiagonalOf": {1}}
 
 
 def kind_of(op: OpDef) -> str:

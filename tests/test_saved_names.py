@@ -158,7 +158,7 @@ def test_names_of_the_users_choice(names: list[str], others: list[str]) -> None:
 def test_names_that_would_be_one(tmp_path: Path) -> None:
     with tf.Graph().as_default() as graph:
         v, w = tf.Variable(1.0), tf.Variable(2.0)
-        with pytest.raises(ValueError, match="two variables are to have the name '1'"):
+        with pytest.raises(ValueError, match="At least two variables have the same name in the checkpoint: 1"):
             tf.train.Saver({1: v, "1": w})
         with pytest.raises(TypeError, match="the name of an input or output is a text, not 1"):
             tf.save(tmp_path / "m", graph=graph, inputs={1: v.value()})  # type: ignore[dict-item]

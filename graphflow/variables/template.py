@@ -8,7 +8,7 @@ from typing import Any
 from graphflow.framework.default_graph import get_collection
 from graphflow.framework.errors import ArgumentError
 from graphflow.framework.graph_keys import GraphKeys
-from graphflow.variables.scope import AUTO_REUSE, VariableScope, variable_scope
+from graphflow.variables.scope import VariableScope, variable_scope
 
 __all__ = ["Template", "make_template"]
 
@@ -39,8 +39,6 @@ class Template:
             self._unique_name,
             self._name,
             custom_getter=self._custom_getter,
-            # A unique name may be that of another template, which then shares its variables.
-            reuse=AUTO_REUSE if self._unique_name else None,
             auxiliary_name_scope=auxiliary_name_scope,
         )
 

@@ -127,7 +127,7 @@ def segment_sum(data: Any, segment_ids: Any, name: str | None = None) -> Tensor:
         ids = sorted_segment_ids(i)
         # Ids that are known give a static number of segments; else the run finds the largest id.
         known = i.static_value()
-        count: Any = maximum(reduce_max(ids), -1) + 1
+        count: Any = maximum(reduce_max(i), -1) + 1
         if isinstance(known, tuple) and all(isinstance(k, int) for k in known):
             count = max((k for k in known if isinstance(k, int)), default=-1) + 1
         return unsorted_segment_sum(d, ids, count, name=scope)
