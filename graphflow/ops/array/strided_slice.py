@@ -93,8 +93,8 @@ def from_front(v: Dim, d: Dim) -> Dim:
     """A bound counted from the front of an axis of size d: ``v + d`` where v is negative, else v."""
     if isinstance(v, int):
         return v + d if v < 0 else v
-    # n - 1 is negative only where n is 0, and then it is clamped to 0 either way.
-    if never_negative(v + 1):
+    # d - 1 is negative only where d is 0, and then nothing is taken either way.
+    if never_negative(v) or v == d - 1:
         return v
     return v + d * minimum(maximum(v * -1, 0), 1)
 
