@@ -280,7 +280,8 @@ PUBLIC: dict[str, dict[str, str]] = {
     },
     "runtime": {
         "graphflow_runtime.session.session": "BaseSession InteractiveSession Session",
-        "graphflow_runtime.executor.native": "NativeExecutable Statistics",
+        "graphflow_runtime.executor.native": "NativeExecutable",
+        "graphflow_runtime.executor.executable": "Statistics",
         "graphflow_runtime.profiling.profile": "Profile ProfileRow",
         "graphflow_runtime.executor.reference": "ReferenceExecutable",
         "graphflow_runtime.store": "VariableStore",

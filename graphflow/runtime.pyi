@@ -2,7 +2,8 @@
 from graphflow_runtime.session.session import (
     BaseSession as BaseSession, InteractiveSession as InteractiveSession, Session as Session,
 )
-from graphflow_runtime.executor.native import NativeExecutable as NativeExecutable, Statistics as Statistics
+from graphflow_runtime.executor.native import NativeExecutable as NativeExecutable
+from graphflow_runtime.executor.executable import Statistics as Statistics
 from graphflow_runtime.profiling.profile import Profile as Profile, ProfileRow as ProfileRow
 from graphflow_runtime.executor.reference import ReferenceExecutable as ReferenceExecutable
 from graphflow_runtime.store import VariableStore as VariableStore

@@ -15,6 +15,7 @@ import graphflow
 from graphflow.framework import environment
 from graphflow_compiler.codegen.jit import compile_pool
 from graphflow_compiler.codegen.jit.object_cache import object_cache
+from graphflow_compiler.compilation import Options
 from graphflow_compiler.passes.pipeline import Dump
 from graphflow_compiler.passes.rewrite import PassContext
 from graphflow_runtime.executor import threads
@@ -29,6 +30,7 @@ WRONG = {
     "GRAPHFLOW_CACHE_SIZE": (["-1", "1 GB", "1e3"], "a whole number from 0: the default is taken"),
     "GRAPHFLOW_FUEL": (["-5", "all"], "a whole number from 0: the default is taken"),
     "GRAPHFLOW_DISPATCH": (["python", "BUILTIN"], "'builtin' or 'ctypes': the default is taken"),
+    "GRAPHFLOW_CHECKED": (["yes", "2"], "'0' or '1': the default is taken"),
     "GRAPHFLOW_DUMP": (["{file}", "{file}/below"], "a folder that can be written ([Errno"),
     "GRAPHFLOW_CACHE_DIR": (["{file}/below"], "a folder that can be made ([Errno"),
 }
@@ -79,7 +81,7 @@ def test_every_wrong_value(
     values, allowed = WRONG[name]
     for value in [v.replace("{file}", str(tmp_path / "file")) for v in values] * 2:
         monkeypatch.setenv(name, value)
-        threads.wanted_threads(), compile_pool._limit(), PassContext(), dispatch._wanted()
+        threads.wanted_threads(), compile_pool._limit(), PassContext(), dispatch._wanted(), Options()
         cache = object_cache()
         assert cache is not None
         cache.put(bytes(32), b"code")
@@ -106,16 +108,17 @@ def test_a_dump_that_fails_later_is_told(
 def test_right_values_are_taken_in_silence(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     for name, value in (
         ("GRAPHFLOW_THREADS", " +5 "), ("GRAPHFLOW_COMPILE_WORKERS", "3"), ("GRAPHFLOW_CACHE_SIZE", " 7"),
-        ("GRAPHFLOW_FUEL", "0"), ("GRAPHFLOW_DISPATCH", "ctypes"),
+        ("GRAPHFLOW_FUEL", "0"), ("GRAPHFLOW_DISPATCH", "ctypes"), ("GRAPHFLOW_CHECKED", "1"),
     ):  # fmt: skip
         monkeypatch.setenv(name, value)
     cache = object_cache()
     assert threads.available_threads() == 5 and compile_pool._limit() == 3 and PassContext().fuel == 0
+    assert Options().checked
     assert cache is not None and cache.limit == 7_000_000
     assert dispatch.make_builtins() is None
     for name in WRONG:
         if name != "GRAPHFLOW_CACHE_DIR":
             monkeypatch.setenv(name, "")
     cache = object_cache()
-    assert cache is not None and cache.limit == 256_000_000 and PassContext().fuel == -1
+    assert cache is not None and cache.limit == 256_000_000 and PassContext().fuel == -1 and not Options().checked
     assert caplog.text == ""

@@ -95,6 +95,7 @@ OF_THE_COMPILER = compiler(
     "codegen.jit.engine",
     "codegen.jit.fork_safe_locks",
     "codegen.jit.link",
+    "codegen.llvm.checks_text",
     "codegen.llvm.llvm_text",
     "compilation",
     "frontend",

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import field, replace
 from functools import partial
 
+from graphflow.framework import environment
 from graphflow.framework.dtypes import string
 from graphflow.framework.graph import Graph
 from graphflow.framework.kinds import Host
@@ -35,6 +36,8 @@ class Options:
     on_kernel: Callable[[str, str], None] = lambda name, text: None
     #: Whether the plan may come from the cache on disk, and is kept there. Then no kernel may be written at all.
     keep: bool = False
+    #: Whether kernels check each access to memory, and memory is poisoned before it is written: for tests.
+    checked: bool = field(default_factory=lambda: environment.choice("GRAPHFLOW_CHECKED", ("0", "1")) == "1")
 
 
 def compile(graph: Graph, signature: Signature, options: Options | None = None) -> Plan:
@@ -69,7 +72,8 @@ def _without_garbage_collection() -> Iterator[None]:
 def _compile(signature: Signature, options: Options) -> Plan:
     program = frontend.build_program(signature)
     _check_supported(program)
-    key = plan_cache.key_of(program, signature, options.target) if options.keep and not _is_watched() else None
+    kept = options.keep and not _is_watched()
+    key = plan_cache.key_of(program, signature, options.target, options.checked) if kept else None
     if key is not None:
         plan = plan_cache.get(key, partial(_explained_anew, signature, replace(options, keep=False)))
         if plan is not None:
@@ -77,7 +81,12 @@ def _compile(signature: Signature, options: Options) -> Plan:
     # The passes and emitters are loaded with the first plan that is not kept: processes that find theirs start faster.
     from graphflow_compiler.planning.planner import make_plan
 
-    plan = make_plan(program, signature, options.target, options.on_kernel)
+    if options.checked:
+        from graphflow_compiler.planning.checked_plan import checked_plan
+
+        plan = checked_plan(make_plan(program, signature, options.target, lambda name, text: None))
+    else:
+        plan = make_plan(program, signature, options.target, options.on_kernel)
     if key is not None:
         plan_cache.put(key, plan)
     return plan

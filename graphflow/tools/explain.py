@@ -70,11 +70,13 @@ def plan_to_dot(
         names[i]: f"{b.type.dtype.name} {format_shape(tuple(evaluate(d, sizes) for d in b.type.shape or ()))}"
         for i, b in enumerate(plan.buffers)
         # Buffers that pass nothing from kernel to kernel would only clutter the picture.
-        if b.role not in ("constant", "scratch", "random_count", "is_initialized")
+        if b.role not in ("constant", "scratch", "random_count", "is_initialized", "guard")
     }
     boxes = []
     written: set[int] = set()
     for step in plan.steps:
+        if step.pattern == "poison":  # of a plan with checks
+            continue
         variables = {b for b in step.buffers if plan.buffers[b].role == "variable"}
         moved = [b for b in dict.fromkeys(step.buffers) if names[b] in labels]
         # A kernel may read back what it has just written itself: that is no edge from another kernel.

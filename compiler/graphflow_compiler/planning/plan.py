@@ -18,7 +18,9 @@ from graphflow.framework.shapes import Dim, SymDim, evaluate
 from graphflow_compiler.ir.program import Constraint, FailureCode
 from graphflow_compiler.planning.memory import LiveRange, assign_offsets
 
-BufferRole = Literal["feed", "output", "variable", "constant", "temporary", "scratch", "random_count", "is_initialized"]
+BufferRole = Literal[
+    "feed", "output", "variable", "constant", "temporary", "scratch", "random_count", "is_initialized", "guard"
+]
 
 
 @record(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class PlanBuffer:
     """A numbered buffer of a plan: `count` elements of a type, in a role.
 
     `key`: the index of the feed or output, the name of the variable or random op. Temporaries live from step `start` to step
-    `end`.
+    `end`. A guard, in plans with checks alone, is where the step numbered `key` notes an access outside its buffers.
     """
 
     role: BufferRole
@@ -93,6 +95,11 @@ class Plan:
     def explanation(self) -> str:
         """What was fused into which kernel, and why neighbours stayed apart."""
         return self.explain()
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether its kernels have guards, of which the last step has one."""
+        return bool(self.buffers) and self.buffers[-1].role == "guard"
 
     def sizes(self, shapes: Sequence[Sequence[int]]) -> dict[str, int]:
         """The run-time sizes for feeds of these shapes. Raises SizeMismatch if a constraint is broken."""

@@ -92,7 +92,7 @@ class _Unpickler(pickle.Unpickler):
         return found
 
 
-def key_of(program: Program, signature: Signature, target: Target) -> bytes | None:
+def key_of(program: Program, signature: Signature, target: Target, checked: bool = False) -> bytes | None:
     """The key of the plan of a program, 32 bytes; None if it is not to be kept."""
     stamps = _stamps()
     if stamps is None or object_cache() is None:
@@ -120,7 +120,7 @@ def key_of(program: Program, signature: Signature, target: Target) -> bytes | No
         _log.info("the plan is not kept: %s", e)
         return None
     h = hashlib.sha256(b"graphflow plan 3\n")  # the number changes with the fields of a plan
-    h.update(repr((stamps, target)).encode())
+    h.update(repr((stamps, target, checked)).encode())
     h.update("\n".join(writer.parts).encode("utf-8", "surrogatepass"))
     return h.digest()
 

@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from graphflow.framework.records import record
 from graphflow_compiler.planning.plan import Plan
 from graphflow_runtime.executor.launch_descriptor import LaunchDescriptor
 
 if TYPE_CHECKING:
     from graphflow_runtime.executor.tracing import Trace
+
+
+@record
+class Statistics:
+    """What a session has compiled and run."""
+
+    plans_compiled: int = 0
+    kernels_compiled: int = 0
+    kernels_from_disk: int = 0
+    bound_sizes: int = 0
+    host_fallbacks: int = 0
 
 
 class Executable(Protocol):
@@ -33,8 +45,8 @@ class Executable(Protocol):
     def shortcut(self) -> LaunchDescriptor | None:
         """The descriptor by which native code can repeat the last run, for feeds of the same shapes; None if it cannot."""
 
-    def failed(self, plan: Plan, status: int, values: Sequence[Any] | None) -> Exception:
-        """What to raise for the status of a native run of `plan` on these values (None: they are not to be looked at).
+    def failed(self, control: LaunchDescriptor, status: int, values: Sequence[Any] | None) -> Exception:
+        """What to raise for the status of a native run of `control` on these values (None: they are not to be looked at).
 
         The caller holds the session's lock unless `values` is None.
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class LaunchDescriptor:
         feeds, outputs: shape and dtype of each; `feed_slots`, `output_slots`: its slot in the table.
         budget: an array with one number, and what each run takes from it. Once it is not positive, runs go the slow way.
         random_ops: names of the random ops of which each run is one execution.
+        guards: where the kernels of each step note an access outside their buffers, in plans with checks.
         keeps: objects that own the memory behind the addresses.
     """
 
@@ -52,8 +53,10 @@ class LaunchDescriptor:
         budget: tuple[Array, int],
         random_ops: Sequence[str],
         plan: Any = None,
+        guards: Mapping[int, Array] | None = None,
         keeps: Any = None,
     ) -> None:
+        self.guards = guards or {}
         self.plan, self.keeps, self.budget, self.random_ops = plan, keeps, budget, random_ops
         self.entry, self.table, self.dims, self.store = entry, table, dims, store
         self.feeds, self.outputs = tuple(feeds), tuple(outputs)

@@ -14,7 +14,6 @@ import numpy as np
 from graphflow.framework.dtypes import DType, bfloat16
 from graphflow.framework.errors import CompileError, InternalError, OutOfMemoryError
 from graphflow.framework.graph import Graph, Operation, Tensor
-from graphflow.framework.records import record
 from graphflow.framework.shapes import evaluate
 from graphflow_compiler.codegen.jit.link import CompileAhead, LinkedPlan, link
 from graphflow_compiler.compilation import CannotCompile, DependsOnData, Options, compile
@@ -22,6 +21,7 @@ from graphflow_compiler.frontend import Signature
 from graphflow_compiler.planning.plan import Plan, SizeMismatch
 from graphflow_compiler.planning.profile_entry import profile_entry_text
 from graphflow_compiler.planning.threaded_entry import LAUNCH_WORDS, PARALLEL, plan_nanoseconds, step_flags, threaded_entry_text
+from graphflow_runtime.executor.executable import Statistics
 from graphflow_runtime.executor.failures import uninitialized
 from graphflow_runtime.executor.launch_descriptor import LaunchDescriptor
 from graphflow_runtime.executor.native_failures import cannot_compile, explained
@@ -34,6 +34,7 @@ from graphflow_runtime.native_code.thread_autotune import BRIEF_NS, new_choice
 from graphflow_runtime.store import VariableStore
 
 if TYPE_CHECKING:
+    from graphflow_runtime.executor.guards import Guards
     from graphflow_runtime.executor.tracing import Trace
 
 _log = logging.getLogger("graphflow")
@@ -53,17 +54,6 @@ _THREADS_WORK = 20_000
 _THREADS_AFTER = 100_000_000
 #: ... or at once, from this much in one run.
 _THREADS_NOW = 5_000_000
-
-
-@record
-class Statistics:
-    """What a session has compiled and run."""
-
-    plans_compiled: int = 0
-    kernels_compiled: int = 0
-    kernels_from_disk: int = 0
-    bound_sizes: int = 0
-    host_fallbacks: int = 0
 
 
 #: The budget of plans that do not wait for threads: their runs take nothing from it.
@@ -179,6 +169,11 @@ class BoundPlan:
                 words = [choice_at, team.address, threads, flags_at, threaded.entry, compiled.entry]
         self.block = np.array([*words, *plan.dims(sizes), 0], np.int64)  # never empty: its address is needed
         self.dims = self.block[LAUNCH_WORDS:]
+        guards: Guards = {}
+        if plan.is_checked:
+            from graphflow_runtime.executor.guards import make_guards
+
+            guards = make_guards(plan, sizes, shapes)
         self.flags: dict[int, np.ndarray[Any, Any]] = {}
         self.variables: list[tuple[int, str]] = []
         feeds: dict[int, int] = {}
@@ -186,6 +181,8 @@ class BoundPlan:
         for i, b in enumerate(plan.buffers):
             if b.role in ("temporary", "scratch"):
                 self.table[i] = base + offsets[i]
+            elif b.role == "guard":
+                self.table[i] = guards[int(b.key)].ctypes.data
             elif b.role == "constant":
                 assert b.array is not None
                 self.table[i] = b.array.ctypes.data
@@ -215,6 +212,7 @@ class BoundPlan:
             budget=(compiled.budget, int(work)) if self.waits else (_ENDLESS, 0),
             random_ops=random_ops,
             plan=plan,
+            guards=guards,
             # A CallSlot may outlive this object, whose sizes are forgotten when others come: all that the table, the code
             # and the block hold addresses of must live as long as the descriptor. The threaded code is named here because
             # two runs, one inside the other in a signal handler, may both compile it, and the plan keeps only one.
@@ -340,15 +338,15 @@ class NativeExecutable:
             self.last = None
             return None
         except _Failure as failure:
-            raise self.failed(bound.plan, failure.status, values) from None
+            raise self.failed(bound.control, failure.status, values) from None
 
     def shortcut(self) -> LaunchDescriptor | None:
         return None if self.last is None or self.last.is_overdue else self.last.control
 
-    def failed(self, plan: Plan, status: int, values: Sequence[Any] | None) -> Exception:
-        """The exception for the status of a run of `plan`, which may not be that of the last run."""
+    def failed(self, control: LaunchDescriptor, status: int, values: Sequence[Any] | None) -> Exception:
+        """The exception for the status of a run of `control`, which may be bound to other sizes than the last run."""
         again = self.reference(self.graph, self.fetches, self.feeds, self.store)
-        return explained(self.graph, plan, status, again, values)
+        return explained(self.graph, control.plan, control.guards, status, again, values)
 
     def run(self, feeds: Sequence[np.ndarray[Any, Any]], trace: Trace | None = None) -> list[Any]:
         """Results of the tensors among the fetches, for feeds that are contiguous arrays of the right dtype."""
@@ -367,7 +365,7 @@ class NativeExecutable:
                 self.last = None
                 continue
             except _Failure as failure:
-                raise self.failed(bound.plan, failure.status, feeds) from None
+                raise self.failed(bound.control, failure.status, feeds) from None
             if results is None:
                 raise InternalError(message="the plan refused arrays that were made for it")
             return [

@@ -21,12 +21,15 @@ from graphflow_compiler.planning.plan import Plan
 from graphflow_runtime.executor.failures import describe, with_kernel
 
 if TYPE_CHECKING:
+    from graphflow_runtime.executor.guards import Guards
     from graphflow_runtime.executor.reference import ReferenceExecutable
 
 _log = logging.getLogger("graphflow")
 
 
-def explained(graph: Graph, plan: Plan, status: int, again: ReferenceExecutable, values: Sequence[Any] | None) -> OpError:
+def explained(
+    graph: Graph, plan: Plan, guards: Guards, status: int, again: ReferenceExecutable, values: Sequence[Any] | None
+) -> OpError:
     """The error of a native run of `plan` that ended with this status.
 
     Args:
@@ -40,6 +43,10 @@ def explained(graph: Graph, plan: Plan, status: int, again: ReferenceExecutable,
     op: Operation | None = None
     with contextlib.suppress(KeyError, ValueError):
         op = graph.get_operation_by_name(name)
+    if number in guards and guards[number][0]:
+        from graphflow_runtime.executor.guards import outside
+
+        return outside(plan, number, guards, op)
     kernel = f"\n  fused into the kernel of {', '.join(step.origin[:8])}" if len(step.origin) > 1 else ""
     # Another thread may have changed a variable since, and sums in another order may pass a check: then the first text stands.
     found = None if values is None else _second_error(again, values)

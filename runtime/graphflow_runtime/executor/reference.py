@@ -84,7 +84,7 @@ class ReferenceExecutable:
     def shortcut(self) -> None:
         """Nor is there a native one."""
 
-    def failed(self, plan: object, status: int, values: object) -> Exception:
+    def failed(self, control: object, status: int, values: object) -> Exception:
         raise AssertionError("no native run of this")
 
     def run(self, feeds: Sequence[Array], trace: Trace | None = None) -> list[Array]:

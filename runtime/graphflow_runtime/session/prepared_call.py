@@ -127,9 +127,9 @@ class PreparedCall:
             raise _no_room()
         try:
             with self.session._alone():
-                error = self.executable.failed(control.plan, status, values)
+                error = self.executable.failed(control, status, values)
         except SessionClosedError:  # another thread has closed it since
-            error = self.executable.failed(control.plan, status, None)
+            error = self.executable.failed(control, status, None)
         raise error from None
 
     # ------------------------------------------------------------------ the slow way

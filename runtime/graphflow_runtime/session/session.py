@@ -20,7 +20,7 @@ from graphflow.framework.graph import Graph, Operation, Tensor
 from graphflow.framework.kinds import Source
 from graphflow.framework.records import record
 from graphflow_compiler.frontend import needed_operations, random_operations
-from graphflow_runtime.executor.executable import Executable
+from graphflow_runtime.executor.executable import Executable, Statistics
 from graphflow_runtime.executor.failures import unfed
 from graphflow_runtime.executor.reference import ReferenceExecutable
 from graphflow_runtime.session.feeds import FeedConverter, feed_tensor, flatten_feeds
@@ -32,7 +32,6 @@ from graphflow_runtime.store import VariableStore
 
 if TYPE_CHECKING:
     from graphflow_compiler.planning.plan import Plan
-    from graphflow_runtime.executor.native import Statistics
     from graphflow_runtime.profiling.profile import Profile
 
 _log = logging.getLogger("graphflow")
@@ -282,7 +281,7 @@ class BaseSession:
     def _make(self, fetches: tuple[Element, ...], feeds: tuple[Tensor, ...], random_ops: tuple[str, ...]) -> Executable:
         if self._backend == "native":
             try:
-                from graphflow_runtime.executor.native import NativeExecutable, Statistics
+                from graphflow_runtime.executor.native import NativeExecutable
 
                 if self._native is None:
                     self._native = Statistics()

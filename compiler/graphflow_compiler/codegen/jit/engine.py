@@ -16,6 +16,7 @@ from graphflow_compiler.codegen.jit.object_code import make_machine
 from graphflow_compiler.codegen.llvm.llvm_text import Target, host_target
 
 _lock = lock_held_by_forks(llvm=True)  # LLVM's global state is not meant to be shared
+_checks: Engine | None = None
 _DECLARED = re.compile(r"^declare [^@]*@([\w.$]+)\(", re.MULTILINE)
 _DEFINED = re.compile(r"^define (?!internal |private )[^@]*@([\w.$]+)\(", re.MULTILINE)
 
@@ -184,10 +185,23 @@ def _check_symbols(llvm: Any, names: Sequence[str]) -> None:
     for name in names:
         if llvm.address_of_symbol(name):
             continue
+        if name.startswith("graphflow_checked"):
+            _load_checks(llvm)
+            continue
         address = _find(name)
         if address is None:
             raise CompileError(f"this machine's C library has no function {name}")
         llvm.add_symbol(name, address)
+
+
+def _load_checks(llvm: Any) -> None:
+    """Makes the functions that checked kernels call, which stay as long as the process."""
+    from graphflow_compiler.codegen.llvm.checks_text import CHECKS, NAMES
+
+    global _checks
+    _checks = compile_module([CHECKS])
+    for name in NAMES:
+        llvm.add_symbol(name, _checks.address(name))
 
 
 def _find(name: str) -> int | None:
