@@ -159,7 +159,7 @@ PUBLIC: dict[str, dict[str, str]] = {
         "graphflow.framework.errors": """
             OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED
             RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE
-            DATA_LOSS GraphFlowError BuildError ShapeError DTypeError ArgumentError NameCollisionError
+            DATA_LOSS GraphFlowError BuildError ShapeError DTypeError ConversionError ArgumentError NameCollisionError
             WrongGraphError GraphFinalizedError GradientError CompileError FormatError VersionError
             UnknownOpError CorruptFileError OpError RunError CancelledError UnknownError InvalidArgumentError
             DeadlineExceededError NotFoundError AlreadyExistsError PermissionDeniedError ResourceExhaustedError

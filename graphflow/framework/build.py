@@ -10,7 +10,7 @@ import numpy as np
 
 from graphflow.framework import context
 from graphflow.framework.dtypes import DType, as_dtype, bool_, float32, int32, int64, string, uint64
-from graphflow.framework.errors import ArgumentError, DTypeError
+from graphflow.framework.errors import ArgumentError, ConversionError, DTypeError
 from graphflow.framework.graph import Graph
 from graphflow.framework.mapped_file import check_unchanged
 from graphflow.framework.registry import NO_ATTRS, OpDef, TensorValue, lookup
@@ -42,6 +42,8 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray[Any, Any]:
     else:
         try:
             array = np.asarray(_plain(value))
+        except ArgumentError:
+            raise
         except ValueError as e:
             raise DTypeError(f"{_brief(value)} is ragged or not numeric, so it cannot become a tensor: {e}") from None
         if array.dtype == object:
@@ -86,7 +88,13 @@ def _plain(value: Any) -> Any:
         return [_plain(v) for v in value]
     if hasattr(value, "as_list"):
         return value.as_list()
-    return int(value) if type(value).__name__ == "Dimension" else value
+    if type(value).__name__ != "Dimension":
+        return value
+    if value.value is None:
+        raise ArgumentError(
+            "Cannot convert an unknown Dimension to a Tensor: its size is known in a run only; use tf.shape(x)[k]"
+        )
+    return int(value)
 
 
 def _object_array(array: np.ndarray[Any, Any], value: Any) -> tuple[np.ndarray[Any, Any], DType]:
@@ -188,7 +196,7 @@ def convert_to_tensor(value: Any, dtype: Any = None, name: str | None = None, pr
     want = None if dtype is None else as_dtype(dtype).base_dtype
     if isinstance(value, Tensor):
         if want is not None and value.base_dtype is not want:
-            raise DTypeError(
+            raise ConversionError(
                 f"Tensor conversion requested dtype {want.name} for Tensor with dtype {value.base_dtype.name}: {value!r}. "
                 "Cast it with tf.cast."
             )

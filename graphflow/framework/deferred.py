@@ -17,7 +17,7 @@ import numpy as np
 from graphflow.framework import late_bindings
 from graphflow.framework.build import build_op, constant, convert_to_tensor, is_tensor_like
 from graphflow.framework.dtypes import DType, as_dtype
-from graphflow.framework.errors import ArgumentError
+from graphflow.framework.errors import ArgumentError, DTypeError
 from graphflow.framework.graph import Graph
 from graphflow.framework.kinds import Elementwise, ShapeValue, TensorType
 from graphflow.framework.numpy_builder import NumpyBuilder
@@ -97,6 +97,9 @@ def _defer(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[st
             return None
         if key in found.steering:
             steering += range(first, len(operands))
+            for t in operands[first:]:
+                if not t.base_dtype.is_integer:
+                    raise DTypeError(f"{function.__name__.strip('_')}: {key} must be of integers, got {t!r}. Expected int32")
     # What is being made for a run has to know all now; and without operands a run knows no more.
     if not operands or operands[0].graph.is_expansion:
         return None

@@ -47,6 +47,10 @@ class DTypeError(BuildError, TypeError):
     """Element types that cannot go together. There are no implicit casts between tensors."""
 
 
+class ConversionError(DTypeError, ValueError):
+    """A tensor was to be taken as one of another element type. TensorFlow raises ValueError here, and TypeError elsewhere."""
+
+
 class ArgumentError(BuildError, ValueError):
     """An argument of an op is out of its domain (axis, padding, rate, name ...)."""
 

@@ -434,7 +434,8 @@ def _shape_value(
     vector = out.shape is not None and len(out.shape) == 1 and isinstance(out.shape[0], int) and out.shape[0] <= MOST_ENTRIES
     if vector and None in values:
         # In [n, 3] the 3 is known whatever n is: what is not known stands for itself.
-        values = tuple([_open(t) if v is None else v for v, t in zip(values, types, strict=True)])
+        scalars = any(t.shape == () for t in types)
+        values = tuple([_open(t, scalars) if v is None else v for v, t in zip(values, types, strict=True)])
     found = op.shape_value(attrs, types, values)
     value = found[index] if isinstance(found, list) else found
     if value is not None and overflows(value, out.dtype):
@@ -445,9 +446,12 @@ def _shape_value(
     return None if value is None or is_open(value) else value
 
 
-def _open(t: TensorType) -> ShapeValue | None:
-    """The value of an operand that only a run knows, entry by entry; None if it is no small vector of integers."""
-    if t.dtype.kind not in "iu" or t.shape is None or len(t.shape) > 1:
+def _open(t: TensorType, beside_scalars: bool) -> ShapeValue | None:
+    """The value of an operand that only a run knows, entry by entry; None if it is no small vector of integers.
+
+    What makes a vector of scalars is given scalars alone.
+    """
+    if t.dtype.kind not in "iu" or (t.shape is None and not beside_scalars) or (t.shape is not None and len(t.shape) > 1):
         return None
     if not t.shape:
         return fresh_number()

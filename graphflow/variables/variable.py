@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from graphflow.framework import context
 from graphflow.framework.build import convert_to_tensor, name_scope, register_tensor_conversion
 from graphflow.framework.dtypes import DType, as_dtype, ref_of
-from graphflow.framework.errors import ArgumentError, DTypeError
+from graphflow.framework.errors import ArgumentError, ConversionError
 from graphflow.framework.graph import Graph, Operation, Tensor
 from graphflow.framework.graph_keys import GraphKeys
 from graphflow.framework.records import record
@@ -407,7 +407,7 @@ for _name in _OPERATORS:
 def _convert(value: Variable, dtype: DType | None, name: str | None) -> Tensor:
     # No implicit casts, as for tensors.
     if dtype is not None and value.dtype.base_dtype is not dtype:
-        raise DTypeError(
+        raise ConversionError(
             f"Incompatible type conversion requested to type '{dtype.name}' for variable of type "
             f"'{value.dtype.base_dtype.name}'"
         )

@@ -85,7 +85,9 @@ def _refuse_nested(value: Any, what: str) -> None:
 def normal_axis(op: str, axis: int, rank: int) -> int:
     """`axis` counted from the front. ArgumentError if there is none."""
     if not -rank <= axis < rank:
-        raise ArgumentError(f"{op}: axis {axis} is out of range: dimension must be in the range [{-rank}, {rank})")
+        raise ArgumentError(
+            f"{op}: axis {axis} is out of range: dimension must be in the range [{-rank}, {rank}); it is out of valid range"
+        )
     return axis + rank if axis < 0 else axis
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from graphflow.framework.build import build, convert_to_tensor, is_tensor_like, name_scope
 from graphflow.framework.deferred import Arguments, deferrable
-from graphflow.framework.dtypes import ALL
+from graphflow.framework.dtypes import ALL, int32
 from graphflow.framework.errors import ArgumentError, DTypeError, ShapeError
 from graphflow.framework.kinds import IndexMap, LowerContext, Piece, ShapeValue, TensorType
 from graphflow.framework.records import record
@@ -43,15 +43,10 @@ def _concat_infer(ctx: InferContext, attrs: JoinAttrs, *values: TensorType) -> t
     known = [v.shape for v in values if v.shape is not None]
     if not known:
         return (TensorType(values[0].dtype, None),)
-    rank = len(known[0])
-    if rank == 0:
-        raise ShapeError("Can't concatenate scalars (use tf.stack instead) for 'concat'")
+    rank = _common_rank(known)
     axis = normal_axis(ctx.op_name, attrs.axis, rank)
     out = list(known[0])
     for s in known[1:]:
-        if len(s) != rank:
-            raise ShapeError(f"Shape must be rank {rank} but is rank {len(s)} for 'concat' with input shapes: "
-                             + ", ".join(brackets(k) for k in known) + ".")  # fmt: skip
         for k, d in enumerate(s):
             if k == axis:
                 out[k] = out[k] + d
@@ -60,6 +55,17 @@ def _concat_infer(ctx: InferContext, attrs: JoinAttrs, *values: TensorType) -> t
     if len(known) < len(values):
         out[axis] = fresh_dim()
     return (TensorType(values[0].dtype, tuple(out)),)
+
+
+def _common_rank(known: Sequence[Shape]) -> int:
+    rank = len(known[0])
+    if rank == 0:
+        raise ShapeError("Can't concatenate scalars (use tf.stack instead) for 'concat'")
+    for s in known[1:]:
+        if len(s) != rank:
+            shapes = ", ".join(brackets(k) for k in known)
+            raise ShapeError(f"Shape must be rank {rank} but is rank {len(s)} for 'concat' with input shapes: {shapes}.")
+    return rank
 
 
 def _differ(known: Sequence[Shape], first: Dim, other: Shape, k: int, axis: int) -> str:
@@ -136,6 +142,14 @@ def _concat_types(a: Arguments) -> list[TensorType]:
 
 @deferrable(_concat_types, "axis")
 def _concat(tensors: list[Tensor], axis: Any, name: str | None = None) -> Tensor:
+    if is_tensor_like(axis) or isinstance(axis, (list, tuple, np.ndarray)):
+        # What is wrong whatever the axis will be is said now.
+        axis = convert_to_tensor(axis, int32 if len(tensors) == 1 else None, name="concat_dim")
+        if axis._shape:
+            raise ShapeError(f"concat: axis must be a scalar: Shape must be rank 0 but is rank {len(axis._shape)}")
+        known = [t._shape for t in tensors if t._shape is not None]
+        if known and len(tensors) > 1:
+            _common_rank(known)
     where = static_int(axis, "concat: axis")
     # As in TensorFlow: the result is a new tensor in any case, named as asked.
     if len(tensors) == 1:

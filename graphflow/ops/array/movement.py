@@ -176,6 +176,8 @@ def _tile_infer(ctx: InferContext, attrs: Any, x: TensorType, multiples: TensorT
     if times is None or x.shape is None:
         counts = [len(v) for v in (x.shape, times) if v is not None]
         counts += [d for d in multiples.shape or () if isinstance(d, int)]
+        if len(set(counts)) > 1:
+            raise ShapeError(f"Expected multiples argument to be a vector of length {counts[0]} but got length {counts[1]}")
         return (TensorType(x.dtype, tuple(fresh_dim() for _ in range(counts[0])) if counts else None),)
     if len(times) != len(x.shape):
         raise ShapeError(f"Expected multiples argument to be a vector of length {len(x.shape)} but got length {len(times)}")
@@ -269,8 +271,9 @@ def reverse(tensor: Any, axis: Any, name: str | None = None) -> Tensor:
 @deferrable(like("x"), "axis", op_name="ReverseV2")
 def _reverse(x: Tensor, axis: Any, name: str | None = None) -> Tensor:
     axes = _axes("reverse", x, axis)
-    if len(set(axes)) != len(axes):
-        raise ArgumentError(f"reverse: axis {axes} specified more than once")
+    twice = [a for a in axes if axes.count(a) > 1]
+    if twice:
+        raise ArgumentError(f"reverse: axis {twice[0]} specified more than once: {list(axes)}")
     return build(REVERSE, (x,), ReverseAttrs(tuple(sorted(axes))), name)
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from graphflow.framework.build import build, constant, convert_to_tensor
-from graphflow.framework.dtypes import ALL, DType, as_dtype, int32
+from graphflow.framework.dtypes import ALL, DType, as_dtype, int32, int64
 from graphflow.framework.kinds import ShapeOf, ShapeValue, TensorType
 from graphflow.framework.records import record
 from graphflow.framework.registry import InferContext, OpDef, Sample, not_differentiable, register
 from graphflow.framework.shapes import fresh_dim, product, static_shape
+from graphflow.framework.sparse_tensor import SparseTensor, SparseTensorValue
 from graphflow.framework.tensor import Tensor
 
 
@@ -71,16 +72,22 @@ RANK = register(
 
 def shape(input: Any, name: str | None = None, out_type: Any = int32) -> Tensor:
     """The sizes of `input`'s axes, an integer vector; also those known only at run time."""
+    if isinstance(input, (SparseTensor, SparseTensorValue)):
+        return _of_sparse("shape", input, as_dtype(out_type).base_dtype, name)
     return _sizes(SHAPE, convert_to_tensor(input), as_dtype(out_type).base_dtype, name)
 
 
 def size(input: Any, name: str | None = None, out_type: Any = int32) -> Tensor:
     """The number of elements of `input`."""
+    if isinstance(input, (SparseTensor, SparseTensorValue)):
+        return _of_sparse("size", input, as_dtype(out_type).base_dtype, name)
     return _sizes(SIZE, convert_to_tensor(input), as_dtype(out_type).base_dtype, name)
 
 
 def rank(input: Any, name: str | None = None) -> Tensor:
     """The number of axes of `input`."""
+    if isinstance(input, (SparseTensor, SparseTensorValue)):
+        return _of_sparse("rank", input, int32, name)
     return _sizes(RANK, convert_to_tensor(input), int32, name)
 
 
@@ -92,6 +99,18 @@ def _sizes(op: OpDef, x: Tensor, out_type: DType, name: str | None) -> Tensor:
         return build(op, (x,), OutTypeAttrs(out_type), name)
     with x.graph.as_default():
         return constant(np.array(known, out_type.numpy_dtype), name=name or op.name)
+
+
+def _of_sparse(what: str, x: SparseTensor | SparseTensorValue, out_type: DType, name: str | None) -> Tensor:
+    # Programs without sparse tensors do not load these.
+    from graphflow.ops.math.cast import cast
+    from graphflow.ops.math.reduce import reduce_prod
+
+    sizes = convert_to_tensor(x.dense_shape, int64)
+    if what == "rank":
+        return size(sizes, name)
+    found: Tensor = cast(sizes, out_type, name if what == "shape" else None)
+    return reduce_prod(found, 0, name=name) if what == "size" else found
 
 
 def shape_n(input: Sequence[Any], out_type: Any = int32, name: str | None = None) -> list[Tensor]:

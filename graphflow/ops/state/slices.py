@@ -36,7 +36,9 @@ def _infer(
     check_dtype(ctx, "value", value.dtype, ref.dtype)
     if ref.shape is not None and value.shape:
         bounds = bounds_of([None, *(ctx.entries(k) for k in (1, 2, 3))], (ref, b, e, s))
-        merge_shapes(ctx, _slice_shape(ref.shape, attrs, bounds), value.shape, " (value)")
+        taken = _slice_shape(ref.shape, attrs, bounds)
+        if 0 not in taken or 0 not in value.shape:  # nothing fits in where nothing is, whatever the shapes
+            merge_shapes(ctx, taken, value.shape, " (value)")
     return (ref,)
 
 

@@ -164,13 +164,17 @@ def assign(
     """Gives the variable `ref` the value `value`. The result, a ref tensor, yields the new value.
 
     Args:
-        ref: a Variable, or a ref tensor.
+        ref: a Variable, a ref tensor, or a slice of a Variable.
         value: same dtype, and same shape unless `validate_shape` is False.
         use_locking: accepted; updates are always atomic.
 
     Raises:
         ValueError: the shapes differ. TypeError: the dtypes differ, or `ref` is not mutable.
     """
+    if isinstance(ref, Tensor) and hasattr(ref, "assign"):  # a slice of a variable
+        part: Any = ref
+        whole: Tensor = part.assign(value, name=name)
+        return whole
     return _build_update(ASSIGN, ref, value, AssignAttrs(validate_shape is not False), name)
 
 
