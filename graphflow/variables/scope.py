@@ -135,7 +135,7 @@ def _get(
     **ignored: Any,
 ) -> Any:
     """The variable of the full name `name`; what a custom getter calls."""
-    made = store_of().made
+    made, trainable = store_of().made, may_train(trainable, synchronization)
     # A scalar has no axis to be cut, whatever the scope says.
     partitioner = None if shape is not None and TensorShape(shape).ndims == 0 else partitioner
     if partitioner is not None or (reuse and name in made.partitioned):
