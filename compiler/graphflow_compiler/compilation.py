@@ -25,6 +25,7 @@ from graphflow_compiler.planning.plan import Plan
 
 #: How many nodes are named for each reason why a program cannot be compiled; the others are counted.
 _NAMED = 8
+_ON_THE_HOST, _STRINGS = "runs on the host", "has string values"
 
 
 @record(frozen=True)
@@ -70,7 +71,12 @@ def _without_garbage_collection() -> Iterator[None]:
 
 
 def _compile(signature: Signature, options: Options) -> Plan:
-    program = frontend.build_program(signature)
+    try:
+        program = frontend.build_program(signature)
+    except DependsOnData:
+        # A host op may be why a rank is unknown; those that are to blame are all named then, as for a program that is built.
+        _check_operations(signature)
+        raise
     _check_supported(program)
     kept = options.keep and not _is_watched()
     key = plan_cache.key_of(program, signature, options.target, options.checked) if kept else None
@@ -102,19 +108,33 @@ def _explained_anew(signature: Signature, options: Options, notes: tuple[str, ..
     return _compile(signature, replace(options, on_kernel=lambda name, text: None)).explain(notes)
 
 
+def _check_operations(signature: Signature) -> None:
+    reasons: dict[str, list[str]] = {}
+    for op in frontend.needed_operations(signature.fetches, signature.feeds):
+        if isinstance(op.op_def.kind, Host):
+            reasons.setdefault(_ON_THE_HOST, []).append(f"{op.type} ({op.name})")
+        elif any(t.base_dtype is string for t in op.outputs):
+            reasons.setdefault(_STRINGS, []).append(f"{op.type} ({op.name})")
+    _refuse(reasons)
+
+
+def _refuse(reasons: dict[str, list[str]]) -> None:
+    if reasons:
+        raise CannotCompile("; ".join(f"{why}: {_listed(names)}" for why, names in reasons.items()))
+
+
 def _check_supported(program: Program) -> None:
     reasons: dict[str, list[str]] = {}  # why not, and of which nodes that is true
     for n in program.nodes:
         if isinstance(n.op.kind, Host):
-            reasons.setdefault("runs on the host", []).append(_named(n))
+            reasons.setdefault(_ON_THE_HOST, []).append(_named(n))
         elif any(t.dtype is string for t in n.types):
-            reasons.setdefault("has string values", []).append(_named(n))
+            reasons.setdefault(_STRINGS, []).append(_named(n))
     shapes = {str(n.attrs.key): n.types[0].shape for n in program.nodes if n.op is VARIABLE_STATE}
     for name, value in program.updates:
         if shapes.get(name, value.shape) != value.shape:  # its storage, which kernels write in place, would not fit
             reasons.setdefault("changes its shape", []).append(f"variable {name}")
-    if reasons:
-        raise CannotCompile("; ".join(f"{why}: {_listed(names)}" for why, names in reasons.items()))
+    _refuse(reasons)
     unknown = unknown_sizes(program)
     if unknown:
         first = next((_named(n) for n in program.nodes if any(d.names() & unknown for d in sizes_of(n))), None)
