@@ -208,6 +208,9 @@ def _gather_nd(p: Tensor, i: Tensor, name: str | None = None) -> Tensor:
         if depth == 0:
             return broadcast_to(p, concat([slice_axis(shape_tensor(i), 0, 0, outer), shape_tensor(p)], 0), name=scope)
         rows = row_positions(i, p, depth, "param shape")
+        if depth == 1:
+            # As in TensorFlow, a list of row numbers has IndexedSlices as gradient.
+            return build(GATHER, (p, rows), GatherAttrs(0, outer != 1), scope)
         # With a dense gradient: rows of the merged axes are no rows of params, so IndexedSlices would not fit them.
         return build(GATHER, (reshape(p, merged_shape(p, 0, depth)), rows), GatherAttrs(0, True), scope)
 

@@ -73,13 +73,18 @@ def _zeta(b: ScalarBuilder[Any], s: Any, q: Any) -> Any:
     return b.select(b.or_(outside, b.or_(b.is_nan(s), b.is_nan(q))), math.nan, result)
 
 
+def _power(x: float, y: float) -> float:
+    # Python's own power raises where numpy's is infinite.
+    return float(np.power(np.float64(x), y))
+
+
 def _reference_positive(s: float, q: float) -> float:
     total = 0.0
     while q < 25:
-        total, q = total + math.pow(q, -s), q + 1
+        total, q = total + _power(q, -s), q + 1
     # Three terms of Euler and Maclaurin's formula are enough behind 25.
     rest = q / (s - 1) + 0.5 + s / (12 * q) - s * (s + 1) * (s + 2) / (720 * q**3)
-    return total + math.pow(q, -s) * (rest + s * (s + 1) * (s + 2) * (s + 3) * (s + 4) / (30240 * q**5))
+    return total + _power(q, -s) * (rest + s * (s + 1) * (s + 2) * (s + 3) * (s + 4) / (30240 * q**5))
 
 
 def _reference_zeta(s: float, q: float) -> float:
@@ -138,7 +143,7 @@ def _reference_polygamma(n: float, x: float) -> float:
         return math.nan
     if n == 0:
         return reference_digamma(x)
-    return (1.0 if n % 2 else -1.0) * math.exp(math.lgamma(n + 1)) * _reference_zeta(n + 1, x)
+    return (1.0 if n % 2 else -1.0) * float(np.exp(math.lgamma(n + 1))) * _reference_zeta(n + 1, x)
 
 
 POLYGAMMA = register(

@@ -54,7 +54,8 @@ SIGMOID_GRAD = register(
 
 SIGMOID = register(
     unary_op(
-        "Sigmoid", lambda b, attrs, x: b.call("sigmoid", x), lambda x: 0.5 * (1 + np.tanh(0.5 * x)), "1 / (1 + e^-x).",
+        "Sigmoid", lambda b, attrs, x: b.call("sigmoid", x), lambda x: np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x))),
+        "1 / (1 + e^-x).",
         cheap=False,
         onnx="Sigmoid",
     )
@@ -169,7 +170,7 @@ def leaky_relu(features: Any, alpha: float = 0.2, name: str | None = None) -> Te
 ELU = register(
     unary_op(
         "Elu", lambda b, attrs, x: b.select(b.gt(x, 0), x, b.call("expm1", x)),
-        lambda x: np.where(x > 0, x, np.exp(x) - 1),
+        lambda x: np.where(x > 0, x, np.expm1(x)),
         "x where positive, else e^x - 1.", avoid=(0.0,), arg="features", cheap=False, onnx="Elu",
     )
 )  # fmt: skip
@@ -191,7 +192,7 @@ def _selu_rule(b: ScalarBuilder[Any], attrs: Any, x: Any) -> Any:
 
 SELU = register(
     unary_op(
-        "Selu", _selu_rule, lambda x: np.where(x > 0, SELU_SCALE * x, SELU_SCALED_ALPHA * (np.exp(x) - 1)),
+        "Selu", _selu_rule, lambda x: np.where(x > 0, SELU_SCALE * x, SELU_SCALED_ALPHA * np.expm1(x)),
         "Scaled exponential linear unit.", avoid=(0.0,), arg="features", cheap=False, onnx="Selu",
     )
 )  # fmt: skip

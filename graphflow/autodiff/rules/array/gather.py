@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from graphflow.autodiff.registry import gradient_of
-from graphflow.framework.errors import ArgumentError
+from graphflow.framework.deferred import deferrable
 from graphflow.framework.indexed_slices import IndexedSlices
 from graphflow.framework.tensor import Operation, Tensor
+from graphflow.ops._define.arguments import known_rank
+from graphflow.ops._define.deferred_types import like
 from graphflow.ops.array.concat import concat
 from graphflow.ops.array.movement import transpose
 from graphflow.ops.array.reshape import reshape
@@ -27,13 +29,17 @@ def _gather_grad(op: Operation, grad: Tensor) -> list[Any]:
         flat = reshape(indices, [-1])
         target = concat([shape_tensor(flat), slice_axis(rows, 0, 1, None)], 0)
         return [IndexedSlices(reshape(grad, target), flat, rows), None]
-    if params._shape is None or indices._shape is None:
-        raise ArgumentError("the gradient of gather along an axis other than 0 needs known ranks")
-    rank, k = len(params._shape), len(indices._shape)
+    return [_sums_of_gathered(grad, params, indices, axis), None]
+
+
+@deferrable(like("params"))
+def _sums_of_gathered(grad: Tensor, params: Tensor, indices: Tensor, axis: int) -> Tensor:
+    """For each place of `params` the sum of the gradients of all copies of it."""
+    rank, k = known_rank("the gradient of gather", params), known_rank("the gradient of gather", indices)
     count = shape_tensor(params)[axis]
     if axis == 0:
-        return [unsorted_segment_sum(grad, indices, count), None]
+        return unsorted_segment_sum(grad, indices, count)
     # A segment sum adds up along the first axes, so the gathered axes go to the front, and the sum's axis back to its place.
     moved = transpose(grad, [*range(axis, axis + k), *range(axis), *range(axis + k, rank + k - 1)])
     summed = unsorted_segment_sum(moved, indices, count)
-    return [transpose(summed, [*range(1, axis + 1), 0, *range(axis + 1, rank)]), None]
+    return transpose(summed, [*range(1, axis + 1), 0, *range(axis + 1, rank)])

@@ -88,10 +88,10 @@ def _pow_grad(op: Operation, grad: Tensor) -> list[Tensor | None]:
 
     def by_exponent() -> Tensor:
         # Needs log(x). For x <= 0 that would be infinite or NaN, so it is taken of 1 there, which keeps NaN out of the second
-        # derivative as well, and replaced by 0, as in TensorFlow.
+        # derivative as well, and the product, which may be of an infinity, is replaced by 0, as in TensorFlow.
         positive = greater(x, 0.0)
-        log_x = where_v2(positive, log(where_v2(positive, x, 1.0)), 0.0)
-        return multiply(multiply(grad, op.outputs[0]), log_x)
+        log_x = log(where_v2(positive, x, 1.0))
+        return where_v2(positive, multiply(multiply(grad, op.outputs[0]), log_x), 0.0)
 
     return [operand_gradient(x, by_base), operand_gradient(y, by_exponent)]
 
