@@ -34,7 +34,7 @@ def checked_plan(plan: Plan) -> Plan:
         buffers=tuple(made.buffers),
         steps=tuple(made.steps),
         kernels=made.kernels,
-        entry_text=entry_text(made.steps, plan.symbols),
+        entry_text=entry_text(made.steps, plan.factors),
         explain=partial(_explained, plan.explain, ends),
     )
 
