@@ -32,9 +32,15 @@ _HOMES = _homes("")
 __all__ = sorted({*_HOMES, *_NAMESPACES})
 _module_aliases.install()
 _late_bindings.bind_op_library(lambda: _importlib.import_module("graphflow.ops"))
-_late_bindings.bind_rules(lambda: _importlib.import_module("graphflow.autodiff.rule_loader").ruled_ops())
+_late_bindings.bind_rules(lambda: _load_rules())
 _late_bindings.bind_gradients(lambda: _importlib.import_module("graphflow.autodiff.gradients").dense_gradients)
 _late_bindings.bind_session(lambda: _importlib.import_module("graphflow_runtime.session.session").Session)
+
+
+def _load_rules() -> None:
+    # The losses, too, have a function that may be put off, so that files name it.
+    _importlib.import_module("graphflow.losses.weighted")
+    _importlib.import_module("graphflow.autodiff.rule_loader").ruled_ops()
 
 
 class _Package(_types.ModuleType):

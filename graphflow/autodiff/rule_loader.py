@@ -18,7 +18,6 @@ _seen: set[str] = set()  # families whose rules have been looked for
 def rule_of(op: OpDef) -> GradFn | None:
     """The rule for an op of the library; None if there is none, as for a user's op."""
     if op.module not in _seen and is_own(op) and op.module.startswith(_OPS):
-        _seen.add(op.module)
         family = _RULES + op.module.removeprefix(_OPS)
         try:
             import_module(family)
@@ -26,6 +25,8 @@ def rule_of(op: OpDef) -> GradFn | None:
             # A family whose ops all have no gradient has no file, and a room of such families no folder.
             if e.name not in (family, family.rpartition(".")[0]):
                 raise
+        # Only now: another thread that finds it here would not wait for the import.
+        _seen.add(op.module)
     return registered_rule(op)
 
 

@@ -54,13 +54,13 @@ def dense_gradients(ys: Sequence[Any], xs: Sequence[Any], grad_ys: Sequence[Any]
 
 
 def bind_rules(load: Callable[[], object]) -> None:
-    """`load` loads the gradients of all families of the library, which are loaded one by one otherwise."""
+    """`load` loads the gradients of all families of the library, which are loaded one by one otherwise, and the losses."""
     global _rules
     _rules = load
 
 
 def load_rules() -> None:
-    """Has the whole op library and all of its gradients loaded."""
+    """Has the whole op library, all of its gradients and the losses loaded: whatever has functions that may be put off."""
     op_library().load_all()
     if _rules is not None:
         _rules()

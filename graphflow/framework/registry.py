@@ -234,8 +234,9 @@ def register(op: OpDef) -> OpDef:
     import sys
 
     module = str(sys._getframe(1).f_globals.get("__name__", ""))
-    # The library's own op of that name may not be loaded yet.
-    if op.name in _OPS or op_library().family_of(op.name) not in (None, module):
+    # The library's own op of that name may not be loaded yet. Its family may come a second time, where Ctrl-C ended the first.
+    family, known = op_library().family_of(op.name), _OPS.get(op.name)
+    if family not in (None, module) or (known is not None and not family == known.module == module):
         raise ValueError(f"op {op.name!r} is registered twice")
     # The caller's module, so that no definition has to name its own file.
     object.__setattr__(op, "module", module)
@@ -258,6 +259,8 @@ def lookup(name: str) -> OpDef:
         import difflib
 
         op_library().load_all()
+        if name in _OPS:
+            return _OPS[name]
         near = difflib.get_close_matches(name, _OPS, 3)
         raise KeyError(f"no op is called {name!r}" + (f"; close: {', '.join(near)}" if near else ""))
     return found

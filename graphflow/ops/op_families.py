@@ -41,6 +41,7 @@ FAMILIES: dict[str, str] = {
     "math.clip": "ClipByValue",
     "math.compare": "ApproximateEqual Equal Greater GreaterEqual Less LessEqual LogicalAnd LogicalNot LogicalOr NotEqual",
     "math.cumulative": "Cumprod Cumsum",
+    "math.einsum": "",
     "math.matmul": "BatchMatMulV2 MatMul",
     "math.reduce": "All Any Max Mean Min Prod Sum",
     "math.select": "Select SelectV2",

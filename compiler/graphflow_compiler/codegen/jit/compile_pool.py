@@ -22,6 +22,7 @@ from _thread import start_new_thread as _start_new_thread
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from graphflow.framework import environment
@@ -133,6 +134,8 @@ class CompilePool:
 
     def start(self, count: int) -> None:
         """Sees to it that there are `count` helpers, or as many as may be."""
+        # Loaded in the caller's thread: a fork while a thread of the pool imports it would leave the child an import lock.
+        import_module("subprocess")
         with self._lock:
             while not self._useless and len(self._threads) < min(count, _limit()):
                 try:
