@@ -180,8 +180,10 @@ def _range(rng: random.Random) -> Rule:
     step = rng.choice((1, 1, 2, 3, -1, -2))
     start = rng.randrange(-5, 6)
     return (
-        lambda n: gf.range(start, n, step) + 1 if step > 0 else gf.range(n, start, step) + 1,
-        lambda n: np.arange(start, n, step) + 1 if step > 0 else np.arange(n, start, step) + 1,
+        lambda n: (
+            gf.range(start, gf.maximum(n, start), step) + 1 if step > 0 else gf.range(gf.maximum(n, start), start, step) + 1
+        ),
+        lambda n: np.arange(start, max(n, start), step) + 1 if step > 0 else np.arange(max(n, start), start, step) + 1,
         1,
     )
 

@@ -35,9 +35,7 @@ def _range_infer(
     if first is None or end is None or isinstance(first, tuple) or isinstance(end, tuple) or not isinstance(step, int):
         return (TensorType(start.dtype, (fresh_dim(),)),)
     span: Dim = end - first if step > 0 else first - end
-    # In a run a range that leads away is empty, as in Python: its bounds are often computed from sizes.
-    if isinstance(span, int) and span < 0 and not ctx.policy.final:
-        raise ArgumentError(f"range: {_order(first, end, step)}")
+    ctx.unify(span, maximum(span, 0), f"range: {_order(first, end, step)}")
     return (TensorType(start.dtype, (maximum((span + (abs(step) - 1)) // abs(step), 0),)),)
 
 
@@ -48,6 +46,8 @@ def _order(start: Any, limit: Any, delta: Any) -> str:
 def _range_reference(attrs: Any, start: Any, limit: Any, delta: Any) -> Any:
     if delta == 0:
         raise ArgumentError("range: Requires delta != 0: 0")
+    if limit != start and (limit > start) != (delta > 0):
+        raise ArgumentError(f"range: {_order(start, limit, delta)}")
     return np.arange(start, limit, delta, dtype=np.asarray(start).dtype)
 
 
@@ -89,7 +89,7 @@ def range(start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None, name
     """start, start + delta, ... below (above, for a negative delta) limit; with one argument it counts from 0.
 
     Raises:
-        ArgumentError: delta is 0, or is known to lead away from limit while the graph is built.
+        ArgumentError: delta is 0, or leads away from limit.
     """
     if limit is None:
         start, limit = 0, start
